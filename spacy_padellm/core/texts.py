@@ -1,0 +1,47 @@
+"""Texts with their token boundaries and gold mentions: what every reader yields and the core takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Mention:
+    """A labelled stretch of a text.
+
+    start (int): First character.
+    end (int): One past the last character.
+    label (str): Its label.
+    """
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """A text and the boundaries its mentions may start and end on.
+
+    text (str): The text.
+    tokens (Tuple[Tuple[int, int], ...]): Character offsets `(start, end)` of each token, in order,
+        not overlapping.
+    """
+
+    text: str
+    tokens: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class AnnotatedText:
+    """A text with its gold mentions.
+
+    source (TokenizedText): The text.
+    mentions (Tuple[Mention, ...]): Gold mentions in order of appearance; may nest and overlap.
+    labels (Optional[Tuple[str, ...]]): The labels the text is annotated for; `None` for all.
+        A label not named here is unknown for this text, not absent from it.
+    """
+
+    source: TokenizedText
+    mentions: tuple[Mention, ...]
+    labels: tuple[str, ...] | None = None
