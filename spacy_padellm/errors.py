@@ -11,14 +11,190 @@ class _WithCodes(type):
 
 class Errors(metaclass=_WithCodes):
     # Core: texts, template, tokenizer, model (P0xx)
+    P001 = (
+        "A template's prompt needs `{{text}}` and `{{label}}`, each exactly once, but it is: "
+        "{prompt!r}"
+    )
+    P002 = (
+        "A template's prompt needs `{{text}}` before `{{label}}`, so that labels share the text, "
+        "but it is: {prompt!r}"
+    )
+    P003 = "A template's mention opener needs `{{n}}` exactly once, but it is: {mention!r}"
+    P004 = "A template's count_end is empty; set what follows a count, for example a line break."
+    P005 = (
+        "There is no template named {name!r}. Use one of {names}, or give your own wording: "
+        "`prompt`, `count_end` and `mention`."
+    )
+    P006 = "Not the fields of a template: {fields} ({error})."
+    P007 = "The label {label!r} or its wording is empty. Give every label a name and a wording."
+    P008 = (
+        "The label {label!r} (wording {wording!r}) has a line break in it, which would take the "
+        "prompt apart. Give it a wording of one line."
+    )
+    P010 = (
+        "The tokenizer of {name} has no end token, so that mentions cannot end. Set one, for "
+        "example with `tokenizer.add_special_tokens({{'eos_token': '</s>'}})`, resize the model's "
+        "embeddings, and save both again."
+    )
+    P011 = (
+        "The tokenizer turns ordinary text into special tokens whichever way it is split: "
+        "{text!r}. Use a tokenizer whose special tokens are longer than one character."
+    )
+    P020 = (
+        "A model loaded with attn_implementation={implementation!r} takes no attention mask, and "
+        "a token tree needs one. Load it with attn_implementation='sdpa' or 'eager'."
+    )
+    P021 = (
+        "{model} takes no custom attention mask, so its text cannot attend in both directions. "
+        "Set prefix_attention='causal'."
+    )
+    P022 = "prefix_attention is {value!r}, but has to be one of {values}."
+    P023 = (
+        "A text's sequences may take {depth} tokens, but the model has {positions} positions. Set "
+        "`get_spans` to read the text in windows, shorten the windows, or lower "
+        "`max_mention_tokens`."
+    )
+    P024 = (
+        "A text's sequences may take {depth} tokens, but the model's attention has a window of "
+        "{window}, and a bidirectional prefix has to fit into it. Set `get_spans` to read the "
+        "text in windows, or shorten them."
+    )
+    P030 = "threshold is {value}, but is a probability, from 0 to 1."
+    P031 = "{name} is {value!r}, but has to be one of {values}."
+    P032 = "{name} is {value}, but has to be at least 1."
+    P040 = (
+        "Cannot read {path}: {error}. Write it again by saving the pipeline or checkpoint, or "
+        "delete it to use the model with settings of your own."
+    )
+    P041 = (
+        "{name} is no complete checkpoint folder: {missing} is missing. Give the folder of a "
+        "saved Hugging Face model and tokenizer, or save it again if saving was interrupted."
+    )
+    P042 = (
+        "Cannot load {name}: {error}\nGive the folder of a saved Hugging Face causal language "
+        "model with its tokenizer, or a hub id that can be reached; save it again if saving was "
+        "interrupted."
+    )
+    P043 = "There is no floating point type {dtype!r} in torch. Use float32, bfloat16 or float16."
 
     # Corpora: readers and converters (P1xx)
+    P101 = "Can't read {path}: {reason}. Pass the path of a text file."
+    P102 = (
+        "{path}, line {line}: not UTF-8 text ({reason}). Save the file as UTF-8; a binary .spacy "
+        "file is read with spaCy's own spacy.Corpus.v1."
+    )
+    P103 = (
+        "Can't tell the format of {path} from its first line with content (line {line}): it's "
+        "neither a JSON array (paper), nor a JSON object (jsonl), nor columns of which one holds "
+        "tags (conll). Pass the format: one of {formats}."
+    )
+    P104 = "Unknown {option}: {value!r}. Pass one of {choices}."
+    P105 = "{path} holds no texts. Check that it's the file you meant."
+    P106 = (
+        "{path}, line {line}: not valid JSON ({reason}). Correct the line or pass another format."
+    )
+    P107 = (
+        "{path}, line {line}: {problem}. A line of the paper format is a JSON array of a text and "
+        "its mentions: [text, [start, end, mention, label], ...]."
+    )
+    P108 = (
+        "{path}, line {line}: the mention {mention!r} isn't at [{start}, {end}] of the text when "
+        "its offsets are read as {convention!r}, the reading that fits best: {failing} of "
+        "{total} mentions differ. Correct the offsets of those lines; the file must count in one "
+        "of these ways throughout: {conventions}."
+    )
+    P109 = (
+        "Can't tell how the offsets in {path} count: {fitting} all fit its {total} mentions. Pass "
+        "the one that's meant as offsets."
+    )
+    P110 = (
+        "{path}, line {line}: {found} column(s), too few for the token in column {token_column} "
+        "and its tag in column {tag_column}. Correct the line or the column numbers, which count "
+        "from 0, or from -1 at the end of the line."
+    )
+    P111 = (
+        "{path}, line {line}: {tag!r} isn't a tag of the scheme {scheme!r}. Tags are O or one of "
+        "{prefixes}, a hyphen and a label. Correct the line, the tag column (now {tag_column}) or "
+        "the scheme."
+    )
+    P112 = (
+        "{path}, line {line}: the tag {tag!r} can't follow {previous!r} in the scheme {scheme!r}. "
+        "Correct the line or pass the scheme the file is in; 'iob1' reads any mix of B- and I- "
+        "tags."
+    )
+    P113 = (
+        "{path} mixes tags of BIOES (E-, S-) with tags of BILOU (L-, U-), first on line {line} "
+        "({tag!r}). Bring the file to one scheme."
+    )
+    P114 = (
+        "{path}: column {token_column} numbers the tokens of each sentence instead of holding "
+        "them. Pass the column with the words as token column, most likely {next_column}."
+    )
+    P115 = (
+        "{path}, line {line}: an empty token has the tag {tag!r}. Correct the line; an entity "
+        "can't hold an empty token."
+    )
+    P116 = (
+        '{path}, line {line}: {problem}. A line of the jsonl format is an object {{"text": str, '
+        '"tokens": [[start, end], ...], "mentions": [{{"start": int, "end": int, "label": str}}, '
+        '...], "labels": [str, ...]}}; labels may be left out.'
+    )
+    P117 = (
+        "{path}, line {line}: a mention has the label {label!r}, which isn't among the labels the "
+        "text is annotated for ({labels}). Add the label there or map it to one of them."
+    )
+    P118 = (
+        "{path}, line {line}: the text states that it's annotated for {stated}, while {given} was "
+        "passed. Leave the annotated labels out to keep what the file states."
+    )
+    P119 = "A label is empty in {option}. Name a label on both sides."
+    P120 = (
+        "{path}, line {line}: the text holds {character!r}, half of a surrogate pair, which no "
+        "file or tokenizer can hold. Replace the character."
+    )
+    P121 = (
+        "The reader got no path (null). Set it in the config or on the command line, e.g. "
+        "--paths.train ./train.conll."
+    )
 
     # Component (P2xx)
 
     # Command line and project (P3xx)
-    pass
+    P301 = "{purpose} needs {package}, which isn't installed. Run `pip install {package}`."
+    P302 = (
+        "Can't tell what to write to {path}. Name a file that ends in .spacy (spaCy's binary "
+        "format) or .jsonl (JSON lines)."
+    )
+    P303 = "Can't read --map {value!r}. Write it as OLD=NEW, e.g. --map person=PER."
+    P304 = "--map names the label {label!r} twice. Map each label once."
+    P305 = "There's no project.yml in {path}. Pass the folder of the project."
+    P306 = (
+        "PADELLM_DATA names {path}, which isn't a folder. Set it to a folder or unset it to "
+        "download."
+    )
+    P307 = (
+        "The asset {dest} isn't below assets/, so PADELLM_DATA can't hold it. Correct dest in "
+        "project.yml or unset PADELLM_DATA to download."
+    )
+    P308 = (
+        "PADELLM_DATA lacks {path}, wanted for the asset {dest}. Put the file there or unset "
+        "PADELLM_DATA to download."
+    )
+    P309 = (
+        "{path} has the MD5 checksum {found}, while project.yml states {checksum} for the asset "
+        "{dest}. Replace the file with the one that project.yml names."
+    )
+    P310 = (
+        "Not all assets could be downloaded: {dests} missing or with another checksum than "
+        "project.yml states. Check the connection and run fetch again, or set PADELLM_DATA to a "
+        "folder with the files."
+    )
+    P311 = "The asset {dest} is neither in the project nor has a url in project.yml. Put it there."
 
 
 class Warnings(metaclass=_WithCodes):
-    pass
+    # Corpora: readers and converters (W1xx)
+    W101 = (
+        "{count} gold entities in {path} don't sit on token boundaries, so the pipeline can "
+        "neither learn nor find them, e.g. {examples}. Use a tokenizer that splits there."
+    )

@@ -1,0 +1,140 @@
+"""`convert`: corpora of other formats to spaCy's binary format or JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Errors
+from .messages import require, shown_errors
+
+if TYPE_CHECKING:
+    from ..core.texts import AnnotatedText
+    from .summary import Missed
+
+SUFFIXES = (".spacy", ".jsonl")
+
+
+def convert(
+    input_path: Annotated[
+        Path, typer.Argument(metavar="IN", help="Corpus file.", exists=True, dir_okay=False)
+    ],
+    output_path: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File to write, ending in .spacy or .jsonl.")
+    ],
+    format: Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")] = "auto",
+    lang: Annotated[str, typer.Option(help="Language, for the tokenizer, e.g. en or zh.")] = "en",
+    scheme: Annotated[
+        str, typer.Option(help="conll: auto, iob1 (or mixed), bio, bioes or bilou.")
+    ] = "auto",
+    token_column: Annotated[int, typer.Option(help="conll: column of the tokens, from 0.")] = 0,
+    tag_column: Annotated[
+        int, typer.Option(help="conll: column of the tags, from 0, or -1 for the last.")
+    ] = -1,
+    offsets: Annotated[
+        str, typer.Option(help="paper: auto, words, words-exclusive or characters.")
+    ] = "auto",
+    annotated_labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PER,ORG,...",
+            help="Labels the corpus is annotated for, if others are unknown rather than absent.",
+        ),
+    ] = None,
+    label_map: Annotated[
+        list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Rename a label.")
+    ] = None,
+    spans_key: Annotated[
+        str, typer.Option(help="Span group for nested and partially annotated gold.")
+    ] = "padellm",
+    verbose: Annotated[bool, typer.Option("--verbose", "-V", help="List all entities.")] = False,
+) -> None:
+    """Convert a corpus to spaCy's binary format (.spacy) or to JSON lines (.jsonl).
+
+    Prints what was written and the gold entities that aren't on token boundaries.
+    """
+    with shown_errors():
+        if output_path.suffix not in SUFFIXES:
+            raise ValueError(Errors.P302.format(path=output_path))
+        from ..corpus.formats import read_annotated_texts
+        from .summary import echo_summary
+
+        texts = read_annotated_texts(
+            input_path,
+            format=format,
+            scheme=scheme,
+            token_column=token_column,
+            tag_column=tag_column,
+            offsets=offsets,
+            annotated_labels=_parse_labels(annotated_labels),
+            label_map=_parse_label_map(label_map or []),
+        )
+        if output_path.suffix == ".spacy":
+            missed = _write_docbin(output_path, texts, lang, spans_key)
+        else:
+            missed = _write_jsonl(output_path, texts)
+        echo_summary(output_path, texts, missed, verbose=verbose)
+
+
+def _parse_labels(value: str | None) -> list[str] | None:
+    return None if value is None else [label.strip() for label in value.split(",")]
+
+
+def _parse_label_map(values: Sequence[str]) -> dict[str, str]:
+    label_map: dict[str, str] = {}
+    for value in values:
+        old, equals, new = value.partition("=")
+        if not (old and equals and new):
+            raise ValueError(Errors.P303.format(value=value))
+        if old in label_map:
+            raise ValueError(Errors.P304.format(label=old))
+        label_map[old] = new
+    return label_map
+
+
+def _write_jsonl(path: Path, texts: Sequence[AnnotatedText]) -> list[Missed]:
+    from ..corpus.boundaries import off_boundaries
+    from ..corpus.jsonl import write_jsonl
+    from .summary import Missed
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_jsonl(path, _with_progress(texts, len(texts)))
+    off = [off_boundaries(each.source.tokens, each.mentions) for each in texts]
+    return [Missed("the written tokens", off)]
+
+
+def _write_docbin(
+    path: Path, texts: Sequence[AnnotatedText], lang: str, spans_key: str
+) -> list[Missed]:
+    require("spacy", "Writing a .spacy file")
+    import spacy
+    from spacy.tokens import DocBin
+
+    from ..corpus.docs import docs_from_annotated_texts, off_tokens
+    from .summary import Missed
+
+    nlp = spacy.blank(lang)
+    docbin = DocBin(store_user_data=True)
+    off_written, off_tokenizer = [], []
+    pairs = zip(texts, docs_from_annotated_texts(texts, nlp, spans_key=spans_key), strict=True)
+    for annotated, (doc, misaligned) in _with_progress(pairs, len(texts)):
+        docbin.add(doc)
+        off_written.append(misaligned)
+        # What a pipeline of the language would see of texts that bring tokens of their own.
+        off_tokenizer.append(off_tokens(nlp.make_doc(doc.text), annotated.mentions))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    docbin.to_disk(path)
+    return [
+        Missed("the written tokens", off_written),
+        Missed(f"the tokenizer of spacy.blank({lang!r})", off_tokenizer),
+    ]
+
+
+def _with_progress(items: Iterable[Any], total: int) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    # disable=None: no bar where the output isn't a terminal.
+    return tqdm(items, total=total, unit="texts", leave=False, disable=None)

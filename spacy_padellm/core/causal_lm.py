@@ -1,0 +1,106 @@
+"""Causal language model over token trees: a Hugging Face model, its tokenizer, how trees run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import Errors
+from .token_tree import TokenTree
+from .tree_run.model_call import ModelCall
+from .tree_run.probe import probe_tree_support
+from .tree_run.runs import TreeRun, open_run
+from .tree_run.support import TreeSupport, Way
+
+PrefixAttention = Literal["causal", "bidirectional"]
+
+
+class CausalLM:
+    """A model that runs token trees.
+
+    model (PreTrainedModel): A model with a language modelling head.
+    tokenizer (PreTrainedTokenizerBase): Its tokenizer.
+    prefix_attention (PrefixAttention): Whether the text attends in both directions, as the model
+        was or will be trained.
+    support (Optional[TreeSupport]): How the model runs trees; `None` to probe.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        prefix_attention: PrefixAttention = "causal",
+        support: TreeSupport | None = None,
+    ) -> None:
+        if prefix_attention not in get_args(PrefixAttention):
+            raise ValueError(
+                Errors.P022.format(value=prefix_attention, values=get_args(PrefixAttention))
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.prefix_attention = prefix_attention
+        self.support = support or probe_tree_support(model)
+        if self.bidirectional and self.support.mask_form is None:
+            raise ValueError(Errors.P021.format(model=type(model).__name__))
+        self._call = ModelCall(model)
+
+    @property
+    def bidirectional(self) -> bool:
+        """RETURNS (bool): Whether the text attends in both directions."""
+        return self.prefix_attention == "bidirectional"
+
+    @property
+    def max_positions(self) -> int | None:
+        """RETURNS (Optional[int]): Longest sequence the model has positions for, in tokens."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    def forced(self, way: Way) -> CausalLM:
+        """way (Way): How to run trees.
+        RETURNS (CausalLM): The same model, running them this way.
+        """
+        support = replace(self.support, way=way)
+        return CausalLM(
+            self.model, self.tokenizer, prefix_attention=self.prefix_attention, support=support
+        )
+
+    def check_depth(self, depth: int) -> None:
+        """depth (int): Length of the longest sequence to be run, in tokens.
+        RAISES (ValueError): The model has no positions for it, or its attention window is too
+            short for a bidirectional prefix.
+        """
+        if self.max_positions is not None and depth > self.max_positions:
+            raise ValueError(Errors.P023.format(depth=depth, positions=self.max_positions))
+        window = self.support.max_depth
+        if self.bidirectional and window is not None and depth > window:
+            raise ValueError(Errors.P024.format(depth=depth, window=window))
+
+    def open(self, trees: Sequence[TokenTree], depth: int) -> TreeRun:
+        """Begin running a batch of trees.
+
+        trees (Sequence[TokenTree]): The trees; they may grow.
+        depth (int): The deepest they will get, in tokens.
+        RETURNS (TreeRun): The run.
+        RAISES (ValueError): The model cannot run sequences this long.
+        """
+        self.check_depth(depth)
+        support = self.support
+        if support.max_depth is not None and depth > support.max_depth:
+            # Attention has a window shorter than this: only the model itself masks it rightly.
+            support = replace(support, way="sequences")
+        return open_run(self._call, trees, support, bidirectional_prefix=self.bidirectional)
+
+    def open_for_training(self, trees: Sequence[TokenTree], depth: int) -> TreeRun:
+        """Begin a single pass with gradients: as `open`, without a cache.
+
+        trees (Sequence[TokenTree]): The finished trees.
+        depth (int): Their depth, in tokens.
+        RETURNS (TreeRun): The run.
+        RAISES (ValueError): The model cannot run sequences this long.
+        """
+        return (self.forced("recomputed") if self.support.way == "cached" else self).open(
+            trees, depth
+        )

@@ -1,0 +1,169 @@
+"""Checkpoint folder: a Hugging Face model and tokenizer with a `padellm.json` beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import cached_file
+
+from ..errors import Errors
+from .causal_lm import CausalLM, PrefixAttention
+from .prompt import PromptEncoder
+from .softmax import Softmax
+from .template import TEMPLATES, PromptTemplate, check_wording, get_template
+
+SETTINGS_FILE = "padellm.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """What a model was trained with and has to be run with; the contents of `padellm.json`.
+
+    template (PromptTemplate): The wording.
+    labels (Mapping[str, str]): Label → its wording in the prompt.
+    prefix_attention (PrefixAttention): Whether the text attends in both directions.
+    softmax (Softmax): What log-probabilities are taken over.
+    """
+
+    template: PromptTemplate = TEMPLATES["en"]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    prefix_attention: PrefixAttention = "causal"
+    softmax: Softmax = "vocabulary"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("prefix_attention", PrefixAttention), ("softmax", Softmax)):
+            value, values = getattr(self, name), get_args(choices)
+            if value not in values:
+                raise ValueError(Errors.P031.format(name=name, value=value, values=values))
+        for label, wording in self.labels.items():
+            check_wording(label, wording)
+
+    def to_json(self) -> str:
+        """RETURNS (str): The contents of `padellm.json`."""
+        content = {"format": FORMAT, **asdict(self)}
+        return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> CheckpointSettings:
+        """text (str): The contents of `padellm.json`.
+        where (str): Where they come from, for the error.
+        RETURNS (CheckpointSettings): The settings.
+        RAISES (ValueError): Not such a file, or one of a later version.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
+            if content.pop("format") != FORMAT:
+                raise ValueError(f"its format is not {FORMAT}")
+            unknown = set(content) - {f.name for f in fields(cls)}
+            if unknown:
+                raise ValueError(f"unknown entries {sorted(unknown)}")
+            return cls(**{**content, "template": get_template(content["template"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(Errors.P040.format(path=where, error=error)) from error
+
+
+def load_settings(name: str) -> CheckpointSettings | None:
+    """name (str): A folder or hub id.
+    RETURNS (Optional[CheckpointSettings]): What its `padellm.json` says, `None` without one.
+    RAISES (ValueError): A `padellm.json` that cannot be read.
+    """
+    path = _find_file(name, SETTINGS_FILE)
+    if path is None:
+        return None
+    return CheckpointSettings.from_json(Path(path).read_text(encoding="utf8"), path)
+
+
+def load_causal_lm(
+    name: str,
+    *,
+    prefix_attention: PrefixAttention = "causal",
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> CausalLM:
+    """Load model and tokenizer, and find out how the model runs trees.
+
+    name (str): A folder or hub id.
+    prefix_attention (PrefixAttention): Whether the text attends in both directions.
+    device (str): Where to run, e.g. `"cuda:0"`.
+    dtype (str): What weights are kept in, e.g. `"bfloat16"`.
+    RETURNS (CausalLM): The model, in evaluation mode.
+    RAISES (ValueError): The folder is missing or not complete.
+    """
+    _check_folder(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=get_dtype(dtype))
+    except Exception as error:  # transformers, safetensors and tokenizers each have their own
+        raise ValueError(Errors.P042.format(name=name, error=error)) from error
+    return CausalLM(model.to(device).eval(), tokenizer, prefix_attention=prefix_attention)
+
+
+def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) -> None:
+    """Write a folder that `load_causal_lm`, and transformers on its own, can load.
+
+    folder (Path): Where to; made if missing.
+    lm (CausalLM): Model and tokenizer.
+    settings (CheckpointSettings): What goes into `padellm.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model: PreTrainedModel = lm.model
+    model.save_pretrained(folder, safe_serialization=True)
+    lm.tokenizer.save_pretrained(folder)
+    # Last, so that a folder with this file in it is whole.
+    (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")
+
+
+def make_encoder(lm: CausalLM, settings: CheckpointSettings) -> PromptEncoder:
+    """lm (CausalLM): The model.
+    settings (CheckpointSettings): Template and wordings.
+    RETURNS (PromptEncoder): The ids of both.
+    """
+    return PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+
+
+def get_dtype(name: str) -> torch.dtype:
+    """name (str): A torch dtype's name.
+    RETURNS (torch.dtype): The dtype.
+    RAISES (ValueError): No floating point dtype of torch.
+    """
+    dtype = getattr(torch, name, None)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(Errors.P043.format(dtype=name))
+    return dtype
+
+
+def _check_folder(name: str) -> None:
+    path = Path(name)
+    if not path.exists():
+        # What reads like a path and is not there is no hub id, either.
+        if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+            raise ValueError(Errors.P041.format(name=name, missing="the folder itself"))
+        return
+    if not (path / "config.json").is_file():
+        raise ValueError(Errors.P041.format(name=name, missing="config.json"))
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    if not any((path / w).is_file() for w in (*weights, "pytorch_model.bin.index.json")):
+        raise ValueError(Errors.P041.format(name=name, missing="weights (model.safetensors)"))
+    tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+    if not any((path / t).is_file() for t in tokenizers):
+        raise ValueError(Errors.P041.format(name=name, missing="a tokenizer (tokenizer.json)"))
+
+
+def _find_file(name: str, file: str) -> str | None:
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return str(path) if path.is_file() else None
+    found: str | None = cached_file(
+        name,
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return found

@@ -1,0 +1,113 @@
+"""What may be written next on one branch: a trie's continuations, or anything at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from ..trie import Trie
+
+Value = TypeVar("Value")
+
+
+class Guide(Protocol):
+    """Where one branch stands.
+
+    log_prob (float): Sum of the log-probabilities of the tokens written, the terminator excluded.
+    done (bool): Whether the branch has come to its end.
+    """
+
+    log_prob: float
+    done: bool
+
+    def admissible(self) -> Sequence[int] | None:
+        """RETURNS (Optional[Sequence[int]]): Ids that may come next, `None` for any."""
+        ...
+
+    def write(self, token_id: int, log_prob: float) -> list[int]:
+        """token_id (int): The token written.
+        log_prob (float): Its log-probability.
+        RETURNS (List[int]): The ids the branch grows by.
+        """
+        ...
+
+
+class TrieGuide(Generic[Value]):
+    """Walks a trie: what comes out is one of its values.
+
+    trie (Trie[Value]): The admissible sequences.
+    scored (bool): Whether the log-probability is wanted. Where it is not, continuations without
+        an alternative are taken without asking the model.
+    """
+
+    def __init__(self, trie: Trie[Value], *, scored: bool) -> None:
+        self.log_prob = 0.0
+        self._trie = trie
+        self._node = trie.START
+        self._scored = scored
+
+    @property
+    def done(self) -> bool:
+        """RETURNS (bool): Whether a value was reached."""
+        return self._node in self._trie.values
+
+    @property
+    def values(self) -> list[Value]:
+        """RETURNS (List[Value]): What the finished branch stands for."""
+        return self._trie.values[self._node]
+
+    def admissible(self) -> list[int]:
+        """RETURNS (List[int]): Ids that may come next."""
+        return list(self._trie.children[self._node])
+
+    def write(self, token_id: int, log_prob: float) -> list[int]:
+        """token_id (int): The token written, an admissible one.
+        log_prob (float): Its log-probability.
+        RETURNS (List[int]): The token, and what follows it without an alternative or a score.
+        """
+        self._node = self._trie.children[self._node][token_id]
+        written = [token_id]
+        if not self.done:
+            self.log_prob += log_prob
+        while len(choices := self._trie.children[self._node]) == 1:
+            ((forced_id, node),) = choices.items()
+            if self._scored and node not in self._trie.values:
+                break
+            self._node = node
+            written.append(forced_id)
+        return written
+
+
+class FreeGuide:
+    """Lets the model write what it likes until it writes an end.
+
+    ends (Sequence[Sequence[int]]): Id sequences that end the branch.
+    max_tokens (int): Cut the branch off here.
+    """
+
+    def __init__(self, ends: Sequence[Sequence[int]], max_tokens: int) -> None:
+        self.log_prob = 0.0
+        self.done = False
+        self.ids: list[int] = []
+        self.ended = False
+        self._ends = [list(end) for end in ends]
+        self._max_tokens = max_tokens
+
+    def admissible(self) -> None:
+        """RETURNS (None): Anything may come."""
+        return None
+
+    def write(self, token_id: int, log_prob: float) -> list[int]:
+        """token_id (int): The token written.
+        log_prob (float): Its log-probability.
+        RETURNS (List[int]): The token.
+        """
+        self.ids.append(token_id)
+        for end in self._ends:
+            if self.ids[-len(end) :] == end:
+                del self.ids[-len(end) :]
+                self.done = self.ended = True
+                return [token_id]
+        self.log_prob += log_prob
+        self.done = len(self.ids) >= self._max_tokens
+        return [token_id]

@@ -1,0 +1,128 @@
+"""Decoded mentions → mentions with places: occurrences, deduplication, overlap."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..errors import Errors
+
+Occurrences = Literal["in_order", "all"]
+Deduplicate = Literal["string", "span"]
+
+
+@dataclass(frozen=True)
+class DecodedMention:
+    """What the model wrote after one mention opener.
+
+    label (str): The label.
+    places (Tuple[Tuple[int, int], ...]): Character offsets of every place in the text that is
+        written so.
+    log_prob (float): Sum of the log-probabilities of its tokens, the end token excluded (paper,
+        section 3.3).
+    """
+
+    label: str
+    places: tuple[tuple[int, int], ...]
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class ScoredMention:
+    """A mention found in a text.
+
+    start (int): First character.
+    end (int): One past the last character.
+    label (str): Its label.
+    score (float): Its probability, 0 to 1.
+    """
+
+    start: int
+    end: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How decoded mentions become mentions of a text.
+
+    threshold (float): Lowest probability a mention is kept with.
+    deduplicate (Deduplicate): `"string"`: a string found under several labels stays under the
+        most probable one (the paper's rule). `"span"`: the same for a place in the text only.
+    occurrences (Occurrences): `"in_order"`: the k-th mention written so takes its k-th place.
+        `"all"`: a mention marks every place that is written so.
+    """
+
+    threshold: float = 0.0
+    deduplicate: Deduplicate = "string"
+    occurrences: Occurrences = "in_order"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(Errors.P030.format(value=self.threshold))
+        for name, choices in (("deduplicate", Deduplicate), ("occurrences", Occurrences)):
+            value, values = getattr(self, name), get_args(choices)
+            if value not in values:
+                raise ValueError(Errors.P031.format(name=name, value=value, values=values))
+
+    def resolve(self, text: str, decoded: Sequence[DecodedMention]) -> list[ScoredMention]:
+        """text (str): The text.
+        decoded (Sequence[DecodedMention]): Its mentions, in the order the model numbered them.
+        RETURNS (List[ScoredMention]): The mentions kept, in order of appearance.
+        """
+        placed = _place(decoded, every=self.occurrences == "all")
+        kept = [m for m in placed if m.score >= self.threshold]
+        if self.deduplicate == "string":
+            kept = _most_probable_label(kept, lambda m: text[m.start : m.end])
+        else:
+            kept = _most_probable_label(kept, lambda m: (m.start, m.end))
+        return sorted(kept, key=lambda m: (m.start, m.end, m.label))
+
+
+def non_overlapping(
+    mentions: Iterable[ScoredMention], taken: Iterable[tuple[int, int]] = ()
+) -> list[ScoredMention]:
+    """mentions (Iterable[ScoredMention]): Mentions, overlapping or not.
+    taken (Iterable[Tuple[int, int]]): Stretches of the text that are not free.
+    RETURNS (List[ScoredMention]): The most probable ones that overlap neither each other nor
+        what is taken (of equals the longer, then the earlier), in order of appearance.
+    """
+    blocked = list(taken)
+    kept = []
+    for mention in sorted(mentions, key=lambda m: (-m.score, m.start - m.end, m.start, m.label)):
+        if all(mention.end <= start or end <= mention.start for start, end in blocked):
+            kept.append(mention)
+            blocked.append((mention.start, mention.end))
+    return sorted(kept, key=lambda m: m.start)
+
+
+def _place(decoded: Sequence[DecodedMention], *, every: bool) -> list[ScoredMention]:
+    """A mention written more often than it stands in the text repeats an earlier one; the more
+    probable of the two counts.
+    """
+    found: dict[tuple[int, int, str], float] = {}
+    turns: Counter[tuple[str, tuple[tuple[int, int], ...]]] = Counter()
+    for mention in decoded:
+        turn = turns[mention.label, mention.places]
+        turns[mention.label, mention.places] += 1
+        places = mention.places
+        for start, end in places if every else [places[turn % len(places)]]:
+            key = (start, end, mention.label)
+            found[key] = max(found.get(key, 0.0), math.exp(mention.log_prob))
+    return [ScoredMention(*key, score) for key, score in found.items()]
+
+
+def _most_probable_label(
+    mentions: Sequence[ScoredMention], key: Callable[[ScoredMention], Hashable]
+) -> list[ScoredMention]:
+    """Keep, of the mentions with the same key, those under the label of the most probable one."""
+    best: dict[Hashable, ScoredMention] = {}
+    for mention in mentions:
+        known = best.get(key(mention))
+        if known is None or mention.score > known.score:
+            best[key(mention)] = mention
+    return [m for m in mentions if m.label == best[key(m)].label]

@@ -1,0 +1,83 @@
+"""Prompt encoder: template and tokenizer together say the ids of every part of a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from .template import PromptTemplate, check_wording
+from .tokenization import TextEncoder
+
+
+class PromptEncoder:
+    """The ids of each part of the sequences: one definition for training, tries and decoding.
+
+    template (PromptTemplate): The wording.
+    wordings (Mapping[str, str]): Label → its wording in the prompt.
+    tokenizer (PreTrainedTokenizerBase): The model's tokenizer.
+    """
+
+    def __init__(
+        self,
+        template: PromptTemplate,
+        wordings: Mapping[str, str],
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> None:
+        for label, wording in wordings.items():
+            check_wording(label, wording)
+        self.template = template
+        self.wordings = dict(wordings)
+        self._text = TextEncoder(tokenizer)
+        self._text.reserve(
+            [template.before_text, template.before_label, template.before_count]
+            + [template.count_end, template.opener(1), *self.wordings.values()]
+        )
+        wording = self._text.encode_wording
+        self.end_id = self._text.end_id
+        self._before_text = self._text.bos_ids + wording(template.before_text)
+        before_label, before_count = wording(template.before_label), wording(template.before_count)
+        self._branches = {
+            label: before_label + wording(text) + before_count
+            for label, text in self.wordings.items()
+        }
+        self._openers: dict[int, list[int]] = {}
+        self._counts: dict[int, list[int]] = {}
+
+    def prefix(self, text: str) -> list[int]:
+        """text (str): The text.
+        RETURNS (List[int]): What all sequences of a text begin with: begin-of-sequence token
+            (where the tokenizer has one of its own), wording, text.
+        """
+        return self._before_text + self._text.encode([text])[0]
+
+    def branch(self, label: str) -> list[int]:
+        """label (str): A label.
+        RETURNS (List[int]): From the end of the text to where the count is written.
+        """
+        return self._branches[label]
+
+    def count(self, count: int) -> list[int]:
+        """count (int): A number of mentions.
+        RETURNS (List[int]): The number and what ends it: the end token after 0.
+        """
+        if count not in self._counts:
+            wording = self._text.encode_wording
+            end = wording(self.template.count_end) if count else [self.end_id]
+            self._counts[count] = wording(str(count)) + end
+        return self._counts[count]
+
+    def opener(self, n: int) -> list[int]:
+        """n (int): A mention's number, from 1.
+        RETURNS (List[int]): What opens it.
+        """
+        if n not in self._openers:
+            self._openers[n] = self._text.encode_wording(self.template.opener(n))
+        return self._openers[n]
+
+    def mentions(self, strings: Sequence[str]) -> list[list[int] | None]:
+        """strings (Sequence[str]): Mentions as they stand in the text.
+        RETURNS (List[Optional[List[int]]]): The ids of each with the end token, `None` for one
+            that has no ids.
+        """
+        return [[*ids, self.end_id] if ids else None for ids in self._text.encode(strings)]

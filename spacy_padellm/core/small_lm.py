@@ -1,0 +1,113 @@
+"""A small causal language model from scratch: tokenizer from the training texts, fresh weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from .causal_lm import CausalLM, PrefixAttention
+from .template import PromptTemplate
+
+BOS, END, PAD = "<s>", "</s>", "<pad>"
+
+# Each ideograph and kana, digit, space and punctuation mark is a piece of its own, other letters
+# form words: so a mention has the same ids wherever it stands, and copying it is easy to learn.
+_PIECES = r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\W\d\p{Han}\p{Hiragana}\p{Katakana}]+|\s|\S"
+
+
+@dataclass(frozen=True)
+class SmallModelShape:
+    """Size of a Llama-shaped model.
+
+    width (int): Hidden size.
+    depth (int): Layers.
+    heads (int): Attention heads.
+    feed_forward (int): Width of the feed-forward layers.
+    vocab_size (int): Most entries of the tokenizer's vocabulary.
+    max_positions (int): Longest sequence, in tokens.
+    """
+
+    width: int = 256
+    depth: int = 4
+    heads: int = 4
+    feed_forward: int = 768
+    vocab_size: int = 4000
+    max_positions: int = 1024
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    template: PromptTemplate,
+    wordings: Iterable[str],
+    max_mentions: int,
+    vocab_size: int,
+) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer in which each piece of the template is one token.
+
+    texts (Iterable[str]): The training texts.
+    template (PromptTemplate): Its wording becomes special tokens, which text never turns into.
+    wordings (Iterable[str]): The labels' wordings, likewise.
+    max_mentions (int): Highest mention number.
+    vocab_size (int): Most entries.
+    RETURNS (PreTrainedTokenizerFast): The tokenizer; it decodes to exactly the text encoded.
+    """
+    pieces = [template.before_text, template.before_label, template.before_count]
+    pieces += [template.count_end, *(template.opener(n) for n in range(1, max_mentions + 1))]
+    special = [BOS, END, PAD, *dict.fromkeys(p for p in (*pieces, *wordings) if p)]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=max(vocab_size, len(special) + 256),
+        special_tokens=special,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=END,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_small_lm(
+    tokenizer: PreTrainedTokenizerFast,
+    shape: SmallModelShape,
+    prefix_attention: PrefixAttention,
+    seed: int,
+) -> CausalLM:
+    """tokenizer (PreTrainedTokenizerFast): The tokenizer.
+    shape (SmallModelShape): The model's size.
+    prefix_attention (PrefixAttention): Whether the text will attend in both directions.
+    seed (int): For the weights.
+    RETURNS (CausalLM): A Llama-shaped model with fresh weights.
+    """
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.max_positions,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention)

@@ -1,0 +1,135 @@
+"""Text → ids where text continues something, and never into a special token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import Errors
+
+# Left contexts tried in order until one's ids stay as they are when the text follows: a line break
+# merges with nothing in most vocabularies, the colon serves text that begins with one.
+_LEFT_CONTEXTS = ("\n", ":")
+
+
+class TextEncoder:
+    """Encodes pieces of a sequence one by one, each as it stands in mid-sequence.
+
+    A piece's ids are those that follow a fixed neutral left context, so they depend on nothing but
+    the piece. Text that spells a special token (`</s>`, or an added token the template uses)
+    becomes ordinary ids.
+
+    tokenizer (PreTrainedTokenizerBase): A Hugging Face tokenizer, fast or slow.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        if tokenizer.eos_token_id is None:
+            raise ValueError(Errors.P010.format(name=tokenizer.name_or_path or "the model"))
+        self.end_id: int = tokenizer.eos_token_id
+        # Where both are the same token (GPT-2), models never saw it at the start of a text.
+        has_bos = tokenizer.bos_token_id not in (None, tokenizer.eos_token_id)
+        self.bos_ids: list[int] = [tokenizer.bos_token_id] if has_bos else []
+        self._encode_all = _make_encode_all(tokenizer)
+        self._contexts = [(c, self._encode_all([c])[0]) for c in _LEFT_CONTEXTS]
+        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        # The unknown token is what ordinary text may well turn into.
+        self._reserved_ids = (special | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}
+
+    def reserve(self, pieces: Iterable[str]) -> None:
+        """Keep the added tokens in these pieces out of user text.
+
+        pieces (Iterable[str]): Wording of the template.
+        """
+        added = set(self.tokenizer.added_tokens_decoder)
+        for piece in pieces:
+            self._reserved_ids |= added.intersection(self.encode_wording(piece))
+
+    def encode_wording(self, piece: str) -> list[int]:
+        """Encode wording of the template, in which special and added tokens mean themselves.
+
+        piece (str): The wording.
+        RETURNS (List[int]): Its ids.
+        """
+        added = {
+            token.content: i
+            for i, token in self.tokenizer.added_tokens_decoder.items()
+            if token.content and token.content in piece
+        }
+        if not added:
+            return self._encode_continuing([piece])[0]
+        # Longest first, so that `<mention 10>` is not read as a shorter token and a rest.
+        pattern = "|".join(re.escape(t) for t in sorted(added, key=len, reverse=True))
+        ids: list[int] = []
+        for part in re.split(f"({pattern})", piece):
+            if part in added:
+                ids.append(added[part])
+            elif part:
+                ids.extend(self._encode_continuing([part])[0])
+        return ids
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode user text.
+
+        texts (Sequence[str]): Texts or stretches of text.
+        RETURNS (List[List[int]]): The ids of each; empty where the tokenizer's normalisation
+            leaves nothing of it.
+        RAISES (ValueError): A text cannot be encoded without a special token.
+        """
+        encoded = self._encode_continuing(texts)
+        return [
+            ids if self._reserved_ids.isdisjoint(ids) else self._encode_apart(text)
+            for text, ids in zip(texts, encoded, strict=True)
+        ]
+
+    def _encode_apart(self, text: str) -> list[int]:
+        """Encode text that spells reserved tokens: cut each behind its first character."""
+        contents = [self.tokenizer.convert_ids_to_tokens(i) for i in self._reserved_ids]
+        pattern = "|".join(re.escape(c) for c in sorted(contents, key=len, reverse=True) if c)
+        cuts = [m.start() + 1 for m in re.finditer(f"(?=({pattern}))", text, re.IGNORECASE)]
+        bounds = [0, *cuts, len(text)]
+        pieces = [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+        ids = [i for piece in self._encode_continuing(pieces) for i in piece]
+        if not self._reserved_ids.isdisjoint(ids):
+            raise ValueError(Errors.P011.format(text=text[:80]))
+        return ids
+
+    def _encode_continuing(self, texts: Sequence[str]) -> list[list[int]]:
+        result: list[list[int] | None] = [None] * len(texts)
+        todo = list(range(len(texts)))
+        for context, context_ids in self._contexts:
+            size = len(context_ids)
+            encoded = self._encode_all([context + texts[i] for i in todo])
+            for i, ids in zip(todo, encoded, strict=True):
+                if ids[:size] == context_ids:
+                    result[i] = ids[size:]
+            todo = [i for i in todo if result[i] is None]
+            if not todo:
+                break
+        for i, ids in zip(todo, self._encode_all([texts[i] for i in todo]), strict=True):
+            result[i] = ids
+        return [ids for ids in result if ids is not None]
+
+
+def _make_encode_all(
+    tokenizer: PreTrainedTokenizerBase,
+) -> Callable[[list[str]], list[list[int]]]:
+    """RETURNS (Callable): Many texts → ids without special tokens added or recognised."""
+    if not tokenizer.is_fast:
+        return lambda texts: [
+            tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+            for text in texts
+        ]
+    # A copy, so that no setting of the caller's tokenizer (truncation, padding) reaches in here.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = True
+
+    def encode_all(texts: list[str]) -> list[list[int]]:
+        return [e.ids for e in backend.encode_batch(texts, add_special_tokens=False)]
+
+    return encode_all

@@ -1,0 +1,1 @@
+"""Running token trees through a causal language model: three ways, one interface."""

@@ -1,0 +1,270 @@
+"""The three ways to run a batch of growing trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from ...errors import Errors
+from ..token_tree import ROOT, TokenTree
+from .model_call import ModelCall, additive_mask
+from .support import MaskForm, TreeSupport
+
+
+class TreeRun(Protocol):
+    """A batch of trees under way: the caller grows the trees and asks for logits.
+
+    passes (int): Forward passes so far.
+    tokens (int): Tokens run so far, padding left out.
+    """
+
+    passes: int
+    tokens: int
+
+    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+        """nodes (Sequence[Sequence[int]]): For each tree, nodes added since the last call.
+        RETURNS (Tensor): Next-token logits at these nodes, tree by tree, `(n, vocabulary)`.
+        """
+        ...
+
+
+class CachedRun:
+    """Every node is run once; keys and values of all nodes stay in a KV cache.
+
+    call (ModelCall): The model.
+    trees (Sequence[TokenTree]): The trees; the caller may add nodes between calls.
+    bidirectional_prefix (bool): Whether the prefix attends in both directions.
+    """
+
+    def __init__(
+        self, call: ModelCall, trees: Sequence[TokenTree], *, bidirectional_prefix: bool
+    ) -> None:
+        self.passes = 0
+        self.tokens = 0
+        self._call = call
+        self._trees = trees
+        self._bidirectional_prefix = bidirectional_prefix
+        self._cache = DynamicCache()
+        self._width = 0
+        # Padding makes a node's place in the cache differ from its number.
+        self._slots = [np.zeros(0, dtype=np.int64) for _ in trees]
+
+    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+        first = [len(slots) for slots in self._slots]
+        new = [len(tree) - start for tree, start in zip(self._trees, first, strict=True)]
+        length = max(new)
+        ids = np.zeros((len(new), length), dtype=np.int64)
+        positions = np.zeros_like(ids)
+        visible = np.zeros((len(new), length, self._width + length), dtype=bool)
+        # Padding sees itself, or its softmax would be over nothing.
+        visible[:, np.arange(length), self._width + np.arange(length)] = True
+        for row, (tree, start, count) in enumerate(zip(self._trees, first, new, strict=True)):
+            ids[row, :count] = tree.ids[start:]
+            positions[row, :count] = tree.depths[start:]
+            added = self._width + np.arange(count)
+            self._slots[row] = np.concatenate([self._slots[row], added])
+            visible[row, :count, self._slots[row]] = tree.visible(
+                start, bidirectional_prefix=self._bidirectional_prefix
+            ).T
+        rows, columns = _pick(nodes, [slots - self._width for slots in self._slots], self._call)
+        inputs = _inputs(self._call, ids, positions, visible, "4d")
+        inputs["past_key_values"] = self._cache
+        inputs["cache_position"] = torch.arange(
+            self._width, self._width + length, device=self._call.device
+        )
+        self._width += length
+        self.passes += 1
+        self.tokens += sum(new)
+        return self._call(rows, columns, use_cache=True, **inputs)
+
+
+class RecomputedRun:
+    """The whole tree is run at each pass, without a cache: also the way to train.
+
+    call (ModelCall): The model.
+    trees (Sequence[TokenTree]): The trees.
+    mask_form (MaskForm): The custom mask the model takes.
+    bidirectional_prefix (bool): Whether the prefix attends in both directions.
+    """
+
+    def __init__(
+        self,
+        call: ModelCall,
+        trees: Sequence[TokenTree],
+        *,
+        mask_form: MaskForm,
+        bidirectional_prefix: bool,
+    ) -> None:
+        self.passes = 0
+        self.tokens = 0
+        self._call = call
+        self._trees = trees
+        self._mask_form = mask_form
+        self._bidirectional_prefix = bidirectional_prefix
+
+    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+        length = max(len(tree) for tree in self._trees)
+        ids = np.zeros((len(self._trees), length), dtype=np.int64)
+        positions = np.zeros_like(ids)
+        visible = np.zeros((len(self._trees), length, length), dtype=bool)
+        visible[:, np.arange(length), np.arange(length)] = True
+        for row, tree in enumerate(self._trees):
+            size = len(tree)
+            ids[row, :size] = tree.ids
+            positions[row, :size] = tree.depths
+            visible[row, :size, :size] = tree.visible(
+                bidirectional_prefix=self._bidirectional_prefix
+            )
+        rows, columns = _pick(nodes, [np.arange(len(t)) for t in self._trees], self._call)
+        inputs = _inputs(self._call, ids, positions, visible, self._mask_form)
+        self.passes += 1
+        self.tokens += sum(len(tree) for tree in self._trees)
+        return self._call(rows, columns, use_cache=False, **inputs)
+
+
+class SequencesRun:
+    """Each branch is a sequence of its own, padded to the longest: what any model can do.
+
+    call (ModelCall): The model.
+    trees (Sequence[TokenTree]): The trees.
+    mask_form (Optional[MaskForm]): The custom mask the model takes; needed only for a
+        bidirectional prefix.
+    bidirectional_prefix (bool): Whether the prefix attends in both directions.
+    """
+
+    def __init__(
+        self,
+        call: ModelCall,
+        trees: Sequence[TokenTree],
+        *,
+        mask_form: MaskForm | None,
+        bidirectional_prefix: bool,
+    ) -> None:
+        self.passes = 0
+        self.tokens = 0
+        self._call = call
+        self._trees = trees
+        self._mask_form = mask_form
+        self._bidirectional_prefix = bidirectional_prefix
+
+    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+        chains: list[TokenTree] = []
+        wanted: list[tuple[int, int]] = []
+        for tree, asked in zip(self._trees, nodes, strict=True):
+            row_of = {}
+            for leaf in _last_of_each_branch(tree, asked):
+                for node in tree.path(leaf):
+                    row_of.setdefault(node, len(chains))
+                chains.append(_chain(tree, leaf))
+            wanted.extend((row_of[node], tree.depths[node]) for node in asked)
+        self.passes += 1
+        self.tokens += sum(len(chain) for chain in chains)
+        if self._bidirectional_prefix and self._mask_form is not None:
+            per_chain: list[list[int]] = [[] for _ in chains]
+            for row, column in wanted:
+                per_chain[row].append(column)
+            run = RecomputedRun(
+                self._call, chains, mask_form=self._mask_form, bidirectional_prefix=True
+            )
+            # Logits come chain by chain; put them back in the order asked for.
+            order = sorted(range(len(wanted)), key=lambda i: wanted[i][0])
+            back = torch.empty(len(order), dtype=torch.long)
+            back[torch.tensor(order)] = torch.arange(len(order))
+            return run.logits(per_chain)[back.to(self._call.device)]
+        length = max(len(chain) for chain in chains)
+        ids = np.zeros((len(chains), length), dtype=np.int64)
+        real = np.zeros_like(ids)
+        for row, chain in enumerate(chains):
+            ids[row, : len(chain)] = chain.ids
+            real[row, : len(chain)] = 1
+        # Padding comes last, where causal attention never looks: positions are the model's own.
+        device = self._call.device
+        rows, columns = torch.tensor(wanted, device=device).T
+        return self._call(
+            rows,
+            columns,
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=torch.from_numpy(real).to(device),
+            use_cache=False,
+        )
+
+
+def open_run(
+    call: ModelCall,
+    trees: Sequence[TokenTree],
+    support: TreeSupport,
+    *,
+    bidirectional_prefix: bool = False,
+) -> TreeRun:
+    """Begin running a batch of trees.
+
+    call (ModelCall): The model.
+    trees (Sequence[TokenTree]): The trees.
+    support (TreeSupport): How to run them.
+    bidirectional_prefix (bool): Whether the prefix attends in both directions.
+    RETURNS (TreeRun): The run.
+    RAISES (ValueError): A bidirectional prefix, and the model takes no custom mask.
+    """
+    if bidirectional_prefix and support.mask_form is None:
+        raise ValueError(Errors.P021.format(model=type(call.model).__name__))
+    if support.way == "cached":
+        return CachedRun(call, trees, bidirectional_prefix=bidirectional_prefix)
+    if support.way == "recomputed" and support.mask_form is not None:
+        return RecomputedRun(
+            call,
+            trees,
+            mask_form=support.mask_form,
+            bidirectional_prefix=bidirectional_prefix,
+        )
+    return SequencesRun(
+        call, trees, mask_form=support.mask_form, bidirectional_prefix=bidirectional_prefix
+    )
+
+
+def _last_of_each_branch(tree: TokenTree, nodes: Sequence[int]) -> list[int]:
+    """RETURNS (List[int]): The nodes of `nodes` that are no other one's ancestor."""
+    inner = {n for node in nodes for n in tree.path(node)[:-1]}
+    return [node for node in dict.fromkeys(nodes) if node not in inner]
+
+
+def _chain(tree: TokenTree, leaf: int) -> TokenTree:
+    ids = tree.sequence(leaf)
+    chain = TokenTree(ids[: tree.prefix_length])
+    # Without its prefix a chain is an ordinary sequence from the root.
+    chain.insert(ids[tree.prefix_length :], chain.prefix_end if tree.prefix_length else ROOT)
+    return chain
+
+
+def _pick(
+    nodes: Sequence[Sequence[int]], columns: Sequence[np.ndarray], call: ModelCall
+) -> tuple[Tensor, Tensor]:
+    """RETURNS (Tuple[Tensor, Tensor]): Row and column of each node in the batch."""
+    rows = np.repeat(np.arange(len(nodes)), [len(asked) for asked in nodes])
+    picked = [columns[row][np.asarray(asked, dtype=np.int64)] for row, asked in enumerate(nodes)]
+    column = np.concatenate(picked)
+    if column.size and column.min() < 0:
+        raise ValueError("logits of a node are given in the pass that runs it, not later")
+    return torch.from_numpy(rows).to(call.device), torch.from_numpy(column).to(call.device)
+
+
+def _inputs(
+    call: ModelCall,
+    ids: np.ndarray,
+    positions: np.ndarray,
+    visible: np.ndarray,
+    mask_form: MaskForm,
+) -> dict[str, Tensor]:
+    device = call.device
+    mask = torch.from_numpy(visible).to(device)
+    return {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "position_ids": torch.from_numpy(positions).to(device),
+        "attention_mask": (
+            additive_mask(mask, call.model.dtype) if mask_form == "4d" else mask.long()
+        ),
+    }

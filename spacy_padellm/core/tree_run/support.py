@@ -1,0 +1,26 @@
+"""What a model can do with a token tree, as the load-time probe found it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Way = Literal["cached", "recomputed", "sequences"]
+MaskForm = Literal["4d", "3d"]
+
+
+@dataclass(frozen=True)
+class TreeSupport:
+    """How a model's trees are run.
+
+    way (Way): `"cached"`: every node once, with a KV cache that grows by nodes. `"recomputed"`:
+        the whole tree at each pass, no cache. `"sequences"`: separate padded sequences.
+    mask_form (Optional[MaskForm]): The custom attention mask the model takes: `"4d"`, additive,
+        `(batch, 1, query, key)`; `"3d"`, 0 and 1, `(batch, query, key)`; `None`, it takes none.
+    max_depth (Optional[int]): Longest sequence the mask holds for, in tokens: beyond a model's
+        attention window, trees are run as separate sequences. `None` for any length.
+    """
+
+    way: Way
+    mask_form: MaskForm | None
+    max_depth: int | None = None

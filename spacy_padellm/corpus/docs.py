@@ -1,0 +1,119 @@
+"""Annotated texts as spaCy's docs, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.util import filter_spans
+from spacy.vocab import Vocab
+
+from ..core.texts import AnnotatedText, Mention, TokenizedText
+from .boundaries import Offsets, has_gold_tokens
+
+DEFAULT_SPANS_KEY = "padellm"
+LABELS_ATTR = "labels"
+
+
+def docs_from_annotated_texts(
+    texts: Sequence[AnnotatedText], nlp: Language, *, spans_key: str = DEFAULT_SPANS_KEY
+) -> Iterator[tuple[Doc, list[Mention]]]:
+    """Make docs of the texts of a corpus: on the gold tokens if the corpus has any, else on those
+    of the pipeline's tokenizer.
+
+    texts (Sequence[AnnotatedText]): All texts of a corpus.
+    nlp (Language): The pipeline whose tokenizer and vocabulary are used.
+    spans_key (str): See `annotate_doc`.
+    YIELDS (Tuple[Doc, List[Mention]]): A doc and the gold mentions that aren't on its tokens'
+        boundaries, which it therefore lacks.
+    """
+    gold_tokens = has_gold_tokens(texts)
+    for annotated in texts:
+        source = annotated.source
+        doc = doc_from_tokens(source, nlp.vocab) if gold_tokens else nlp.make_doc(source.text)
+        yield doc, annotate_doc(doc, annotated, spans_key=spans_key)
+
+
+def doc_from_tokens(source: TokenizedText, vocab: Vocab) -> Doc:
+    """Make a doc of a text on its own tokens. What lies between tokens, other than a single
+    space, becomes a token too, as spaCy's tokenizers do it: the doc keeps the text as it is.
+
+    source (TokenizedText): The text.
+    vocab (Vocab): The doc's vocabulary.
+    RETURNS (Doc): The doc.
+    """
+    words: list[str] = []
+    spaces: list[bool] = []
+    place = 0
+    for start, end in [*source.tokens, (len(source.text), len(source.text))]:
+        gap = source.text[place:start]
+        if words and gap.startswith(" "):
+            spaces[-1] = True
+            gap = gap[1:]
+        pieces = [piece for piece in (gap, source.text[start:end]) if piece]
+        words.extend(pieces)
+        spaces.extend(False for _ in pieces)
+        place = end
+    return Doc(vocab, words=words, spaces=spaces)
+
+
+def annotate_doc(
+    doc: Doc, annotated: AnnotatedText, *, spans_key: str = DEFAULT_SPANS_KEY
+) -> list[Mention]:
+    """Set the gold mentions on a doc of the same text. Mentions that don't overlap are its
+    entities. If some do, all go to a span group and the longest that don't are its entities. If
+    the text states which labels it's annotated for, the group is there too and its `attrs` hold
+    them.
+
+    doc (Doc): The doc, changed in place.
+    annotated (AnnotatedText): The text's mentions.
+    spans_key (str): Key of the span group.
+    RETURNS (List[Mention]): The mentions that aren't on the boundaries of the doc's tokens, which
+        it therefore lacks.
+    """
+    found = [doc.char_span(each.start, each.end, label=each.label) for each in annotated.mentions]
+    spans = [span for span in found if span is not None]
+    doc.set_ents(filter_spans(spans))
+    if annotated.labels is not None or len(doc.ents) < len(spans):
+        attrs = {} if annotated.labels is None else {LABELS_ATTR: list(annotated.labels)}
+        doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs=attrs)
+    return off_tokens(doc, annotated.mentions)
+
+
+def off_tokens(doc: Doc, mentions: Sequence[Mention]) -> list[Mention]:
+    """Find the mentions that aren't on the boundaries of a doc's tokens.
+
+    doc (Doc): A doc of the mentions' text.
+    mentions (Sequence[Mention]): The mentions.
+    RETURNS (List[Mention]): Those that no run of tokens covers exactly.
+    """
+    return [each for each in mentions if doc.char_span(each.start, each.end) is None]
+
+
+def annotated_text_from_doc(doc: Doc, *, spans_key: str = DEFAULT_SPANS_KEY) -> AnnotatedText:
+    """Read the gold mentions off a doc: from the span group if the doc has it, else its entities.
+
+    doc (Doc): A doc, such as `annotate_doc` leaves it.
+    spans_key (str): Key of the span group.
+    RETURNS (AnnotatedText): The text with its tokens, those of mere whitespace left out.
+    """
+    group = doc.spans.get(spans_key)
+    spans: Sequence[Span] = doc.ents if group is None else list(group)
+    labels = None if group is None else group.attrs.get(LABELS_ATTR)
+    mentions = [Mention(span.start_char, span.end_char, span.label_) for span in spans]
+    return AnnotatedText(
+        TokenizedText(doc.text, doc_offsets(doc)),
+        tuple(sorted(mentions)),
+        None if labels is None else tuple(labels),
+    )
+
+
+def doc_offsets(doc: Doc) -> Offsets:
+    """List the tokens of a doc that a mention may start and end on.
+
+    doc (Doc): The doc.
+    RETURNS (Tuple[Tuple[int, int], ...]): Offsets of its tokens, those of mere whitespace left
+        out.
+    """
+    return tuple((token.idx, token.idx + len(token)) for token in doc if not token.is_space)

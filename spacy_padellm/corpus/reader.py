@@ -1,0 +1,94 @@
+"""The reader that trains and evaluates directly on corpus files, without converting them."""
+
+# No `from __future__ import annotations`: spaCy validates the config against the real types.
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spacy.language import Language
+from spacy.training import Example
+
+from ..errors import Errors, Warnings
+
+if TYPE_CHECKING:
+    from ..core.texts import AnnotatedText, Mention
+
+# How many gold entities a warning names.
+_EXAMPLES = 5
+
+
+def create_annotated_corpus_v1(
+    path: Path | None,
+    format: str = "auto",
+    scheme: str = "auto",
+    token_column: int = 0,
+    tag_column: int = -1,
+    offsets: str = "auto",
+    annotated_labels: list[str] | None = None,
+    label_map: dict[str, str] | None = None,
+    spans_key: str = "padellm",
+    limit: int = 0,
+) -> Callable[[Language], Iterator[Example]]:
+    """Create a reader of annotated texts, to be named in a config as
+    `@readers = "spacy_padellm.AnnotatedCorpus.v1"`. The pipeline tokenizes the texts itself; the
+    reference has the gold tokens if the corpus has any. The options but the last two are those
+    of `read_annotated_texts`.
+
+    path (Optional[Path]): The file.
+    format (str): Its format, or "auto".
+    scheme (str): Tag scheme of a conll file, or "auto".
+    token_column (int): Column of the tokens of a conll file.
+    tag_column (int): Column of the tags of a conll file.
+    offsets (str): What offsets count in a file of the paper format, or "auto".
+    annotated_labels (Optional[List[str]]): The labels the corpus is annotated for.
+    label_map (Optional[Dict[str, str]]): New labels by old ones.
+    spans_key (str): Key of the span group for nested and partially annotated gold.
+    limit (int): How many texts to read, 0 for all.
+    RETURNS (Callable[[Language], Iterator[Example]]): The reader.
+    RAISES (ValueError): If the path is null; the reader does if an option or the file is wrong.
+    """
+    if path is None:
+        raise ValueError(Errors.P121)
+    file = path
+
+    def read_examples(nlp: Language) -> Iterator[Example]:
+        # Imported here because spaCy imports this module for every pipeline, with the registry.
+        from .formats import read_annotated_texts
+
+        texts = read_annotated_texts(
+            file,
+            format=format,
+            scheme=scheme,
+            token_column=token_column,
+            tag_column=tag_column,
+            offsets=offsets,
+            annotated_labels=annotated_labels,
+            label_map=label_map,
+        )
+        return _examples(file, texts[:limit] if limit else texts, nlp, spans_key)
+
+    return read_examples
+
+
+def _examples(
+    path: Path, texts: "list[AnnotatedText]", nlp: Language, spans_key: str
+) -> Iterator[Example]:
+    from .docs import docs_from_annotated_texts, off_tokens
+
+    lost: list[str] = []
+    references = docs_from_annotated_texts(texts, nlp, spans_key=spans_key)
+    for annotated, (reference, misaligned) in zip(texts, references, strict=True):
+        predicted = nlp.make_doc(reference.text)
+        # An entity may miss the tokens of either doc, or of both.
+        missed = dict.fromkeys([*misaligned, *off_tokens(predicted, annotated.mentions)])
+        lost.extend(_describe(reference.text, mention) for mention in missed)
+        yield Example(predicted, reference)
+    if lost:
+        examples = ", ".join(lost[:_EXAMPLES])
+        message = Warnings.W101.format(count=len(lost), path=path, examples=examples)
+        warnings.warn(message, stacklevel=2)
+
+
+def _describe(text: str, mention: "Mention") -> str:
+    return f"{text[mention.start : mention.end]!r} ({mention.label})"

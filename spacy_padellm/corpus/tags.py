@@ -1,0 +1,145 @@
+"""Tag schemes of token-per-line corpora: IOB1, BIO (IOB2), BIOES and BILOU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+_TAG = re.compile(r"([BIESLU])-(\S+)")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag taken apart.
+
+    prefix (str): `O`, or the place in the entity.
+    label (str): The entity's label, empty for `O`.
+    """
+
+    prefix: str
+    label: str
+
+
+OUTSIDE = Tag("O", "")
+# The tags of BILOU are those of BIOES by other names.
+_BILOU_TO_BIOES = {"L": "E", "U": "S"}
+
+
+def split_tag(tag: str) -> Tag | None:
+    """Take a tag apart.
+
+    tag (str): E.g. `O` or `B-PER`.
+    RETURNS (Optional[Tag]): Its parts, `None` if it isn't a tag of any scheme.
+    """
+    if tag == "O":
+        return OUTSIDE
+    match = _TAG.fullmatch(tag)
+    return Tag(match[1], match[2]) if match else None
+
+
+def _continues(previous: Tag, tag: Tag) -> bool:
+    """Whether a tag goes on with the entity that the previous one leaves open."""
+    is_open = previous.prefix in ("B", "I") and previous.label == tag.label
+    return is_open and tag.prefix in ("I", "E")
+
+
+def _follows_in_bio(previous: Tag, tag: Tag) -> bool:
+    return tag.prefix != "I" or _continues(previous, tag)
+
+
+def _follows_in_strict_iob1(previous: Tag, tag: Tag) -> bool:
+    return tag.prefix != "B" or (previous.prefix in ("B", "I") and previous.label == tag.label)
+
+
+def _follows_in_iob1(previous: Tag, tag: Tag) -> bool:
+    return True
+
+
+def _follows_in_bioes(previous: Tag, tag: Tag) -> bool:
+    previous, tag = _to_bioes(previous), _to_bioes(tag)
+    if previous.prefix in ("B", "I"):
+        return _continues(previous, tag)
+    return tag.prefix in ("O", "B", "S")
+
+
+def _to_bioes(tag: Tag) -> Tag:
+    return Tag(_BILOU_TO_BIOES.get(tag.prefix, tag.prefix), tag.label)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A tag scheme.
+
+    prefixes (str): The prefixes of tags that aren't `O`.
+    follows (Callable[[Tag, Tag], bool]): Whether the second tag may follow the first. The start
+        and the end of a sentence count as `O`.
+    """
+
+    prefixes: str
+    follows: Callable[[Tag, Tag], bool]
+
+
+SCHEMES = {
+    "iob1": Scheme("BI", _follows_in_iob1),
+    "bio": Scheme("BI", _follows_in_bio),
+    "bioes": Scheme("BIES", _follows_in_bioes),
+    "bilou": Scheme("BILU", _follows_in_bioes),
+}
+SCHEME_NAMES = ("auto", *SCHEMES)
+
+
+def first_illegal(tags: Sequence[Tag], follows: Callable[[Tag, Tag], bool]) -> int | None:
+    """Find the first tag of a sentence that may not follow the one before it.
+
+    tags (Sequence[Tag]): Tags of a sentence.
+    follows (Callable[[Tag, Tag], bool]): Whether the second tag may follow the first.
+    RETURNS (Optional[int]): Its index, the number of tags if the last one leaves an entity
+        unfinished, `None` if all is legal.
+    """
+    sequence = [OUTSIDE, *tags, OUTSIDE]
+    for index, (previous, tag) in enumerate(pairwise(sequence)):
+        if not follows(previous, tag):
+            return index
+    return None
+
+
+def detect_scheme(sentences: Iterable[Sequence[Tag]]) -> str | None:
+    """Detect the scheme from all the sentences of a file: L- or U- tags make it BILOU, E- or S-
+    tags BIOES. Otherwise it's BIO if no I- starts an entity, else IOB1 if every B- does what it's
+    for there: separate an entity from one of the same label right before it. A file that has both
+    an I- that starts an entity and a B- that separates nothing follows no scheme, so one of its
+    tags is wrong; it's called BIO, whose rules then find the I-.
+
+    sentences (Iterable[Sequence[Tag]]): The tags of each sentence.
+    RETURNS (Optional[str]): The scheme, `None` if tags of BILOU and BIOES are mixed.
+    """
+    sentences = list(sentences)
+    prefixes = {tag.prefix for tags in sentences for tag in tags}
+    if prefixes & {"L", "U"}:
+        return None if prefixes & {"E", "S"} else "bilou"
+    if prefixes & {"E", "S"}:
+        return "bioes"
+    if all(first_illegal(tags, _follows_in_bio) is None for tags in sentences):
+        return "bio"
+    is_iob1 = all(first_illegal(tags, _follows_in_strict_iob1) is None for tags in sentences)
+    return "iob1" if is_iob1 else "bio"
+
+
+def entities_from_tags(tags: Sequence[Tag]) -> list[tuple[int, int, str]]:
+    """Read the entities off the tags of a sentence. Tags that are legal in their scheme mean the
+    same whichever scheme that is.
+
+    tags (Sequence[Tag]): Legal tags.
+    RETURNS (List[Tuple[int, int, str]]): First token, one past the last token and label of each
+        entity, in order.
+    """
+    entities: list[tuple[int, int, str]] = []
+    previous = OUTSIDE
+    for index, tag in enumerate(map(_to_bioes, tags)):
+        if tag != OUTSIDE:
+            start = entities.pop()[0] if _continues(previous, tag) else index
+            entities.append((start, index + 1, tag.label))
+        previous = tag
+    return entities
