@@ -62,6 +62,11 @@ class Errors(metaclass=_WithCodes):
     P030 = "threshold is {value}, but is a probability, from 0 to 1."
     P031 = "{name} is {value!r}, but has to be one of {values}."
     P032 = "{name} is {value}, but has to be at least 1."
+    P033 = (
+        "There are no labels to look for. Set `labels` in the component's config, call "
+        "`nlp.initialize()` with annotated examples, or use a checkpoint whose padellm.json "
+        "names its labels."
+    )
     P040 = (
         "Cannot read {path}: {error}. Write it again by saving the pipeline or checkpoint, or "
         "delete it to use the model with settings of your own."
@@ -113,7 +118,7 @@ class Errors(metaclass=_WithCodes):
         "from 0, or from -1 at the end of the line."
     )
     P111 = (
-        "{path}, line {line}: {tag!r} isn't a tag of the scheme {scheme!r}. Tags are O or one of "
+        "{path}, line {line}: {tag!r} isn't a tag of {scheme}. Tags are O or one of "
         "{prefixes}, a hyphen and a label. Correct the line, the tag column (now {tag_column}) or "
         "the scheme."
     )
@@ -158,6 +163,30 @@ class Errors(metaclass=_WithCodes):
     )
 
     # Component (P2xx)
+    P201 = (
+        "The component has no model. Set `model.name` to the folder or hub id of a causal "
+        'language model: nlp.add_pipe("padellm_ner", config={{"model": {{"@architectures": '
+        '"spacy_padellm.CausalLM.v1", "name": "path/to/checkpoint"}}}}), or use '
+        '"spacy_padellm.SmallCausalLM.v1" to train one from scratch.'
+    )
+    P202 = (
+        "The component's model has not been trained: `spacy_padellm.SmallCausalLM.v1` starts from "
+        "nothing. Call `nlp.initialize()` and train it, load a trained pipeline with "
+        "`spacy.load`, or use `spacy_padellm.CausalLM.v1` with a checkpoint."
+    )
+    P203 = (
+        "The labels {labels} are to be a list of labels or a dictionary of labels and their "
+        "wording in the prompt."
+    )
+    P204 = (
+        "Neither the labels file, the config nor the examples name a label for {name!r}. Set "
+        "`labels`, or check that the examples have entities in `doc.ents` or "
+        "`doc.spans[{spans_key!r}]`."
+    )
+    P205 = (
+        "An example's predicted and reference text differ ({predicted!r} and {reference!r}), so "
+        "that its entities' places are unknown. Create examples from the same text."
+    )
 
     # Command line and project (P3xx)
     P301 = "{purpose} needs {package}, which isn't installed. Run `pip install {package}`."
@@ -186,10 +215,9 @@ class Errors(metaclass=_WithCodes):
     )
     P310 = (
         "Not all assets could be downloaded: {dests} missing or with another checksum than "
-        "project.yml states. Check the connection and run fetch again, or set PADELLM_DATA to a "
-        "folder with the files."
+        "project.yml states ({reason}). Check the connection and run fetch again, or set "
+        "PADELLM_DATA to a folder with the files."
     )
-    P311 = "The asset {dest} is neither in the project nor has a url in project.yml. Put it there."
 
 
 class Warnings(metaclass=_WithCodes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ class _Asset:
     checksum: str | None
 
     def is_present(self) -> bool:
-        return self.path.exists() and self.checksum in (None, _md5(self.path))
+        return self.path.exists() and self.checksum in (None, _checksum(self.path))
 
 
 def fetch(
@@ -94,7 +93,7 @@ def _checked_source(asset: _Asset, folder: Path) -> Path:
     source = folder.joinpath(*dest.parts[1:])
     if not source.is_file():
         raise ValueError(Errors.P308.format(path=source, dest=asset.dest))
-    found = _md5(source)
+    found = _checksum(source)
     if asset.checksum not in (None, found):
         raise ValueError(
             Errors.P309.format(path=source, found=found, checksum=asset.checksum, dest=asset.dest)
@@ -111,17 +110,20 @@ def _download(assets: Sequence[_Asset], project_dir: Path, extra: bool) -> None:
             # weasel doesn't download over a file that's there, even if its checksum is wrong.
             asset.path.unlink()
             typer.echo(f"Replacing, as its checksum is wrong: {asset.dest}")
-    reason: BaseException | None = None
+    reason = "see the messages above"
     try:
         project_assets(project_dir, extra=extra)
-    # SystemExit is weasel's way out when there's no file to take the checksum of.
-    except (OSError, SystemExit) as error:
-        reason = error
+    except OSError as error:
+        reason = str(error)
+    except SystemExit:
+        # weasel's way out when there's no file to take the checksum of; it said so before.
+        pass
     absent = [asset.dest for asset in assets if not asset.is_present()]
     if absent:
-        raise ValueError(Errors.P310.format(dests=", ".join(absent))) from reason
+        raise ValueError(Errors.P310.format(dests=", ".join(absent), reason=reason))
 
 
-def _md5(path: Path) -> str:
-    # A checksum against damage, not against attacks; weasel's format states MD5.
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+def _checksum(path: Path) -> str:
+    from weasel.util import get_checksum
+
+    return get_checksum(path)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
 from ..errors import Errors
 from .causal_lm import CausalLM, PrefixAttention
-from .prompt import PromptEncoder
 from .softmax import Softmax
 from .template import TEMPLATES, PromptTemplate, check_wording, get_template
 
@@ -74,6 +75,7 @@ def load_settings(name: str) -> CheckpointSettings | None:
     RETURNS (Optional[CheckpointSettings]): What its `padellm.json` says, `None` without one.
     RAISES (ValueError): A `padellm.json` that cannot be read.
     """
+    _check_folder(name)
     path = _find_file(name, SETTINGS_FILE)
     if path is None:
         return None
@@ -113,19 +115,18 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
     settings (CheckpointSettings): What goes into `padellm.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model: PreTrainedModel = lm.model
-    model.save_pretrained(folder, safe_serialization=True)
-    lm.tokenizer.save_pretrained(folder)
+    # Aside first: the model may be mapped from the very files that are replaced.
+    with TemporaryDirectory(dir=folder, prefix=".saving-") as name:
+        aside = Path(name)
+        lm.model.save_pretrained(aside, safe_serialization=True)
+        lm.tokenizer.save_pretrained(aside)
+        (folder / SETTINGS_FILE).unlink(missing_ok=True)
+        for stale in folder.glob("model*.safetensors*"):
+            stale.unlink()
+        for path in aside.iterdir():
+            os.replace(path, folder / path.name)
     # Last, so that a folder with this file in it is whole.
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")
-
-
-def make_encoder(lm: CausalLM, settings: CheckpointSettings) -> PromptEncoder:
-    """lm (CausalLM): The model.
-    settings (CheckpointSettings): Template and wordings.
-    RETURNS (PromptEncoder): The ids of both.
-    """
-    return PromptEncoder(settings.template, settings.labels, lm.tokenizer)
 
 
 def get_dtype(name: str) -> torch.dtype:

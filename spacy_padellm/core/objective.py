@@ -25,20 +25,30 @@ class LeftOut:
     unaligned (List[Tuple[str, Mention]]): Not on the text's token boundaries, or without ids.
     too_long (List[Tuple[str, Mention]]): Longer than the longest mention.
     too_many (List[Tuple[str, Mention]]): Beyond the most mentions of a label.
+    across_windows (List[Tuple[str, Mention]]): In no window of their text.
     """
 
     unaligned: list[tuple[str, Mention]] = field(default_factory=list)
     too_long: list[tuple[str, Mention]] = field(default_factory=list)
     too_many: list[tuple[str, Mention]] = field(default_factory=list)
+    across_windows: list[tuple[str, Mention]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.unaligned) + len(self.too_long) + len(self.too_many)
+        return sum(len(mentions) for mentions in vars(self).values())
 
     def extend(self, other: LeftOut) -> None:
         """other (LeftOut): More of them."""
-        self.unaligned += other.unaligned
-        self.too_long += other.too_long
-        self.too_many += other.too_many
+        for reason, mentions in vars(self).items():
+            mentions += getattr(other, reason)
+
+    def describe(self) -> str:
+        """RETURNS (str): How many for each reason, each with an example."""
+        return "; ".join(
+            f"{len(mentions)} {reason.replace('_', ' ')} "
+            f"(for example {mention.label} {text[mention.start : mention.end]!r})"
+            for reason, mentions in vars(self).items()
+            for text, mention in mentions[:1]
+        )
 
 
 @dataclass
@@ -115,6 +125,13 @@ class Objective:
             ),
             left_out,
         )
+
+    def find_left_out(self, text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
+        """text (AnnotatedText): A text with its gold mentions.
+        labels (Sequence[str]): The labels to teach.
+        RETURNS (LeftOut): The gold mentions that cannot be.
+        """
+        return self._teachable(text, labels)[1]
 
     def _source_trie(self, text: AnnotatedText) -> Trie[tuple[int, int]] | None:
         if self.softmax == "vocabulary" or not text.mentions:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -86,13 +85,11 @@ def build_small_lm(
     tokenizer: PreTrainedTokenizerFast,
     shape: SmallModelShape,
     prefix_attention: PrefixAttention,
-    seed: int,
 ) -> CausalLM:
     """tokenizer (PreTrainedTokenizerFast): The tokenizer.
     shape (SmallModelShape): The model's size.
     prefix_attention (PrefixAttention): Whether the text will attend in both directions.
-    seed (int): For the weights.
-    RETURNS (CausalLM): A Llama-shaped model with fresh weights.
+    RETURNS (CausalLM): A Llama-shaped model with fresh weights, from torch's random state.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -107,7 +104,5 @@ def build_small_lm(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention)
+    model = LlamaForCausalLM(config).eval()
+    return CausalLM(model, tokenizer, prefix_attention=prefix_attention)

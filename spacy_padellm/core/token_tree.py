@@ -97,8 +97,9 @@ class TokenTree:
     def _fill_visible(self) -> None:
         size = len(self)
         if size > len(self._visible):
-            # Doubling keeps the cost of growing by one node a pass linear.
-            grown = np.zeros((2 * size, 2 * size), dtype=bool)
+            # Doubling, once a tree grows after its first pass, keeps the cost of each node constant.
+            capacity = 2 * size if len(self._visible) else size
+            grown = np.zeros((capacity, capacity), dtype=bool)
             done = self._visible_rows
             grown[:done, :done] = self._visible[:done, :done]
             self._visible = grown

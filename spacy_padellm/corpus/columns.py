@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 from .lines import numbered_lines
@@ -17,7 +16,8 @@ _SPACES = re.compile(r"[ \t]+")
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Read the rows of a token-per-line file. Columns are separated by tabs if the first row that
-    can't be a comment or a document mark has a tab, else by runs of spaces.
+    can't be a comment or a document mark has a tab, else by runs of spaces. If all rows start
+    with `#`, one with a tab serves as that first row.
 
     Lines that start with `-DOCSTART-` end a sentence. A line that starts with `#` is a comment if
     it has the form of CoNLL-U (`# key = value`), or if it has no tab while tabs separate the
@@ -28,15 +28,8 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     YIELDS (Tuple[int, List[str]]): The number of a line and its columns, none if it's blank or
         marks a document.
     """
-    lines = numbered_lines(path)
-    seen: list[tuple[int, str]] = []
-    pattern = ""
-    for line, content in lines:
-        seen.append((line, content))
-        if _is_surely_row(content):
-            pattern = content
-            break
-    for line, content in chain(seen, lines):
+    pattern = _find_pattern(path)
+    for line, content in numbered_lines(path):
         if not content.strip() or content.startswith(_DOCUMENT_MARK):
             yield line, []
         elif not is_comment(content, pattern):
@@ -73,5 +66,13 @@ def split_columns(content: str, pattern: str) -> list[str]:
     return _SPACES.split(content.strip(" \t"))
 
 
-def _is_surely_row(content: str) -> bool:
-    return bool(content.strip()) and not content.startswith((_DOCUMENT_MARK, "#"))
+def _find_pattern(path: Path) -> str:
+    """Find a line that's surely a row, empty if there's none."""
+    fallback = ""
+    for _, content in numbered_lines(path):
+        if content.startswith("#"):
+            is_row = "\t" in content and not _CONLLU_COMMENT.match(content)
+            fallback = fallback or (content if is_row else "")
+        elif content.strip() and not content.startswith(_DOCUMENT_MARK):
+            return content
+    return fallback

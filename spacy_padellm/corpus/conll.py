@@ -128,7 +128,7 @@ class _ConllFile:
                 path=self.path,
                 line=line,
                 tag=tag,
-                scheme=scheme,
+                scheme="any scheme" if scheme == "auto" else f"the scheme {scheme!r}",
                 prefixes=", ".join(prefixes),
                 tag_column=self.tag_column,
             )

@@ -116,4 +116,5 @@ def doc_offsets(doc: Doc) -> Offsets:
     RETURNS (Tuple[Tuple[int, int], ...]): Offsets of its tokens, those of mere whitespace left
         out.
     """
-    return tuple((token.idx, token.idx + len(token)) for token in doc if not token.is_space)
+    # Not `token.is_space`, which a vocabulary without a language's attributes doesn't know.
+    return tuple((token.idx, token.idx + len(token)) for token in doc if not token.text.isspace())

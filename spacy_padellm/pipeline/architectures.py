@@ -1,0 +1,71 @@
+"""Architectures of the component's model; building one loads nothing yet."""
+
+# No `annotations` import: spaCy reads the types of these signatures at run time.
+from typing import Any, Optional
+
+from thinc.api import Model
+
+
+def build_causal_lm_v1(
+    name: str,
+    device: str = "cpu",
+    dtype: str = "float32",
+    mixed_precision: bool = False,
+    prefix_attention: Optional[str] = None,
+    softmax: Optional[str] = None,
+) -> Model[Any, Any]:
+    """`spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
+
+    name (str): Checkpoint folder or hub id. Loaded at first use, and never once the pipeline is
+        saved: a saved pipeline has the weights in it.
+    device (str): Where to run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+    dtype (str): What weights are kept in: `"float32"`, `"bfloat16"`, `"float16"`.
+    mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
+    prefix_attention (Optional[str]): `"causal"` or `"bidirectional"`; `None` for what the
+        checkpoint's `padellm.json` says, or `"causal"`.
+    softmax (Optional[str]): `"vocabulary"` or `"admissible"`; `None` for what `padellm.json`
+        says, or `"vocabulary"`.
+    RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
+    """
+    from .model import build_model
+    from .sources import PretrainedSource
+
+    source = PretrainedSource(name, device, dtype, prefix_attention, softmax)
+    return build_model(source, mixed_precision=mixed_precision)
+
+
+def build_small_causal_lm_v1(
+    width: int = 256,
+    depth: int = 4,
+    heads: int = 4,
+    feed_forward: int = 768,
+    vocab_size: int = 4000,
+    max_positions: int = 1024,
+    device: str = "cpu",
+    mixed_precision: bool = False,
+    prefix_attention: str = "bidirectional",
+    softmax: str = "admissible",
+) -> Model[Any, Any]:
+    """`spacy_padellm.SmallCausalLM.v1`: a Llama-shaped model from scratch, made in `initialize`
+    with a tokenizer trained on the training texts. For demos and tests, and where there is
+    nothing pretrained.
+
+    width (int): Hidden size.
+    depth (int): Layers.
+    heads (int): Attention heads.
+    feed_forward (int): Width of the feed-forward layers.
+    vocab_size (int): Most entries of the tokenizer's vocabulary.
+    max_positions (int): Longest sequence, in tokens.
+    device (str): Where to run.
+    mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
+    prefix_attention (str): Whether the text attends in both directions: `"causal"` or
+        `"bidirectional"`.
+    softmax (str): What probabilities are taken over: `"vocabulary"` or `"admissible"`.
+    RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
+    """
+    from .model import build_model
+    from .sources import SmallSource, SmallModelShape
+
+    shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
+    source = SmallSource(shape, device, prefix_attention, softmax)
+    return build_model(source, mixed_precision=mixed_precision)

@@ -1,0 +1,335 @@
+"""The `padellm_ner` component."""
+
+# No `annotations` import: spaCy reads the types of `initialize` at run time.
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import minibatch
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer
+from thinc.types import Floats1d
+
+from ..core.decoding.parallel import MentionLimits
+from ..core.extraction import MentionExtractor
+from ..core.mentions import Resolution, ScoredMention
+from ..core.objective import LeftOut, Objective, SupervisedTree
+from ..core.prompt import PromptEncoder
+from ..core.template import PromptTemplate, get_template
+from ..core.texts import AnnotatedText
+from ..errors import Errors, Warnings
+from .annotate import annotate_doc, register_score_extension
+from .gold import annotated_texts, gold_spans, mentions_across_windows
+from .model import get_shim
+from .shim import CausalLMShim
+from .windows import SpanGetter, get_windows, merge_windows
+
+Labels = Sequence[str] | Mapping[str, str]
+
+# Supervised trees of this many texts are kept between epochs, at about 50 KB each.
+_CACHED_TREES = 20_000
+
+
+class PaDeLLMNER(TrainablePipe):
+    """Named entities written by a causal language model, all labels and mentions in parallel."""
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "padellm_ner",
+        *,
+        template: str | PromptTemplate | None = None,
+        labels: Labels | None = None,
+        get_spans: SpanGetter | None = None,
+        limits: MentionLimits | None = None,
+        resolution: Resolution | None = None,
+        spans_key: str = "padellm",
+        overwrite: bool = False,
+        scorer: Callable | None = None,
+    ) -> None:
+        """vocab (Vocab): The shared vocabulary.
+        model (Model): The model, of `spacy_padellm.pipeline.model.build_model`.
+        name (str): The component's name.
+        template (Optional[Union[str, PromptTemplate]]): Overrides the checkpoint's wording.
+        labels (Optional[Union[Sequence[str], Mapping[str, str]]]): Overrides the checkpoint's
+            labels.
+        get_spans (Optional[SpanGetter]): Makes the windows a doc is read in.
+        limits (Optional[MentionLimits]): How much may be written.
+        resolution (Optional[Resolution]): How what is written becomes mentions.
+        spans_key (str): The span group predicted mentions go to and gold ones are read from.
+        overwrite (bool): Whether entities already in `doc.ents` make way.
+        scorer (Optional[Callable]): The scoring method.
+        """
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.cfg: dict[str, Any] = {"spans_key": spans_key, "overwrite": overwrite}
+        self.scorer = scorer
+        self.limits = limits or MentionLimits()
+        self.resolution = resolution or Resolution()
+        self._get_spans = get_spans
+        self._extractor: MentionExtractor | None = None
+        self._build_tree: Callable[[AnnotatedText], SupervisedTree] | None = None
+        if template is not None:
+            self.shim.override_settings(template=get_template(template))
+        if labels is not None:
+            self.shim.override_settings(labels=_make_wordings(labels))
+        register_score_extension()
+
+    @property
+    def shim(self) -> CausalLMShim:
+        """RETURNS (CausalLMShim): Holds the language model and its settings."""
+        return get_shim(self.model)
+
+    @property
+    def spans_key(self) -> str:
+        """RETURNS (str): The span group of predicted and gold mentions."""
+        return self.cfg["spans_key"]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels the component looks for."""
+        return tuple(self.shim.settings.labels)
+
+    @property
+    def label_data(self) -> dict[str, str]:
+        """RETURNS (Dict[str, str]): Labels and their wording; `initialize` takes them back."""
+        return dict(self.shim.settings.labels)
+
+    def add_label(self, label: str, wording: str | None = None) -> int:
+        """label (str): A new label.
+        wording (Optional[str]): Its wording in the prompt, by default the label itself.
+        RETURNS (int): 0 if the label is already present, otherwise 1.
+        """
+        if label in self.labels:
+            return 0
+        self._set_labels({**self.shim.settings.labels, label: wording or label})
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Labels | None = None,
+    ) -> None:
+        """Make the model ready for training.
+
+        get_examples (Callable[[], Iterable[Example]]): Gives the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Union[Sequence[str], Mapping[str, str]]]): The labels, for example from
+            a file that `spacy init labels` wrote; otherwise the config's and the examples'.
+        RAISES (ValueError): There are no labels.
+        """
+        validate_get_examples(get_examples, "PaDeLLMNER.initialize")
+        if labels is not None:
+            self._set_labels(_make_wordings(labels))
+        else:
+            found = {
+                span.label_
+                for eg in get_examples()
+                for span in gold_spans(eg.reference, self.spans_key)
+            }
+            for label in sorted(found):
+                self.add_label(label)
+        if not self.labels:
+            raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
+        self.shim.create(
+            (eg.reference.text for eg in get_examples()), self.limits.max_mentions
+        )
+        self._reset()
+        self._report_left_out(get_examples())
+
+    def predict(self, docs: Iterable[Doc]) -> list[list[ScoredMention]]:
+        """docs (Iterable[Doc]): Docs; they stay as they are.
+        RETURNS (List[List[ScoredMention]]): The mentions of each, with its character offsets.
+        RAISES (ValueError): There is no model or no label, or a text is too long for the model.
+        """
+        docs = list(docs)
+        windows = get_windows(docs, self._get_spans)
+        found = iter(self.extractor.extract([w.source for of_doc in windows for w in of_doc]))
+        return [merge_windows(of_doc, list(islice(found, len(of_doc)))) for of_doc in windows]
+
+    def set_annotations(
+        self, docs: Iterable[Doc], scores: Sequence[Sequence[ScoredMention]]
+    ) -> None:
+        """docs (Iterable[Doc]): Docs, changed in place.
+        scores (Sequence[Sequence[ScoredMention]]): Their mentions, from `predict`.
+        """
+        for doc, mentions in zip(docs, scores, strict=True):
+            annotate_doc(
+                doc, mentions, spans_key=self.spans_key, overwrite=self.cfg["overwrite"]
+            )
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """stream (Iterable[Doc]): Docs.
+        batch_size (int): How many to read at once.
+        YIELDS (Doc): The docs in order. One that fails goes to the error handler alone.
+        """
+        for docs in minibatch(stream, size=batch_size):
+            try:
+                mentions = self.predict(docs)
+            except Exception:
+                yield from self._one_by_one(docs)
+                continue
+            self.set_annotations(docs, mentions)
+            yield from docs
+
+    def _one_by_one(self, docs: Iterable[Doc]) -> Iterator[Doc]:
+        handle_error = self.get_error_handler()
+        for doc in docs:
+            try:
+                self.set_annotations([doc], self.predict([doc]))
+            except Exception as error:
+                handle_error(self.name, self, [doc], error)
+            else:
+                yield doc
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """examples (Iterable[Example]): A batch of examples.
+        drop (float): Not used: a pretrained model's own configuration says its dropout.
+        sgd (Optional[Optimizer]): The optimizer; without one gradients add up.
+        losses (Optional[Dict[str, float]]): Losses so far, by component.
+        RETURNS (Dict[str, float]): The updated losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "PaDeLLMNER.update")
+        trees = self._supervised_trees(examples)
+        if trees:
+            log_probs, backprop = self.model.begin_update(trees)
+            loss, gradient = self.get_loss(examples, log_probs)
+            backprop(gradient)
+            if sgd is not None:
+                self.finish_update(sgd)
+            losses[self.name] += loss
+        return losses
+
+    def get_loss(self, examples: Iterable[Example], scores: Floats1d) -> tuple[float, Floats1d]:
+        """examples (Iterable[Example]): A batch of examples.
+        scores (Floats1d): Log-probabilities of their supervised tokens, from the model.
+        RETURNS (Tuple[float, Floats1d]): The mean negative log-probability of the tokens the
+            loss covers in the paper's separate sequences, and its gradient.
+        """
+        trees = self._supervised_trees(list(examples))
+        weights = np.array([w for tree in trees for w in tree.weights], dtype="float32")
+        weights /= weights.sum()
+        return float(-(weights * scores).sum()), -weights
+
+    @property
+    def extractor(self) -> MentionExtractor:
+        """RETURNS (MentionExtractor): Texts → mentions, with the model as it is now."""
+        if self._extractor is None:
+            if not self.labels:
+                raise ValueError(Errors.P033)
+            self._extractor = MentionExtractor(
+                self.shim.lm, self.shim.settings, self.limits, self.resolution
+            )
+        return self._extractor
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write `model`, a checkpoint folder that transformers can load on its own.
+
+        path (Union[str, Path]): A directory.
+        exclude (Iterable[str]): What to leave out: `"model"`.
+        """
+        if "model" not in exclude:
+            self.shim.save(Path(path) / "model")
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "PaDeLLMNER":
+        """path (Union[str, Path]): A directory `to_disk` wrote.
+        exclude (Iterable[str]): What to leave out: `"model"`.
+        RETURNS (PaDeLLMNER): The component.
+        RAISES (ValueError): The checkpoint folder is not complete.
+        """
+        if "model" not in exclude:
+            self.shim.load(Path(path) / "model")
+            self._reset()
+        return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """exclude (Iterable[str]): What to leave out: `"model"`.
+        RETURNS (bytes): The component.
+        """
+        return b"" if "model" in exclude else self.shim.to_bytes()
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "PaDeLLMNER":
+        """bytes_data (bytes): What `to_bytes` gave.
+        exclude (Iterable[str]): What to leave out: `"model"`.
+        RETURNS (PaDeLLMNER): The component.
+        """
+        if "model" not in exclude and bytes_data:
+            self.shim.from_bytes(bytes_data)
+            self._reset()
+        return self
+
+    def _set_labels(self, labels: Mapping[str, str]) -> None:
+        self.shim.override_settings(labels=dict(labels))
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget what was built for other labels or another model."""
+        self._extractor = None
+        self._build_tree = None
+
+    def _make_objective(self) -> Objective:
+        settings = self.shim.settings
+        encoder = PromptEncoder(settings.template, settings.labels, self.shim.lm.tokenizer)
+        return Objective(encoder, self.limits, settings.softmax)
+
+    def _supervised_trees(self, examples: Sequence[Example]) -> list[SupervisedTree]:
+        if self._build_tree is None:
+            objective = self._make_objective()
+            labels = self.labels
+
+            @lru_cache(maxsize=_CACHED_TREES)
+            def build_tree(text: AnnotatedText) -> SupervisedTree:
+                return objective.build(text, labels)[0]
+
+            self._build_tree = build_tree
+        texts = annotated_texts(examples, self.spans_key, self._get_spans)
+        trees = [self._build_tree(text) for text in texts]
+        return [tree for tree in trees if tree.nodes]
+
+    def _report_left_out(self, examples: Iterable[Example]) -> None:
+        """Warn, once, of gold that cannot be taught."""
+        objective = self._make_objective()
+        left_out, gold = LeftOut(), 0
+        for eg in examples:
+            gold += len(gold_spans(eg.reference, self.spans_key))
+            left_out.across_windows += mentions_across_windows(
+                eg, self.spans_key, self._get_spans
+            )
+            for text in annotated_texts([eg], self.spans_key, self._get_spans):
+                left_out.extend(objective.find_left_out(text, self.labels))
+        if left_out:
+            details = left_out.describe()
+            warnings.warn(
+                Warnings.W201.format(total=len(left_out), gold=gold, details=details),
+                stacklevel=2,
+            )
+
+
+def _make_wordings(labels: Labels) -> dict[str, str]:
+    if isinstance(labels, Mapping):
+        return dict(labels)
+    if isinstance(labels, str):
+        raise ValueError(Errors.P203.format(labels=repr(labels)))
+    return {label: label for label in labels}

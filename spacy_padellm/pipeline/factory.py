@@ -1,0 +1,100 @@
+"""The `padellm_ner` factory: its configuration and default values."""
+
+# No `annotations` import: spaCy reads the types of the factory's signature at run time.
+from typing import Any, Callable, Optional
+
+from spacy.language import Language
+from thinc.api import Config, Model
+
+DEFAULT_CONFIG = """
+[padellm_ner]
+template = null
+labels = null
+get_spans = null
+threshold = 0.0
+max_mentions = 30
+max_mention_tokens = 16
+deduplicate = "string"
+occurrences = "in_order"
+spans_key = "padellm"
+overwrite = false
+
+[padellm_ner.model]
+@architectures = "spacy_padellm.CausalLM.v1"
+name = ""
+
+[padellm_ner.scorer]
+@scorers = "spacy_padellm.mention_scorer.v1"
+"""
+
+
+@Language.factory(
+    "padellm_ner",
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["padellm_ner"],
+    default_score_weights={
+        "ents_f": 0.5,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+        "mentions_f": 0.5,
+        "mentions_p": 0.0,
+        "mentions_r": 0.0,
+    },
+)
+def make_padellm_ner(
+    nlp: Language,
+    name: str,
+    model: Model,
+    template: Any,
+    labels: Any,
+    get_spans: Optional[Callable],
+    threshold: float,
+    max_mentions: int,
+    max_mention_tokens: int,
+    deduplicate: str,
+    occurrences: str,
+    spans_key: str,
+    overwrite: bool,
+    scorer: Optional[Callable],
+) -> Any:
+    """Construct a PaDeLLM-NER component: a causal language model that writes how many mentions
+    every label has, and then all mentions of all labels at once.
+
+    nlp (Language): The pipeline.
+    name (str): The component's name.
+    model (Model): `spacy_padellm.CausalLM.v1` or `spacy_padellm.SmallCausalLM.v1`.
+    template (Optional[Union[str, PromptTemplate]]): The prompt's wording: `"en"`, `"zh"`, or
+        your own through `spacy_padellm.PromptTemplate.v1`. `None` for the checkpoint's, or `"en"`.
+    labels (Optional[Union[List[str], Dict[str, str]]]): The labels, or labels and their wording
+        in the prompt. `None` for the checkpoint's, or those of the training data.
+    get_spans (Optional[Callable]): A span getter of spacy-transformers, to read long docs in
+        windows. `None` to read every doc as a whole.
+    threshold (float): Lowest probability a mention is kept with.
+    max_mentions (int): Most mentions of a label in a text.
+    max_mention_tokens (int): Longest mention, in spaCy tokens.
+    deduplicate (str): `"string"`: a string found under several labels stays under the most
+        probable one. `"span"`: the same for each place in the text on its own.
+    occurrences (str): `"in_order"`: the k-th mention of a string is its k-th place in the text.
+        `"all"`: a mention marks all places of its string.
+    spans_key (str): The span group predicted mentions go to and gold ones are read from.
+    overwrite (bool): Whether entities already in `doc.ents` make way.
+    scorer (Optional[Callable]): The scoring method.
+    """
+    from ..core.decoding.parallel import MentionLimits
+    from ..core.mentions import Resolution
+    from .component import PaDeLLMNER
+
+    return PaDeLLMNER(
+        nlp.vocab,
+        model,
+        name,
+        template=template,
+        labels=labels,
+        get_spans=get_spans,
+        limits=MentionLimits(max_mentions, max_mention_tokens),
+        resolution=Resolution(threshold, deduplicate, occurrences),  # type: ignore[arg-type]
+        spans_key=spans_key,
+        overwrite=overwrite,
+        scorer=scorer,
+    )

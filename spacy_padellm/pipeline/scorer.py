@@ -1,0 +1,47 @@
+"""Scorer: spaCy's entity scores and the paper's scores over sets of mention strings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spacy.training import Example
+
+
+def make_mention_scorer() -> Callable[..., dict[str, Any]]:
+    """RETURNS (Callable): The scorer, `score_mentions`."""
+    return score_mentions
+
+
+def score_mentions(
+    examples: Iterable[Example], *, spans_key: str = "padellm", **cfg: Any
+) -> dict[str, Any]:
+    """Score predicted entities and mentions.
+
+    examples (Iterable[Example]): The examples.
+    spans_key (str): The span group with all mentions, in predicted and reference docs; where a
+        reference has none, its entities count.
+    RETURNS (Dict[str, Any]): `ents_p`, `ents_r`, `ents_f`, `ents_per_type` as of spaCy's `ner`,
+        and `mentions_p`, `mentions_r`, `mentions_f`: micro-averaged over, per text and label, the
+        set of mention strings (paper, section 4.2). `None` without annotation.
+    """
+    from spacy.scorer import PRFScore, get_ner_prf
+
+    from .gold import annotated_labels, gold_spans, has_gold
+
+    examples = list(examples)
+    tally = PRFScore()
+    annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
+    for eg in annotated:
+        labels = annotated_labels(eg.reference, spans_key)
+        found = {(s.label_, s.text) for s in gold_spans(eg.predicted, spans_key)}
+        gold = {(s.label_, s.text) for s in gold_spans(eg.reference, spans_key)}
+        if labels is not None:
+            found = {(label, string) for label, string in found if label in labels}
+        tally.score_set(found, gold)
+    scores = (tally.precision, tally.recall, tally.fscore) if annotated else (None,) * 3
+    return {
+        **get_ner_prf(examples),
+        **dict(zip(("mentions_p", "mentions_r", "mentions_f"), scores, strict=True)),
+    }

@@ -1,0 +1,190 @@
+"""Thinc shim around the language model: loading, gradients, optimizer steps, serialisation."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import srsly
+import torch
+from thinc.api import Optimizer
+from thinc.shims import Shim
+from thinc.types import Floats1d
+
+from ..core.causal_lm import CausalLM
+from ..core.checkpoint import SETTINGS_FILE, CheckpointSettings, save_checkpoint
+from ..core.checkpoint import load_settings as load_saved_settings
+from ..core.objective import SupervisedTree, target_log_probs
+from ..errors import Errors
+from .sources import LMSource
+
+logger = logging.getLogger(__name__)
+
+
+class CausalLMShim(Shim):
+    """Holds the language model and its settings; both are loaded when first asked for.
+
+    source (LMSource): Where they come from, until something saved is loaded.
+    mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
+    """
+
+    def __init__(self, source: LMSource, *, mixed_precision: bool) -> None:
+        super().__init__(None)
+        self._source = source
+        self._mixed_precision = mixed_precision
+        self._settings: CheckpointSettings | None = None
+        self._overrides: dict[str, Any] = {}
+
+    @property
+    def settings(self) -> CheckpointSettings:
+        """RETURNS (CheckpointSettings): What the model is run with."""
+        if self._settings is None:
+            self._settings = replace(self._source.settings(), **self._overrides)
+        return self._settings
+
+    def override_settings(self, **changes: Any) -> None:
+        """changes (Any): Fields of `CheckpointSettings` to replace, until something saved is
+        loaded. Nothing is read for it: what a saved pipeline was once made from may be gone.
+        """
+        self._overrides.update(changes)
+        if self._settings is not None:
+            self._settings = replace(self._settings, **changes)
+
+    @property
+    def lm(self) -> CausalLM:
+        """RETURNS (CausalLM): The model.
+        RAISES (ValueError): It is made in training, and has not been.
+        """
+        if self._model is None:
+            self._model = self._source.load(self.settings)
+        return self._model
+
+    def create(self, texts: Iterable[str], max_mentions: int) -> None:
+        """Make the model to train.
+
+        texts (Iterable[str]): Training texts.
+        max_mentions (int): Most mentions of a label in a text.
+        """
+        self._model = self._source.create(self.settings, texts, max_mentions)
+        self._optimizer = None
+
+    def __call__(
+        self, inputs: Sequence[SupervisedTree], is_train: bool
+    ) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
+        """inputs (Sequence[SupervisedTree]): The trees.
+        is_train (bool): Whether gradients are wanted.
+        RETURNS (Tuple[Floats1d, Callable]): Log-probabilities of the supervised tokens, shape
+            `(n,)`, and the callback that takes their gradient.
+        """
+        self.lm.model.train(is_train)
+        with torch.set_grad_enabled(is_train), self._autocast(is_train):
+            log_probs = target_log_probs(self.lm, inputs)
+        self.lm.model.eval()
+
+        def backprop(gradient: Floats1d) -> list[Any]:
+            log_probs.backward(torch.from_numpy(np.asarray(gradient)).to(log_probs))
+            return []
+
+        return log_probs.detach().cpu().numpy(), backprop
+
+    def _autocast(self, is_train: bool) -> contextlib.AbstractContextManager:
+        device = self.lm.model.device.type
+        if not (is_train and self._mixed_precision):
+            return contextlib.nullcontext()
+        if not has_fast_bfloat16(device):
+            logger.warning("%s has no fast bfloat16: training in full precision", device)
+            self._mixed_precision = False
+            return contextlib.nullcontext()
+        return torch.autocast(device, torch.bfloat16)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Step a torch AdamW with the config's settings; thinc's own optimizer takes no bfloat16
+        and, on a GPU, needs cupy.
+
+        optimizer (Optimizer): Gives the learning rate of this step and the other settings.
+        """
+        parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
+        if self._optimizer is None:
+            self._optimizer = torch.optim.AdamW(
+                parameters,
+                betas=(optimizer.b1, optimizer.b2),
+                eps=optimizer.eps,
+                weight_decay=optimizer.L2,
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = optimizer.learn_rate
+        if optimizer.grad_clip:
+            torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    @contextlib.contextmanager
+    def use_params(self, params: dict | None) -> Iterator[None]:
+        """params (Optional[dict]): Not used: weights are stepped here and have no averages."""
+        yield
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """device_type (str): Thinc's name of a device.
+        device_id (int): Its number.
+        """
+        name = {"gpu": "cuda"}.get(device_type, device_type)
+        self.lm.model.to(f"{name}:{device_id}" if name == "cuda" else name)
+
+    def save(self, folder: Path) -> None:
+        """folder (Path): Where the checkpoint goes.
+        RAISES (ValueError): There is no model yet.
+        """
+        save_checkpoint(folder, self.lm, self.settings)
+
+    def load(self, folder: Path) -> None:
+        """folder (Path): A checkpoint folder that `save` wrote.
+        RAISES (ValueError): It is not complete.
+        """
+        settings = load_saved_settings(str(folder))
+        if settings is None:
+            raise ValueError(Errors.P041.format(name=folder, missing=SETTINGS_FILE))
+        self._settings, self._overrides = settings, {}
+        self._model = self._source.load_saved(str(folder), settings)
+        self._optimizer = None
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): The files of the checkpoint folder."""
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            self.save(folder)
+            files = {
+                path.relative_to(folder).as_posix(): path.read_bytes()
+                for path in folder.rglob("*")
+                if path.is_file()
+            }
+        packed: bytes = srsly.msgpack_dumps(files)
+        return packed
+
+    def from_bytes(self, data: bytes) -> CausalLMShim:
+        """data (bytes): What `to_bytes` gave.
+        RETURNS (CausalLMShim): Itself, with the model loaded.
+        """
+        with TemporaryDirectory() as name:
+            for file, content in srsly.msgpack_loads(data).items():
+                path = Path(name) / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.load(Path(name))
+        return self
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """device (str): A torch device type.
+    RETURNS (bool): Whether it computes in bfloat16 without emulating it.
+    """
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

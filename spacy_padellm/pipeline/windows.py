@@ -1,0 +1,59 @@
+"""Docs → the windows of text the model reads, and mentions in windows → mentions in docs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from spacy.tokens import Doc, Span
+
+from ..core.mentions import ScoredMention
+from ..core.texts import TokenizedText
+
+SpanGetter = Callable[[Iterable[Doc]], list[list[Span]]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a doc that is read at once.
+
+    start (int): Its first character in the doc.
+    source (TokenizedText): Its text and tokens.
+    """
+
+    start: int
+    source: TokenizedText
+
+
+def get_windows(docs: Sequence[Doc], get_spans: SpanGetter | None) -> list[list[Window]]:
+    """docs (Sequence[Doc]): The docs.
+    get_spans (Optional[SpanGetter]): A span getter of spacy-transformers; `None` to read every
+        doc as a whole.
+    RETURNS (List[List[Window]]): The windows of each doc.
+    """
+    spans = [[doc[:]] for doc in docs] if get_spans is None else get_spans(docs)
+    return [[_make_window(span) for span in of_doc if len(span)] for of_doc in spans]
+
+
+def merge_windows(
+    windows: Sequence[Window], mentions: Sequence[Sequence[ScoredMention]]
+) -> list[ScoredMention]:
+    """windows (Sequence[Window]): The windows of a doc.
+    mentions (Sequence[Sequence[ScoredMention]]): The mentions found in each.
+    RETURNS (List[ScoredMention]): The doc's mentions in order of appearance; one found in
+        several windows has its highest score.
+    """
+    best: dict[tuple[int, int, str], ScoredMention] = {}
+    for window, found in zip(windows, mentions, strict=True):
+        for m in found:
+            moved = replace(m, start=m.start + window.start, end=m.end + window.start)
+            key = (moved.start, moved.end, moved.label)
+            if key not in best or moved.score > best[key].score:
+                best[key] = moved
+    return [best[key] for key in sorted(best)]
+
+
+def _make_window(span: Span) -> Window:
+    start = span.start_char
+    tokens = tuple((t.idx - start, t.idx - start + len(t)) for t in span)
+    return Window(start, TokenizedText(span.text, tokens))

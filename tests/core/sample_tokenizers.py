@@ -1,0 +1,74 @@
+"""The tokenizers the core is tested with: fast and slow, real and trained on the spot."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+import transformers
+from transformers import (
+    AutoTokenizer,
+    ByT5Tokenizer,
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    LlamaTokenizerFast,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from spacy_padellm.core.small_lm import train_tokenizer
+from spacy_padellm.core.template import TEMPLATES
+
+from .sample_texts import CHINESE, ENGLISH
+
+TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
+WORDINGS = {
+    "en": {"PER": "PER", "LOC": "location", "ORG": "ORG"},
+    "zh": {"NAME": "名称", "ORG": "公司", "LOC": "籍贯"},
+}
+MAX_MENTIONS = 12
+
+
+@lru_cache
+def small_tokenizer(lang: str) -> PreTrainedTokenizerFast:
+    texts = ENGLISH + CHINESE
+    wordings = WORDINGS[lang].values()
+    return train_tokenizer(texts, TEMPLATES[lang], wordings, MAX_MENTIONS, vocab_size=420)
+
+
+def _folder(request: pytest.FixtureRequest, name: str) -> str:
+    return str(request.getfixturevalue("shared_tokenizers") / name)
+
+
+TOKENIZERS = {
+    "small-en": lambda request: small_tokenizer("en"),
+    "small-zh": lambda request: small_tokenizer("zh"),
+    "llama2": lambda request: LlamaTokenizerFast.from_pretrained(_folder(request, "llama2")),
+    "llama2-auto": lambda request: AutoTokenizer.from_pretrained(_folder(request, "llama2")),
+    "gpt2": lambda request: (
+        GPT2Tokenizer.from_pretrained(_folder(request, "gpt2"))
+        if TRANSFORMERS_5
+        else AutoTokenizer.from_pretrained(_folder(request, "gpt2"))
+    ),
+    # Slow in both versions, and needs no file.
+    "byt5": lambda request: ByT5Tokenizer(),
+}
+if not TRANSFORMERS_5:
+    # Version 5 has only fast ones of these.
+    TOKENIZERS |= {
+        "llama2-slow": lambda request: LlamaTokenizer.from_pretrained(_folder(request, "llama2")),
+        "gpt2-slow": lambda request: GPT2Tokenizer.from_pretrained(_folder(request, "gpt2")),
+    }
+
+
+def stretch(tokenizer: PreTrainedTokenizerBase, before: list[int], ids: list[int]) -> str:
+    """What ids say behind others; alone, SentencePiece would drop a space they begin with."""
+
+    def decode(sequence: list[int]) -> str:
+        return tokenizer.decode(
+            sequence, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+
+    start, whole = decode(before), decode([*before, *ids])
+    assert whole.startswith(start)
+    return whole[len(start) :]

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spacy_padellm.core.texts import Mention
+from spacy_padellm.corpus.conll import parse_conll
+
+Write = Callable[..., Path]
+
+
+def quoted(path: Path, **options: object) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Texts with their mentions, spelled out."""
+    return [
+        (each.source.text, [(each.source.text[m.start : m.end], m.label) for m in each.mentions])
+        for _, each in parse_conll(path, **options)
+    ]
+
+
+def test_sentences_tokens_and_lines(write: Write):
+    path = write("", "Ada\tB-PER", "Lovelace\tI-PER", "", "", "wrote\tO", ".\tO")
+    (first_line, first), (second_line, second) = parse_conll(path)
+    assert (first_line, second_line) == (2, 6)
+    assert first.source.text == "Ada Lovelace"
+    assert first.source.tokens == ((0, 3), (4, 12))
+    assert first.mentions == (Mention(0, 12, "PER"),)
+    assert first.labels is None
+    assert (second.source.text, second.mentions) == ("wrote .", ())
+
+
+@pytest.mark.parametrize(
+    "lines, expected",
+    [
+        (["a\tB-X", "b\tI-X", "c\tB-X"], [("a b", "X"), ("c", "X")]),
+        (["a\tI-X", "b\tB-X", "c\tI-Y"], [("a", "X"), ("b", "X"), ("c", "Y")]),
+        (["a\tB-X", "b\tE-X", "c\tS-X"], [("a b", "X"), ("c", "X")]),
+        (["a\tB-X", "b\tL-X", "c\tU-X"], [("a b", "X"), ("c", "X")]),
+    ],
+)
+def test_schemes_are_detected(write: Write, lines: list[str], expected: list[tuple[str, str]]):
+    assert quoted(write(*lines)) == [("a b c", expected)]
+
+
+def test_iob1_reads_mixed_tags(write: Write):
+    path = write("a\tI-X", "b\tO", "c\tB-X", "d\tI-X")
+    assert quoted(path, scheme="iob1") == [("a b c d", [("a", "X"), ("c d", "X")])]
+
+
+def test_columns(write: Write):
+    path = write("1 New NNP B-LOC _", "2 York NNP I-LOC _")
+    expected = [("New York", [("New York", "LOC")])]
+    assert quoted(path, token_column=1, tag_column=3) == expected
+    assert quoted(path, token_column=-4, tag_column=-2) == expected
+
+
+def test_windows_line_ends_and_byte_order_mark(tmp_path: Path):
+    path = tmp_path / "windows.conll"
+    path.write_bytes("\ufeffAda\tB-PER\r\n\r\nwrote\tO\r\n".encode())
+    assert quoted(path) == [("Ada", [("Ada", "PER")]), ("wrote", [])]
+
+
+def test_only_line_feeds_end_lines(write: Write):
+    assert quoted(write("a\u2028b\tB-X", "c\x85\tO")) == [("a\u2028b c", [("a\u2028b", "X")])]
+
+
+def test_tokens_may_hold_spaces_if_tabs_separate(write: Write):
+    path = write("New York\tB-LOC", "😉 \tO")
+    assert quoted(path) == [("New York 😉", [("New York", "LOC")])]
+
+
+def test_spaces_do_not_split_at_other_whitespace(write: Write):
+    assert quoted(write("a\u00a0b   B-X ")) == [("a\u00a0b", [("a\u00a0b", "X")])]
+
+
+def test_comments_and_hash_tokens_with_tabs(write: Write):
+    path = write("# sent_id = 1", "# text = a # b", "#a\tB-X", "#\tO", "#b \tO", "# free words")
+    assert quoted(path) == [("#a # #b", [("#a", "X")])]
+
+
+def test_comments_and_hash_tokens_with_spaces(write: Write):
+    path = write("# text = # 1", "# free words here", "# O", "1 B-X", "# I-X")
+    assert quoted(path) == [("# 1 #", [("1 #", "X")])]
+
+
+def test_document_marks_end_sentences(write: Write):
+    path = write("a B-X", "-DOCSTART- O", "b B-X", "-DOCSTART- -X- O", "", "c O")
+    assert [text for text, _ in quoted(path)] == ["a", "b", "c"]
+
+
+def test_empty_outside_tokens_hold_no_text(write: Write):
+    assert quoted(write("\tO", "", " \tO", "a\tO")) == [("a", [])]
+
+
+@pytest.mark.parametrize(
+    "lines, options, code, place, names",
+    [
+        (["a\tO", "b"], {}, "P110", "line 2", "1 column"),
+        (["a\tO"], {"tag_column": 2}, "P110", "line 1", "column 2"),
+        (["a\tO"], {"token_column": -3}, "P110", "line 1", "column -3"),
+        (["a\tO", "", "b\tX-PER"], {}, "P111", "line 3", "'X-PER'"),
+        (["a\tS-X"], {"scheme": "bio"}, "P111", "line 1", "'S-X'"),
+        (["a\tU-X"], {"scheme": "bioes"}, "P111", "line 1", "B, I, E, S"),
+        (["a\tB-X", "", "a\tO", "b\tI-X"], {}, "P112", "line 4", "'O'"),
+        (["a\tB-X", "b\tI-Y"], {"scheme": "bio"}, "P112", "line 2", "'B-X'"),
+        (["a\tS-X", "b\tI-Y"], {}, "P112", "line 2", "'S-X'"),
+        (["a\tS-X", "b\tB-Y"], {}, "P112", "line 2", "the end"),
+        (["a\tI-X", "b\tE-X"], {}, "P112", "line 1", "the start"),
+        (["a\tS-X", "", "b\tU-X"], {}, "P113", "line 3", "'U-X'"),
+        (["0\ta\tO", "1\tb\tO"], {}, "P114", "column 0", "most likely 1"),
+        (["a\tB-X", "\tI-X"], {}, "P115", "line 2", "'I-X'"),
+        (["a\tO"], {"scheme": "bmes"}, "P104", "scheme", "'bmes'"),
+    ],
+)
+def test_errors_name_place_and_cause(
+    write: Write, lines: list[str], options: dict, code: str, place: str, names: str
+):
+    path = write(*lines)
+    with pytest.raises(ValueError) as caught:
+        parse_conll(path, **options)
+    message = str(caught.value)
+    assert message.startswith(f"[{code}]")
+    assert place in message and names in message
+    assert code == "P104" or str(path) in message
+
+
+UNER = {"token_column": 1, "tag_column": 2}
+
+
+@pytest.mark.parametrize(
+    "name, options, sentences, entities",
+    [
+        ("wnut17/train.conll", {}, 3394, 1975),
+        ("wnut17/dev.conll", {}, 1009, 836),
+        ("wnut17/test.conll", {}, 1287, 1079),
+        ("wikigold/wikigold.conll", {}, 1696, 3558),
+        ("btc/f.conll", {}, 2000, 4376),
+        ("btc/h.conll", {}, 2000, 3368),
+        ("crossner/ai/test.conll", {}, 431, 1809),
+        ("uner_ewt/dev.iob2", UNER, 2001, 966),
+        ("uner_zh_gsd/dev.iob2", UNER, 500, 810),
+        ("wikiann_en/dev.conll", {"token_column": 1}, 10000, 14146),
+    ],
+)
+def test_real_corpora(data: Path, name: str, options: dict, sentences: int, entities: int):
+    texts = [each for _, each in parse_conll(data / "open" / name, **options)]
+    assert (len(texts), sum(len(each.mentions) for each in texts)) == (sentences, entities)
+
+
+def test_hash_tokens_of_a_real_corpus_are_kept(data: Path):
+    texts = [each for _, each in parse_conll(data / "open/wikigold/wikigold.conll")]
+    tokens = Counter(each.source.text[s:e] for each in texts for s, e in each.source.tokens)
+    # 39,152 rows, 145 of them document marks.
+    assert (tokens["#"], tokens.total()) == (39, 39007)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+pytest.importorskip("spacy")
+
+import spacy
+from corpus_strategies import annotated_texts
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
+
+from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
+from spacy_padellm.corpus.docs import (
+    annotate_doc,
+    annotated_text_from_doc,
+    doc_from_tokens,
+    doc_offsets,
+    docs_from_annotated_texts,
+    off_tokens,
+)
+from spacy_padellm.corpus.formats import read_annotated_texts
+
+VOCAB = Vocab()
+NEW_YORK = TokenizedText("In New York .", ((0, 2), (3, 6), (7, 11), (12, 13)))
+
+
+def annotate(*mentions: Mention, labels: tuple[str, ...] | None = None) -> Doc:
+    doc = doc_from_tokens(NEW_YORK, VOCAB)
+    assert annotate_doc(doc, AnnotatedText(NEW_YORK, mentions, labels), spans_key="gold") == []
+    return doc
+
+
+def entities(doc: Doc) -> list[tuple[str, str]]:
+    return [(span.text, span.label_) for span in doc.ents]
+
+
+def through_docbin(docs: list[Doc]) -> list[Doc]:
+    data = DocBin(docs=docs, store_user_data=True).to_bytes()
+    return list(DocBin(store_user_data=True).from_bytes(data).get_docs(Vocab()))
+
+
+@given(texts=annotated_texts())
+def test_round_trip_through_docs_and_docbin(texts: list[AnnotatedText]):
+    docs = []
+    for annotated in texts:
+        docs.append(doc_from_tokens(annotated.source, VOCAB))
+        assert docs[-1].text == annotated.source.text
+        assert annotate_doc(docs[-1], annotated) == []
+    assert [annotated_text_from_doc(doc) for doc in docs] == texts
+    assert [annotated_text_from_doc(doc) for doc in through_docbin(docs)] == texts
+
+
+@pytest.mark.parametrize(
+    "text, tokens, words",
+    [
+        ("a b", ((0, 1), (2, 3)), ["a", "b"]),
+        ("ab", ((0, 1), (1, 2)), ["a", "b"]),
+        (" a  b\n", ((1, 2), (4, 5)), [" ", "a", " ", "b", "\n"]),
+        ("a-b", ((0, 1), (2, 3)), ["a", "-", "b"]),
+        ("", (), []),
+        ("  ", (), ["  "]),
+    ],
+)
+def test_doc_from_tokens(text: str, tokens: tuple, words: list[str]):
+    doc = doc_from_tokens(TokenizedText(text, tokens), VOCAB)
+    assert doc.text == text
+    assert [token.text for token in doc] == words
+
+
+def test_flat_gold_is_in_the_entities_alone():
+    doc = annotate(Mention(0, 2, "X"), Mention(3, 11, "LOC"))
+    assert entities(doc) == [("In", "X"), ("New York", "LOC")]
+    assert "gold" not in doc.spans
+
+
+@pytest.mark.parametrize(
+    "mentions",
+    [
+        (Mention(3, 6, "X"), Mention(3, 11, "LOC")),
+        (Mention(0, 6, "X"), Mention(3, 13, "LOC")),
+        (Mention(3, 11, "LOC"), Mention(3, 11, "X")),
+    ],
+)
+def test_overlapping_gold_is_in_the_span_group_in_full(mentions: tuple[Mention, ...]):
+    doc = annotate(*mentions)
+    assert [(span.start_char, span.end_char, span.label_) for span in doc.spans["gold"]] == [
+        (each.start, each.end, each.label) for each in mentions
+    ]
+    assert "labels" not in doc.spans["gold"].attrs
+    assert [label for _, label in entities(doc)] == ["LOC"]
+
+
+@pytest.mark.parametrize("mentions", [(), (Mention(3, 11, "LOC"),)])
+def test_annotated_labels_are_kept(mentions: tuple[Mention, ...]):
+    doc = annotate(*mentions, labels=("LOC", "PER"))
+    assert len(doc.ents) == len(doc.spans["gold"]) == len(mentions)
+    (loaded,) = through_docbin([doc])
+    assert loaded.spans["gold"].attrs["labels"] == ["LOC", "PER"]
+    assert annotated_text_from_doc(loaded, spans_key="gold").labels == ("LOC", "PER")
+
+
+def test_entities_off_the_tokens_are_returned():
+    doc = spacy.blank("en").make_doc("pre-war York")
+    inside, good = Mention(1, 3, "X"), Mention(8, 12, "LOC")
+    text = AnnotatedText(TokenizedText(doc.text, ()), (inside, good))
+    assert annotate_doc(doc, text) == [inside] == off_tokens(doc, text.mentions)
+    assert entities(doc) == [("York", "LOC")]
+
+
+def test_doc_without_annotation():
+    doc = spacy.blank("en").make_doc("a  b")
+    assert annotated_text_from_doc(doc) == AnnotatedText(
+        TokenizedText("a  b", ((0, 1), (3, 4))), ()
+    )
+    assert doc_offsets(doc) == ((0, 1), (3, 4))
+
+
+def test_gold_tokens_are_kept_and_characters_left_to_the_tokenizer():
+    gold = AnnotatedText(TokenizedText("can't", ((0, 5),)), ())
+    characters = AnnotatedText(TokenizedText("ab", ((0, 1), (1, 2))), (Mention(0, 2, "X"),))
+    nlp = spacy.blank("en")
+    ((doc, _),) = docs_from_annotated_texts([gold], nlp)
+    assert [token.text for token in doc] == ["can't"]
+    ((doc, off),) = docs_from_annotated_texts([characters], nlp)
+    assert [token.text for token in doc] == ["ab"]
+    assert off == [] and entities(doc) == [("ab", "X")]
+    # One text with tokens of its own speaks for its whole corpus.
+    docs = [doc for doc, _ in docs_from_annotated_texts([gold, characters], nlp)]
+    assert [len(doc) for doc in docs] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "name, lang, off, nested",
+    [
+        ("paper/resume/test.jsonl", "zh", 0, 0),
+        ("paper/ecommerce/test.jsonl", "zh", 1, 0),
+        ("paper/genia/test.jsonl", "en", 0, 446),
+        ("open/wnut17/dev.conll", "en", 0, 0),
+    ],
+)
+def test_real_corpora(data: Path, name: str, lang: str, off: int, nested: int):
+    texts = read_annotated_texts(data / name)
+    made = list(docs_from_annotated_texts(texts, spacy.blank(lang)))
+    assert [doc.text for doc, _ in made] == [each.source.text for each in texts]
+    kept = sum(len(annotated_text_from_doc(doc).mentions) for doc, _ in made)
+    assert kept + off == sum(len(each.mentions) for each in texts)
+    assert sum(len(misaligned) for _, misaligned in made) == off
+    assert sum(bool(doc.spans) for doc, _ in made) == nested

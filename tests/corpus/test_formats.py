@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spacy_padellm.core.texts import Mention
+from spacy_padellm.corpus.formats import detect_format, read_annotated_texts
+
+Write = Callable[..., Path]
+
+PAPER = json.dumps(["New York", [0, 1, "New York", "LOC"]])
+JSONL = json.dumps(
+    {
+        "text": "New York",
+        "tokens": [[0, 3], [4, 8]],
+        "mentions": [{"start": 0, "end": 8, "label": "LOC"}],
+    }
+)
+CONLL = ["New\tB-LOC", "York\tI-LOC"]
+
+
+@pytest.mark.parametrize(
+    "lines, format",
+    [
+        (["", PAPER], "paper"),
+        ([JSONL], "jsonl"),
+        (CONLL, "conll"),
+        (["# text = [1]", "1 [ O _", "2 1 B-X _"], "conll"),
+        (["[\tO", "1\tO"], "conll"),
+        (["-DOCSTART- O", "", "a O"], "conll"),
+        (["O\tO"], "conll"),
+    ],
+)
+def test_detect_format(write: Write, lines: list[str], format: str):
+    assert detect_format(write(*lines)) == format
+
+
+@pytest.mark.parametrize("lines", [["some prose"], ["a b", "c O"], ["1"], ["O", "O"]])
+def test_undecidable_formats(write: Write, lines: list[str]):
+    path = write("", *lines)
+    with pytest.raises(ValueError) as caught:
+        detect_format(path)
+    message = str(caught.value)
+    assert message.startswith(f"[P103] Can't tell the format of {path}")
+    assert "(line 2)" in message and "paper, conll, jsonl" in message
+
+
+@pytest.mark.parametrize("lines", [[PAPER], [JSONL], CONLL])
+def test_all_formats_read_alike(write: Write, lines: list[str]):
+    (text,) = read_annotated_texts(str(write(*lines)))
+    assert text.source.text == "New York"
+    assert text.source.tokens == ((0, 3), (4, 8))
+    assert text.mentions == (Mention(0, 8, "LOC"),)
+
+
+def test_options_reach_the_parsers(write: Write):
+    path = write("1 a B-X _", "2 b I-X _")
+    (text,) = read_annotated_texts(path, token_column=1, tag_column=2, scheme="bio")
+    assert (text.source.text, text.mentions) == ("a b", (Mention(0, 3, "X"),))
+    (text,) = read_annotated_texts(write('["a b"]'), offsets="characters")
+    assert text.source.tokens == ((0, 1), (2, 3))
+
+
+def test_labels_are_renamed_before_they_are_checked(write: Write):
+    (text,) = read_annotated_texts(
+        write(*CONLL), annotated_labels=["GPE", "PER"], label_map={"LOC": "GPE"}
+    )
+    assert text.labels == ("GPE", "PER")
+    assert text.mentions == (Mention(0, 8, "GPE"),)
+
+
+def test_label_errors_name_the_line(write: Write):
+    with pytest.raises(ValueError, match=r"\[P117\].*line 2"):
+        read_annotated_texts(write("", *CONLL), annotated_labels=["PER"])
+    with pytest.raises(ValueError, match=r"\[P119\]"):
+        read_annotated_texts(write(*CONLL), annotated_labels=[""])
+
+
+def test_unknown_format(write: Write):
+    with pytest.raises(ValueError, match=r"\[P104\] Unknown format: 'iob'.*paper"):
+        read_annotated_texts(write(*CONLL), format="iob")
+
+
+@pytest.mark.parametrize("format", ["auto", "paper", "conll", "jsonl"])
+def test_empty_files(write: Write, format: str):
+    with pytest.raises(ValueError, match=r"\[P105\]"):
+        read_annotated_texts(write(""), format=format)
+
+
+def test_binary_files(tmp_path: Path):
+    path = tmp_path / "corpus.spacy"
+    path.write_bytes(b"x\x9c\xb5\xd0")
+    with pytest.raises(ValueError, match=r"\[P102\].*spacy.Corpus.v1"):
+        read_annotated_texts(path)
+
+
+def test_a_wrong_format_is_an_error(write: Write):
+    with pytest.raises(ValueError, match=r"\[P106\].*line 1"):
+        read_annotated_texts(write(*CONLL), format="paper")
+    with pytest.raises(ValueError, match=r"\[P110\].*line 1"):
+        read_annotated_texts(write("word"), format="conll")
+
+
+def test_formats_of_real_files_are_detected(data: Path):
+    for path in sorted(data.glob("paper/*/*.jsonl")):
+        assert detect_format(path) == "paper", path
+    for path in sorted([*data.glob("open/**/*.conll"), *data.glob("open/**/*.iob2")]):
+        assert detect_format(path) == "conll", path

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus_strategies import annotated_texts
+from hypothesis import given
+
+from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
+from spacy_padellm.corpus.jsonl import parse_jsonl, write_jsonl
+
+Write = Callable[..., Path]
+
+GOOD: dict[str, Any] = {
+    "text": "New York",
+    "tokens": [[0, 3], [4, 8]],
+    "mentions": [{"start": 0, "end": 8, "label": "LOC"}],
+}
+
+
+@given(texts=annotated_texts())
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, texts: list[AnnotatedText]):
+    path = tmp_path_factory.mktemp("jsonl") / "corpus.jsonl"
+    write_jsonl(path, texts)
+    assert parse_jsonl(path) == list(enumerate(texts, start=1))
+
+
+def test_fields(write: Write):
+    source = TokenizedText("New York", ((0, 3), (4, 8)))
+    mentions = (Mention(0, 8, "LOC"),)
+    path = write(json.dumps(GOOD), "", json.dumps({**GOOD, "labels": ["LOC", "PER"]}))
+    assert parse_jsonl(path) == [
+        (1, AnnotatedText(source, mentions)),
+        (3, AnnotatedText(source, mentions, ("LOC", "PER"))),
+    ]
+
+
+def test_written_lines_keep_their_characters(tmp_path: Path):
+    path = tmp_path / "corpus.jsonl"
+    write_jsonl(path, [AnnotatedText(TokenizedText("北京", ((0, 2),)), (), ("LOC",))])
+    written = '{"text": "北京", "tokens": [[0, 2]], "mentions": [], "labels": ["LOC"]}\n'
+    assert path.read_text(encoding="utf-8") == written
+
+
+def mention(**changes: Any) -> dict[str, Any]:
+    return {"mentions": [{"start": 0, "end": 3, "label": "LOC", **changes}]}
+
+
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"text": None}, "the text is None"),
+        ({"tokens": {}}, "'tokens' is {}"),
+        ({"tokens": [[0, 3, 4]]}, "the token [0, 3, 4]"),
+        ({"tokens": [[0, "3"]]}, "aren't whole numbers"),
+        ({"tokens": [[False, True]]}, "aren't whole numbers"),
+        ({"tokens": [[4, 8], [0, 3]]}, "starts before the one ahead"),
+        ({"tokens": [[0, 3], [2, 8]]}, "starts before the one ahead"),
+        ({"tokens": [[0, 0]]}, "empty or outside"),
+        ({"tokens": [[0, 9]]}, "empty or outside the text of 8 characters"),
+        ({"mentions": None}, "'mentions' is None"),
+        ({"mentions": [[0, 3, "LOC"]]}, "not an object"),
+        ({"mentions": [{"start": 0, "end": 3}]}, "lacks 'label'"),
+        (mention(kind="x"), "unknown field 'kind'"),
+        (mention(start=-1), "empty or outside"),
+        (mention(end=0), "empty or outside"),
+        (mention(end=9), "empty or outside"),
+        (mention(end=1.0), "aren't whole numbers"),
+        (mention(label=""), "a label is empty"),
+        (mention(label=3), "a label is 3"),
+        ({"labels": "LOC"}, "'labels' is 'LOC'"),
+        ({"labels": [""]}, "a label is empty"),
+        ({"labels": ["LOC", "LOC"]}, "a label twice"),
+        ({"meta": {}}, "unknown field 'meta'"),
+    ],
+)
+def test_malformed_lines(write: Write, changes: dict[str, Any], problem: str):
+    path = write(json.dumps(GOOD), json.dumps({**GOOD, **changes}))
+    with pytest.raises(ValueError) as caught:
+        parse_jsonl(path)
+    assert str(caught.value).startswith(f"[P116] {path}, line 2: ")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["text", "tokens", "mentions"])
+def test_missing_fields(write: Write, key: str):
+    path = write(json.dumps({name: value for name, value in GOOD.items() if name != key}))
+    with pytest.raises(ValueError, match=rf"\[P116\].*line 1: the line lacks '{key}'"):
+        parse_jsonl(path)
+
+
+def test_lines_that_are_no_objects(write: Write):
+    with pytest.raises(ValueError, match=r"\[P116\].*line 1: the line is \[\], not an object"):
+        parse_jsonl(write("[]"))
