@@ -1,4 +1,4 @@
-"""Every message the package raises, in spaCy's form: a code to search for, the cause, the remedy."""
+"""Every message the package raises, in spaCy's form: a code to search for, cause and remedy."""
 
 
 class _WithCodes(type):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from .compare import compare
 from .convert import convert
 from .fetch import fetch
+from .predict import predict
+from .visualize import visualize
 
-HELP = "Convert corpora for spacy-padellm and fetch the assets of a project."
+HELP = "Named entities by parallel decoding: corpora, predictions, comparisons."
 
 
 def create_app() -> typer.Typer:
@@ -16,6 +19,6 @@ def create_app() -> typer.Typer:
     RETURNS (typer.Typer): The app.
     """
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    for command in (convert, fetch):
+    for command in (convert, fetch, predict, compare, visualize):
         app.command()(command)
     return app

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import Errors
 from .messages import require, shown_errors
+from .progress import with_progress
 
 if TYPE_CHECKING:
     from ..core.texts import AnnotatedText
@@ -101,7 +102,7 @@ def _write_jsonl(path: Path, texts: Sequence[AnnotatedText]) -> list[Missed]:
     from .summary import Missed
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_jsonl(path, _with_progress(texts, len(texts)))
+    write_jsonl(path, with_progress(texts, len(texts)))
     off = [off_boundaries(each.source.tokens, each.mentions) for each in texts]
     return [Missed("the written tokens", off)]
 
@@ -120,7 +121,7 @@ def _write_docbin(
     docbin = DocBin(store_user_data=True)
     off_written, off_tokenizer = [], []
     pairs = zip(texts, docs_from_annotated_texts(texts, nlp, spans_key=spans_key), strict=True)
-    for annotated, (doc, misaligned) in _with_progress(pairs, len(texts)):
+    for annotated, (doc, misaligned) in with_progress(pairs, len(texts)):
         docbin.add(doc)
         off_written.append(misaligned)
         # What a pipeline of the language would see of texts that bring tokens of their own.
@@ -131,10 +132,3 @@ def _write_docbin(
         Missed("the written tokens", off_written),
         Missed(f"the tokenizer of spacy.blank({lang!r})", off_tokenizer),
     ]
-
-
-def _with_progress(items: Iterable[Any], total: int) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    # disable=None: no bar where the output isn't a terminal.
-    return tqdm(items, total=total, unit="texts", leave=False, disable=None)

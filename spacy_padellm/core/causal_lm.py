@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import Errors
@@ -57,6 +58,13 @@ class CausalLM:
     def max_positions(self) -> int | None:
         """RETURNS (Optional[int]): Longest sequence the model has positions for, in tokens."""
         return getattr(self.model.config, "max_position_embeddings", None)
+
+    def to(self, device: str) -> CausalLM:
+        """device (str): Where to run, e.g. `"cuda:0"`.
+        RETURNS (CausalLM): Itself, moved there.
+        """
+        torch.nn.Module.to(self.model, torch.device(device))
+        return self
 
     def forced(self, way: Way) -> CausalLM:
         """way (Way): How to run trees.

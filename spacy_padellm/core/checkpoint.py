@@ -104,7 +104,27 @@ def load_causal_lm(
         model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=get_dtype(dtype))
     except Exception as error:  # transformers, safetensors and tokenizers each have their own
         raise ValueError(Errors.P042.format(name=name, error=error)) from error
-    return CausalLM(model.to(device).eval(), tokenizer, prefix_attention=prefix_attention)
+    return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention).to(device)
+
+
+def load_checkpoint(
+    name: str, *, device: str = "cpu", dtype: str = "float32"
+) -> tuple[CausalLM, CheckpointSettings]:
+    """Load a checkpoint with all it was trained with.
+
+    name (str): A folder or hub id with a `padellm.json`.
+    device (str): Where to run.
+    dtype (str): What weights are kept in.
+    RETURNS (Tuple[CausalLM, CheckpointSettings]): The model and its settings.
+    RAISES (ValueError): The folder is missing or not complete.
+    """
+    settings = load_settings(name)
+    if settings is None:
+        raise ValueError(Errors.P041.format(name=name, missing=SETTINGS_FILE))
+    lm = load_causal_lm(
+        name, prefix_attention=settings.prefix_attention, device=device, dtype=dtype
+    )
+    return lm, settings
 
 
 def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) -> None:

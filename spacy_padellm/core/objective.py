@@ -109,7 +109,7 @@ class Objective:
             start = tree.insert(self.encoder.branch(label), tree.prefix_end)[-1]
             count = self.encoder.count(len(mentions))
             # A label without mentions is one sequence, too: its count.
-            for _ in mentions or [None]:
+            for _ in range(max(1, len(mentions))):
                 self._supervise(tree, start, count, self._count_trie, supervised, tries)
             for n, ids in enumerate(mentions, start=1):
                 opened = tree.insert([*count, *self.encoder.opener(n)], start)[-1]

@@ -30,16 +30,22 @@ class PromptEncoder:
         self.wordings = dict(wordings)
         self._text = TextEncoder(tokenizer)
         self._text.reserve(
-            [template.before_text, template.before_label, template.before_count]
-            + [template.count_end, template.opener(1), *self.wordings.values()]
+            [
+                template.before_text,
+                template.before_label,
+                template.before_count,
+                template.count_end,
+                template.opener(1),
+                *self.wordings.values(),
+            ]
         )
-        wording = self._text.encode_wording
+        encode = self._text.encode_wording
         self.end_id = self._text.end_id
-        self._before_text = self._text.bos_ids + wording(template.before_text)
-        before_label, before_count = wording(template.before_label), wording(template.before_count)
+        self._before_text = self._text.bos_ids + encode(template.before_text)
+        before_label, before_count = encode(template.before_label), encode(template.before_count)
         self._branches = {
-            label: before_label + wording(text) + before_count
-            for label, text in self.wordings.items()
+            label: before_label + encode(wording) + before_count
+            for label, wording in self.wordings.items()
         }
         self._openers: dict[int, list[int]] = {}
         self._counts: dict[int, list[int]] = {}
@@ -62,9 +68,9 @@ class PromptEncoder:
         RETURNS (List[int]): The number and what ends it: the end token after 0.
         """
         if count not in self._counts:
-            wording = self._text.encode_wording
-            end = wording(self.template.count_end) if count else [self.end_id]
-            self._counts[count] = wording(str(count)) + end
+            encode = self._text.encode_wording
+            end = encode(self.template.count_end) if count else [self.end_id]
+            self._counts[count] = encode(str(count)) + end
         return self._counts[count]
 
     def opener(self, n: int) -> list[int]:

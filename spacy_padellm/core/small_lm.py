@@ -6,7 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from .causal_lm import CausalLM, PrefixAttention
 from .template import PromptTemplate
@@ -44,7 +49,7 @@ def train_tokenizer(
     wordings: Iterable[str],
     max_mentions: int,
     vocab_size: int,
-) -> PreTrainedTokenizerFast:
+) -> PreTrainedTokenizerBase:
     """Train a byte-level BPE tokenizer in which each piece of the template is one token.
 
     texts (Iterable[str]): The training texts.
@@ -52,7 +57,7 @@ def train_tokenizer(
     wordings (Iterable[str]): The labels' wordings, likewise.
     max_mentions (int): Highest mention number.
     vocab_size (int): Most entries.
-    RETURNS (PreTrainedTokenizerFast): The tokenizer; it decodes to exactly the text encoded.
+    RETURNS (PreTrainedTokenizerBase): The tokenizer; it decodes to exactly the text encoded.
     """
     pieces = [template.before_text, template.before_label, template.before_count]
     pieces += [template.count_end, *(template.opener(n) for n in range(1, max_mentions + 1))]
@@ -72,27 +77,28 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    wrapped: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=END,
         pad_token=PAD,
         clean_up_tokenization_spaces=False,
     )
+    return wrapped
 
 
 def build_small_lm(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     shape: SmallModelShape,
     prefix_attention: PrefixAttention,
 ) -> CausalLM:
-    """tokenizer (PreTrainedTokenizerFast): The tokenizer.
+    """tokenizer (PreTrainedTokenizerBase): The tokenizer.
     shape (SmallModelShape): The model's size.
     prefix_attention (PrefixAttention): Whether the text will attend in both directions.
     RETURNS (CausalLM): A Llama-shaped model with fresh weights, from torch's random state.
     """
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=tokenizer.backend_tokenizer.get_vocab_size(),
         hidden_size=shape.width,
         intermediate_size=shape.feed_forward,
         num_hidden_layers=shape.depth,

@@ -1,4 +1,4 @@
-"""Texts with their token boundaries and gold mentions: what every reader yields and the core takes."""
+"""Texts with token boundaries and gold mentions: what readers yield and the core takes."""
 
 from __future__ import annotations
 

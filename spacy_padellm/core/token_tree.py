@@ -97,7 +97,7 @@ class TokenTree:
     def _fill_visible(self) -> None:
         size = len(self)
         if size > len(self._visible):
-            # Doubling, once a tree grows after its first pass, keeps the cost of each node constant.
+            # Doubling, once a tree grows after its first pass: constant cost for each node.
             capacity = 2 * size if len(self._visible) else size
             grown = np.zeros((capacity, capacity), dtype=bool)
             done = self._visible_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
@@ -91,7 +92,7 @@ class TextEncoder:
         pattern = "|".join(re.escape(c) for c in sorted(contents, key=len, reverse=True) if c)
         cuts = [m.start() + 1 for m in re.finditer(f"(?=({pattern}))", text, re.IGNORECASE)]
         bounds = [0, *cuts, len(text)]
-        pieces = [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+        pieces = [text[a:b] for a, b in pairwise(bounds) if a < b]
         ids = [i for piece in self._encode_continuing(pieces) for i in piece]
         if not self._reserved_ids.isdisjoint(ids):
             raise ValueError(Errors.P011.format(text=text[:80]))

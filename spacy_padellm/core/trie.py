@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
-from .texts import TokenizedText
 from .prompt import PromptEncoder
+from .texts import TokenizedText
 
 Value = TypeVar("Value")
 Span = tuple[int, int]

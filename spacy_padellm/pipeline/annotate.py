@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
@@ -42,4 +43,4 @@ def annotate_doc(
 
 def _make_span(doc: Doc, mention: ScoredMention) -> Span:
     # Never `None`: decoded mentions start and end on the doc's own tokens.
-    return doc.char_span(mention.start, mention.end, label=mention.label)
+    return cast(Span, doc.char_span(mention.start, mention.end, label=mention.label))

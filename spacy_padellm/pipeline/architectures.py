@@ -1,7 +1,7 @@
 """Architectures of the component's model; building one loads nothing yet."""
 
 # No `annotations` import: spaCy reads the types of these signatures at run time.
-from typing import Any, Optional
+from typing import Any
 
 from thinc.api import Model
 
@@ -11,8 +11,8 @@ def build_causal_lm_v1(
     device: str = "cpu",
     dtype: str = "float32",
     mixed_precision: bool = False,
-    prefix_attention: Optional[str] = None,
-    softmax: Optional[str] = None,
+    prefix_attention: str | None = None,
+    softmax: str | None = None,
 ) -> Model[Any, Any]:
     """`spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
 
@@ -64,7 +64,7 @@ def build_small_causal_lm_v1(
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
     from .model import build_model
-    from .sources import SmallSource, SmallModelShape
+    from .sources import SmallModelShape, SmallSource
 
     shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
     source = SmallSource(shape, device, prefix_attention, softmax)

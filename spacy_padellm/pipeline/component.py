@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from spacy.language import Language
@@ -143,9 +143,7 @@ class PaDeLLMNER(TrainablePipe):
                 self.add_label(label)
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
-        self.shim.create(
-            (eg.reference.text for eg in get_examples()), self.limits.max_mentions
-        )
+        self.shim.create((eg.reference.text for eg in get_examples()), self.limits.max_mentions)
         self._reset()
         self._report_left_out(get_examples())
 
@@ -166,9 +164,7 @@ class PaDeLLMNER(TrainablePipe):
         scores (Sequence[Sequence[ScoredMention]]): Their mentions, from `predict`.
         """
         for doc, mentions in zip(docs, scores, strict=True):
-            annotate_doc(
-                doc, mentions, spans_key=self.spans_key, overwrite=self.cfg["overwrite"]
-            )
+            annotate_doc(doc, mentions, spans_key=self.spans_key, overwrite=self.cfg["overwrite"])
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """stream (Iterable[Doc]): Docs.
@@ -231,7 +227,7 @@ class PaDeLLMNER(TrainablePipe):
         trees = self._supervised_trees(list(examples))
         weights = np.array([w for tree in trees for w in tree.weights], dtype="float32")
         weights /= weights.sum()
-        return float(-(weights * scores).sum()), -weights
+        return float(-(weights * scores).sum()), cast(Floats1d, -weights)
 
     @property
     def extractor(self) -> MentionExtractor:
@@ -314,9 +310,7 @@ class PaDeLLMNER(TrainablePipe):
         left_out, gold = LeftOut(), 0
         for eg in examples:
             gold += len(gold_spans(eg.reference, self.spans_key))
-            left_out.across_windows += mentions_across_windows(
-                eg, self.spans_key, self._get_spans
-            )
+            left_out.across_windows += mentions_across_windows(eg, self.spans_key, self._get_spans)
             for text in annotated_texts([eg], self.spans_key, self._get_spans):
                 left_out.extend(objective.find_left_out(text, self.labels))
         if left_out:

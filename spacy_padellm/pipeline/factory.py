@@ -1,7 +1,8 @@
 """The `padellm_ner` factory: its configuration and default values."""
 
 # No `annotations` import: spaCy reads the types of the factory's signature at run time.
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 from spacy.language import Language
 from thinc.api import Config, Model
@@ -48,7 +49,7 @@ def make_padellm_ner(
     model: Model,
     template: Any,
     labels: Any,
-    get_spans: Optional[Callable],
+    get_spans: Callable | None,
     threshold: float,
     max_mentions: int,
     max_mention_tokens: int,
@@ -56,7 +57,7 @@ def make_padellm_ner(
     occurrences: str,
     spans_key: str,
     overwrite: bool,
-    scorer: Optional[Callable],
+    scorer: Callable | None,
 ) -> Any:
     """Construct a PaDeLLM-NER component: a causal language model that writes how many mentions
     every label has, and then all mentions of all labels at once.

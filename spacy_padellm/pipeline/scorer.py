@@ -26,12 +26,13 @@ def score_mentions(
         and `mentions_p`, `mentions_r`, `mentions_f`: micro-averaged over, per text and label, the
         set of mention strings (paper, section 4.2). `None` without annotation.
     """
-    from spacy.scorer import PRFScore, get_ner_prf
+    from spacy.scorer import get_ner_prf
 
+    from ..core.scoring import MentionScores
     from .gold import annotated_labels, gold_spans, has_gold
 
     examples = list(examples)
-    tally = PRFScore()
+    scores = MentionScores()
     annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
     for eg in annotated:
         labels = annotated_labels(eg.reference, spans_key)
@@ -39,9 +40,10 @@ def score_mentions(
         gold = {(s.label_, s.text) for s in gold_spans(eg.reference, spans_key)}
         if labels is not None:
             found = {(label, string) for label, string in found if label in labels}
-        tally.score_set(found, gold)
-    scores = (tally.precision, tally.recall, tally.fscore) if annotated else (None,) * 3
+        scores.add(found, gold)
     return {
         **get_ner_prf(examples),
-        **dict(zip(("mentions_p", "mentions_r", "mentions_f"), scores, strict=True)),
+        "mentions_p": scores.precision if annotated else None,
+        "mentions_r": scores.recall if annotated else None,
+        "mentions_f": scores.fscore if annotated else None,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import srsly
@@ -91,7 +91,7 @@ class CausalLMShim(Shim):
             log_probs.backward(torch.from_numpy(np.asarray(gradient)).to(log_probs))
             return []
 
-        return log_probs.detach().cpu().numpy(), backprop
+        return cast(Floats1d, log_probs.detach().cpu().numpy()), backprop
 
     def _autocast(self, is_train: bool) -> contextlib.AbstractContextManager:
         device = self.lm.model.device.type
@@ -134,7 +134,7 @@ class CausalLMShim(Shim):
         device_id (int): Its number.
         """
         name = {"gpu": "cuda"}.get(device_type, device_type)
-        self.lm.model.to(f"{name}:{device_id}" if name == "cuda" else name)
+        self.lm.to(f"{name}:{device_id}" if name == "cuda" else name)
 
     def save(self, folder: Path) -> None:
         """folder (Path): Where the checkpoint goes.

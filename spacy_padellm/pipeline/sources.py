@@ -16,8 +16,6 @@ from ..errors import Errors
 class LMSource(Protocol):
     """Makes a language model."""
 
-    device: str
-
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): The settings it comes with; no weights are loaded."""
         ...
@@ -145,9 +143,7 @@ class SmallSource:
         tokenizer = train_tokenizer(
             texts, settings.template, wordings, max_mentions, self.shape.vocab_size
         )
-        lm = build_small_lm(tokenizer, self.shape, settings.prefix_attention)
-        lm.model.to(self.device)
-        return lm
+        return build_small_lm(tokenizer, self.shape, settings.prefix_attention).to(self.device)
 
     def load_saved(self, folder: str, settings: CheckpointSettings) -> CausalLM:
         """folder (str): A checkpoint folder.

@@ -14,11 +14,14 @@ class Guide(Protocol):
     """Where one branch stands.
 
     log_prob (float): Sum of the log-probabilities of the tokens written, the terminator excluded.
-    done (bool): Whether the branch has come to its end.
     """
 
     log_prob: float
-    done: bool
+
+    @property
+    def done(self) -> bool:
+        """RETURNS (bool): Whether the branch has come to its end."""
+        ...
 
     def admissible(self) -> Sequence[int] | None:
         """RETURNS (Optional[Sequence[int]]): Ids that may come next, `None` for any."""
@@ -87,11 +90,15 @@ class FreeGuide:
 
     def __init__(self, ends: Sequence[Sequence[int]], max_tokens: int) -> None:
         self.log_prob = 0.0
-        self.done = False
         self.ids: list[int] = []
         self.ended = False
         self._ends = [list(end) for end in ends]
         self._max_tokens = max_tokens
+
+    @property
+    def done(self) -> bool:
+        """RETURNS (bool): Whether it ended, or was cut off."""
+        return self.ended or len(self.ids) >= self._max_tokens
 
     def admissible(self) -> None:
         """RETURNS (None): Anything may come."""
@@ -106,8 +113,7 @@ class FreeGuide:
         for end in self._ends:
             if self.ids[-len(end) :] == end:
                 del self.ids[-len(end) :]
-                self.done = self.ended = True
+                self.ended = True
                 return [token_id]
         self.log_prob += log_prob
-        self.done = len(self.ids) >= self._max_tokens
         return [token_id]

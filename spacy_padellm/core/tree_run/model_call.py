@@ -25,8 +25,7 @@ class ModelCall:
     @property
     def device(self) -> torch.device:
         """RETURNS (torch.device): Where the inputs have to be."""
-        embeddings = self.model.get_input_embeddings()
-        return embeddings.weight.device
+        return next(self.model.get_input_embeddings().parameters()).device
 
     def __call__(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
         """Run the model.

@@ -73,14 +73,18 @@ class CachedRun:
             ).T
         rows, columns = _pick(nodes, [slots - self._width for slots in self._slots], self._call)
         inputs = _inputs(self._call, ids, positions, visible, "4d")
-        inputs["past_key_values"] = self._cache
-        inputs["cache_position"] = torch.arange(
-            self._width, self._width + length, device=self._call.device
-        )
+        places = torch.arange(self._width, self._width + length, device=self._call.device)
         self._width += length
         self.passes += 1
         self.tokens += sum(new)
-        return self._call(rows, columns, use_cache=True, **inputs)
+        return self._call(
+            rows,
+            columns,
+            past_key_values=self._cache,
+            cache_position=places,
+            use_cache=True,
+            **inputs,
+        )
 
 
 class RecomputedRun:
@@ -156,7 +160,7 @@ class SequencesRun:
         chains: list[TokenTree] = []
         wanted: list[tuple[int, int]] = []
         for tree, asked in zip(self._trees, nodes, strict=True):
-            row_of = {}
+            row_of: dict[int, int] = {}
             for leaf in _last_of_each_branch(tree, asked):
                 for node in tree.path(leaf):
                     row_of.setdefault(node, len(chains))
@@ -233,7 +237,8 @@ def _last_of_each_branch(tree: TokenTree, nodes: Sequence[int]) -> list[int]:
 
 
 def _chain(tree: TokenTree, leaf: int) -> TokenTree:
-    ids = tree.sequence(leaf)
+    # A node of the prefix is run with all of it, as it may see what follows it there.
+    ids = tree.sequence(max(leaf, tree.prefix_end))
     chain = TokenTree(ids[: tree.prefix_length])
     # Without its prefix a chain is an ordinary sequence from the root.
     chain.insert(ids[tree.prefix_length :], chain.prefix_end if tree.prefix_length else ROOT)

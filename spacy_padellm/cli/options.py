@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CheckpointArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="Checkpoint folder with a padellm.json (in a trained pipeline: padellm_ner/model).",
+    ),
+]
+CorpusArgument = Annotated[
+    Path, typer.Argument(metavar="CORPUS", help="Corpus file.", exists=True, dir_okay=False)
+]
+FormatOption = Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")]
+DeviceOption = Annotated[str, typer.Option(help="Where to run, e.g. cpu or cuda:0.")]
+DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+LimitOption = Annotated[int | None, typer.Option(help="Read only the first texts.")]
+MaxMentionsOption = Annotated[int, typer.Option(help="Most mentions of a label in a text.")]
+MaxMentionTokensOption = Annotated[int, typer.Option(help="Longest mention, in tokens.")]

@@ -1,0 +1,88 @@
+"""`predict`: the mentions of a corpus, as JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from .messages import shown_errors
+from .options import (
+    CheckpointArgument,
+    CorpusArgument,
+    DeviceOption,
+    DtypeOption,
+    FormatOption,
+    LimitOption,
+    MaxMentionsOption,
+    MaxMentionTokensOption,
+)
+from .progress import with_progress
+
+if TYPE_CHECKING:
+    from ..core.extraction import MentionExtractor
+    from ..core.scoring import MentionScores
+    from ..core.texts import AnnotatedText
+
+
+def predict(
+    checkpoint: CheckpointArgument,
+    corpus: CorpusArgument,
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="JSON lines to write.")],
+    format: FormatOption = "auto",
+    limit: LimitOption = None,
+    batch_size: Annotated[int, typer.Option(help="Texts read at once.", min=1)] = 16,
+    threshold: Annotated[float, typer.Option(help="Lowest probability of a mention.")] = 0.0,
+    max_mentions: MaxMentionsOption = 30,
+    max_mention_tokens: MaxMentionTokensOption = 16,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Find the mentions of a corpus's texts, with scores, and print how they compare with its
+    gold mentions (the paper's scores over sets of mention strings).
+    """
+    with shown_errors():
+        from ..core.checkpoint import load_checkpoint
+        from ..core.decoding.parallel import MentionLimits
+        from ..core.extraction import MentionExtractor
+        from ..core.mentions import Resolution
+        from ..corpus.formats import read_annotated_texts
+
+        texts = read_annotated_texts(corpus, format=format)[:limit]
+        lm, settings = load_checkpoint(checkpoint, device=device, dtype=dtype)
+        limits = MentionLimits(max_mentions, max_mention_tokens)
+        extractor = MentionExtractor(lm, settings, limits, Resolution(threshold))
+        output_path.parent.mkdir(parents=True, exist_ok=True)
+        with output_path.open("w", encoding="utf8") as output:
+            scores = _predict(extractor, texts, batch_size, output)
+    cost = extractor.cost
+    typer.echo(f"{len(texts)} texts, {scores.found} mentions: {output_path}")
+    typer.echo(f"{cost.passes} forward passes, {cost.tokens} tokens run")
+    typer.echo(
+        f"mentions_p {scores.precision:.4f}, mentions_r {scores.recall:.4f}, "
+        f"mentions_f {scores.fscore:.4f} (of {scores.gold} gold mentions)"
+    )
+
+
+def _predict(
+    extractor: MentionExtractor, texts: list[AnnotatedText], batch_size: int, output: TextIO
+) -> MentionScores:
+    import json
+    from dataclasses import asdict
+
+    from ..core.scoring import MentionScores
+
+    scores = MentionScores()
+    for start in with_progress(range(0, len(texts), batch_size), -(-len(texts) // batch_size)):
+        batch = texts[start : start + batch_size]
+        for text, found in zip(batch, extractor.extract([t.source for t in batch]), strict=True):
+            string = text.source.text
+            line = {"text": string, "mentions": [asdict(mention) for mention in found]}
+            output.write(json.dumps(line, ensure_ascii=False) + "\n")
+            labels = set(extractor.labels if text.labels is None else text.labels)
+            scores.add(
+                {(m.label, string[m.start : m.end]) for m in found if m.label in labels},
+                {(m.label, string[m.start : m.end]) for m in text.mentions},
+            )
+    return scores
