@@ -8,6 +8,7 @@ from .compare import compare
 from .convert import convert
 from .fetch import fetch
 from .predict import predict
+from .scores import scores
 from .visualize import visualize
 
 HELP = "Named entities by parallel decoding: corpora, predictions, comparisons."
@@ -19,6 +20,6 @@ def create_app() -> typer.Typer:
     RETURNS (typer.Typer): The app.
     """
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    for command in (convert, fetch, predict, compare, visualize):
+    for command in (convert, fetch, predict, compare, scores, visualize):
         app.command()(command)
     return app
