@@ -226,3 +226,10 @@ class Warnings(metaclass=_WithCodes):
         "{count} gold entities in {path} don't sit on token boundaries, so the pipeline can "
         "neither learn nor find them, e.g. {examples}. Use a tokenizer that splits there."
     )
+
+    # Component (W2xx)
+    W201 = (
+        "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
+        "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, or use a "
+        "tokenizer that splits where the mentions start and end."
+    )

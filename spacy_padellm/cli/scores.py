@@ -18,7 +18,7 @@ def scores(
         Path, typer.Argument(metavar="METRICS", help="JSON file.", exists=True, dir_okay=False)
     ],
 ) -> None:
-    """Print the mention and entity scores in a metrics file (`spacy evaluate` shows only its own)."""
+    """Print the mention and entity scores that `spacy evaluate` wrote to a file."""
     with shown_errors():
         metrics = json.loads(path.read_text(encoding="utf8"))
     for name in SCORES:

@@ -29,21 +29,27 @@ class Trie(Generic[Value]):
         self.children: list[dict[int, int]] = [{}]
         self.values: dict[int, list[Value]] = {}
         self.depth = 0
+        self._last_ids: Sequence[int] = ()
+        self._last_path = [self.START]
 
-    def insert(self, ids: Iterable[int], value: Value) -> None:
-        """ids (Iterable[int]): A sequence, its terminator included.
+    def insert(self, ids: Sequence[int], value: Value) -> None:
+        """ids (Sequence[int]): A sequence, its terminator included.
         value (Value): What it stands for; a sequence may stand for several.
         """
-        node = self.START
-        for depth, token_id in enumerate(ids, start=1):
-            self.depth = max(self.depth, depth)
-            child = self.children[node].get(token_id)
-            if child is None:
-                child = len(self.children)
-                self.children[node][token_id] = child
+        # Spans come by start and length: most begin with all of the one before.
+        shared = len(self._last_ids) - 1
+        if shared < 1 or ids[:shared] != self._last_ids[:shared]:
+            shared = 0
+        path = self._last_path[: shared + 1]
+        for token_id in ids[shared:]:
+            children = self.children[path[-1]]
+            if token_id not in children:
+                children[token_id] = len(self.children)
                 self.children.append({})
-            node = child
-        self.values.setdefault(node, []).append(value)
+            path.append(children[token_id])
+        self._last_ids, self._last_path = ids, path
+        self.depth = max(self.depth, len(ids))
+        self.values.setdefault(path[-1], []).append(value)
 
     def find(self, ids: Iterable[int]) -> int | None:
         """ids (Iterable[int]): The beginning of a sequence.

@@ -101,6 +101,14 @@ class PaDeLLMNER(TrainablePipe):
         return tuple(self.shim.settings.labels)
 
     @property
+    def hide_labels(self) -> bool:
+        """RETURNS (bool): Whether `nlp.meta` leaves the labels out: until the model's settings are
+        read, as spaCy asks for them while a pipeline is being loaded, and what that was once made
+        from may be gone.
+        """
+        return not self.shim.has_settings
+
+    @property
     def label_data(self) -> dict[str, str]:
         """RETURNS (Dict[str, str]): Labels and their wording; `initialize` takes them back."""
         return dict(self.shim.settings.labels)

@@ -42,6 +42,11 @@ class CausalLMShim(Shim):
         self._overrides: dict[str, Any] = {}
 
     @property
+    def has_settings(self) -> bool:
+        """RETURNS (bool): Whether `settings` is known without reading the source."""
+        return self._settings is not None
+
+    @property
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): What the model is run with."""
         if self._settings is None:

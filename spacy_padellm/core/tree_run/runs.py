@@ -266,10 +266,14 @@ def _inputs(
 ) -> dict[str, Tensor]:
     device = call.device
     mask = torch.from_numpy(visible).to(device)
-    return {
+    inputs = {
         "input_ids": torch.from_numpy(ids).to(device),
         "position_ids": torch.from_numpy(positions).to(device),
         "attention_mask": (
             additive_mask(mask, call.model.dtype) if mask_form == "4d" else mask.long()
         ),
     }
+    if getattr(call.model.config, "type_vocab_size", None):
+        # BERT's own are as many as its positions, and a tree may have more nodes.
+        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+    return inputs
