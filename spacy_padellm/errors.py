@@ -165,8 +165,8 @@ class Errors(metaclass=_WithCodes):
     # Component (P2xx)
     P201 = (
         "The component has no model. Set `model.name` to the folder or hub id of a causal "
-        'language model: nlp.add_pipe("padellm_ner", config={{"model": {{"@architectures": '
-        '"spacy_padellm.CausalLM.v1", "name": "path/to/checkpoint"}}}}), or use '
+        'language model: nlp.add_pipe("padellm_ner", config={"model": {"@architectures": '
+        '"spacy_padellm.CausalLM.v1", "name": "path/to/checkpoint"}}), or use '
         '"spacy_padellm.SmallCausalLM.v1" to train one from scratch.'
     )
     P202 = (

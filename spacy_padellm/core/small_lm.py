@@ -62,7 +62,10 @@ def train_tokenizer(
     """
     pieces = [template.before_text, template.before_label, template.before_count]
     pieces += [template.count_end, *(template.opener(n) for n in range(1, max_mentions + 1))]
-    special = [BOS, END, PAD, *dict.fromkeys(p for p in (*pieces, *wordings) if p)]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    # A piece that is a letter of the alphabet is a token already, and one of ordinary text.
+    named = dict.fromkeys(p for p in (*pieces, *wordings) if p and p not in alphabet)
+    special = [BOS, END, PAD, *named]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -74,7 +77,7 @@ def train_tokenizer(
     trainer = trainers.BpeTrainer(
         vocab_size=max(vocab_size, len(special) + 256),
         special_tokens=special,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        initial_alphabet=sorted(alphabet),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)

@@ -37,17 +37,20 @@ class TextEncoder:
         self._encode_all = _make_encode_all(tokenizer)
         self._contexts = [(c, self._encode_all([c])[0]) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        # The unknown token is what ordinary text may well turn into.
-        self._reserved_ids = (special | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}
+        # The unknown token is what ordinary text may well turn into, unless it is the end token too.
+        unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
+        self._reserved_ids = (special | set(tokenizer.all_special_ids)) - unknown
 
     def reserve(self, pieces: Iterable[str]) -> None:
-        """Keep the added tokens in these pieces out of user text.
+        """Keep the added tokens in these pieces out of user text, but for single characters.
 
-        pieces (Iterable[str]): Wording of the template.
+        pieces (Iterable[str]): Wording of the template; a number in it stands for any number.
         """
-        added = set(self.tokenizer.added_tokens_decoder)
-        for piece in pieces:
-            self._reserved_ids |= added.intersection(self.encode_wording(piece))
+        numbered = [re.sub(r"\d+", "0", piece) for piece in pieces]
+        for token_id, token in self.tokenizer.added_tokens_decoder.items():
+            content = re.sub(r"\d+", "0", token.content)
+            if len(token.content) > 1 and any(content in piece for piece in numbered):
+                self._reserved_ids.add(token_id)
 
     def encode_wording(self, piece: str) -> list[int]:
         """Encode wording of the template, in which special and added tokens mean themselves.

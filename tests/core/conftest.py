@@ -6,7 +6,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from .sample_tokenizers import TOKENIZERS
+from spacy_padellm.core.prompt import PromptEncoder
+from spacy_padellm.core.template import TEMPLATES
+
+from .sample_tokenizers import TOKENIZERS, WORDINGS, load_tokenizer
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -20,4 +23,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", params=TOKENIZERS)
 def any_tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
-    return TOKENIZERS[request.param](request)
+    return load_tokenizer(request.param, request)
+
+
+@pytest.fixture(scope="session", params=["en", "zh"])
+def any_encoder(
+    request: pytest.FixtureRequest, any_tokenizer: PreTrainedTokenizerBase
+) -> PromptEncoder:
+    """Every tokenizer with both of the paper's templates."""
+    lang: str = request.param
+    return PromptEncoder(TEMPLATES[lang], WORDINGS[lang], any_tokenizer)

@@ -75,7 +75,10 @@ def paper_texts(folder: Path, name: str, count: int) -> list[TokenizedText]:
 
 words = st.sampled_from([*" ".join(ENGLISH).split(), *"".join(CHINESE)])
 separators = st.sampled_from(["", " ", " ", "  ", "\n", "，"])
-any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+# SentencePiece spells a space with U+2581, and cannot tell it from one.
+any_text = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"), max_size=8
+)
 pieces = st.one_of(words, st.sampled_from(NASTY), separators, any_text)
 mixed_texts = st.lists(pieces, max_size=12).map("".join)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import pytest
@@ -40,7 +41,7 @@ def _folder(request: pytest.FixtureRequest, name: str) -> str:
     return str(request.getfixturevalue("shared_tokenizers") / name)
 
 
-TOKENIZERS = {
+_LOADERS: dict[str, Callable[[pytest.FixtureRequest], PreTrainedTokenizerBase]] = {
     "small-en": lambda request: small_tokenizer("en"),
     "small-zh": lambda request: small_tokenizer("zh"),
     "llama2": lambda request: LlamaTokenizerFast.from_pretrained(_folder(request, "llama2")),
@@ -55,20 +56,32 @@ TOKENIZERS = {
 }
 if not TRANSFORMERS_5:
     # Version 5 has only fast ones of these.
-    TOKENIZERS |= {
+    _LOADERS |= {
         "llama2-slow": lambda request: LlamaTokenizer.from_pretrained(_folder(request, "llama2")),
         "gpt2-slow": lambda request: GPT2Tokenizer.from_pretrained(_folder(request, "gpt2")),
     }
+TOKENIZERS = tuple(_LOADERS)
+_loaded: dict[str, PreTrainedTokenizerBase] = {}
+
+
+def load_tokenizer(name: str, request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    """Each of them once: reading Llama-2's takes long."""
+    if name not in _loaded:
+        _loaded[name] = _LOADERS[name](request)
+    return _loaded[name]
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    added = tokenizer.added_tokens_decoder.items()
+    return {i for i, token in added if token.special} | set(tokenizer.all_special_ids)
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def stretch(tokenizer: PreTrainedTokenizerBase, before: list[int], ids: list[int]) -> str:
     """What ids say behind others; alone, SentencePiece would drop a space they begin with."""
-
-    def decode(sequence: list[int]) -> str:
-        return tokenizer.decode(
-            sequence, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-
-    start, whole = decode(before), decode([*before, *ids])
+    start, whole = decode(tokenizer, before), decode(tokenizer, [*before, *ids])
     assert whole.startswith(start)
     return whole[len(start) :]

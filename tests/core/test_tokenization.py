@@ -2,27 +2,186 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spacy_padellm.core.tokenization import TextEncoder
 
 from .sample_texts import CHINESE, ENGLISH, NASTY, mixed_texts
-from .sample_tokenizers import small_tokenizer, stretch
+from .sample_tokenizers import TOKENIZERS, decode, load_tokenizer, small_tokenizer, special_ids, stretch
 
 
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    added = tokenizer.added_tokens_decoder.items()
-    return {i for i, token in added if token.special} | set(tokenizer.all_special_ids)
+@pytest.fixture(scope="session")
+def encoder(any_tokenizer: PreTrainedTokenizerBase) -> TextEncoder:
+    return TextEncoder(any_tokenizer)
 
 
 @settings(max_examples=150)
 @given(text=mixed_texts)
-def test_text_stays_text(any_tokenizer, text):
-    encoder = encoder_of(any_tokenizer)
+def test_text_decodes_to_itself_and_holds_no_special_token(encoder, text):
     (ids,) = encoder.encode([text])
-    assert special_ids(any_tokenizer).isdisjoint(ids)
-    before = encoder.encode_wording("text:\n")
-    if "▁" in text and "llama" in type(any_tokenizer).__name__.lower() + str(any_tokenizer):
-        text = text.replace("▁", " ")
-    assert stretch(any_tokenizer, before, ids) == text
+    assert special_ids(encoder.tokenizer).isdisjoint(ids)
+    assert stretch(encoder.tokenizer, encoder.encode_wording("x:\n"), ids) == text
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_what_spells_a_special_token_is_text(encoder, text):
+    (ids,) = encoder.encode([f"a{text}b"])
+    assert special_ids(encoder.tokenizer).isdisjoint(ids)
+    assert decode(encoder.tokenizer, ids).removeprefix(" ") == f"a{text}b"
+
+
+def test_texts_are_encoded_one_by_one(encoder):
+    texts = [*ENGLISH, *CHINESE, *NASTY, ""]
+    assert encoder.encode(texts) == [encoder.encode([text])[0] for text in texts]
+    assert encoder.encode([]) == []
+    assert encoder.encode([""]) == [[]]
+
+
+def test_ids_of_llama_2(request):
+    """Those of a piece in mid-sequence: without the space SentencePiece puts before a text."""
+    for name in ("llama2", "llama2-auto", "llama2-slow"):
+        if name not in TOKENIZERS:
+            continue
+        encoder = TextEncoder(load_tokenizer(name, request))
+        assert encoder.bos_ids == [1]
+        assert encoder.end_id == 2
+        assert encoder.encode(["JAPAN", " JAPAN", "你好", "\n\n", "</s>"]) == [
+            [29967, 3301, 2190],
+            [435, 3301, 2190],
+            [30919, 31076],
+            [13, 13],
+            [829, 29879, 29958],
+        ]
+        assert encoder.encode_wording("</s>") == [2]
+
+
+def test_ids_of_gpt_2(request):
+    for name in ("gpt2", "gpt2-slow"):
+        if name not in TOKENIZERS:
+            continue
+        encoder = TextEncoder(load_tokenizer(name, request))
+        # Its one special token both begins and ends; models never saw it before a text.
+        assert encoder.bos_ids == []
+        assert encoder.end_id == 50256
+        assert encoder.encode(["Hello", " Hello", "\n\n", "<|endoftext|>"]) == [
+            [15496],
+            [18435],
+            [628],
+            [27, 91, 437, 1659, 5239, 91, 29],
+        ]
+        assert encoder.encode_wording("<|endoftext|>") == [50256]
+
+
+def test_special_tokens_in_wording_mean_themselves():
+    tokenizer = small_tokenizer("en")
+    encoder = TextEncoder(tokenizer)
+    tokens = [*encoder.encode_wording("</s><mention 12>PER ORG")]
+    assert tokenizer.convert_ids_to_tokens(tokens) == ["</s>", "<mention 12>", "PER", "Ġ", "ORG"]
+
+
+def test_settings_of_the_callers_tokenizer_do_not_matter():
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(small_tokenizer("en").backend_tokenizer.to_str()),
+        eos_token="</s>",
+        pad_token="<pad>",
+    )
+    before = TextEncoder(tokenizer).encode(["Anna met Bob", "Anna"])
+    tokenizer.backend_tokenizer.enable_truncation(3)
+    tokenizer.backend_tokenizer.enable_padding(length=40)
+    assert TextEncoder(tokenizer).encode(["Anna met Bob", "Anna"]) == before
+    # Nor does the encoder change them.
+    assert tokenizer.backend_tokenizer.encode("Anna met Bob").ids[3:] == [0] * 37
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    assert tokenizer("</s>").input_ids == [tokenizer.eos_token_id]
+
+
+def added_tokens_tokenizer() -> PreTrainedTokenizerBase:
+    """A tokenizer with tokens added that are not special."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(small_tokenizer("zh").backend_tokenizer.to_str()),
+        eos_token="</s>",
+    )
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<num>", "[DNA]", "Paris")])
+    return tokenizer
+
+
+def test_added_tokens_of_the_template_stay_out_of_text():
+    encoder = TextEncoder(added_tokens_tokenizer())
+    encoder.reserve(["\n\n<num>", "[DNA]"])
+    num, dna, paris = encoder.tokenizer.convert_tokens_to_ids(["<num>", "[DNA]", "Paris"])
+    assert encoder.encode_wording("<num>") == [num]
+    assert encoder.encode_wording("[DNA]") == [dna]
+    (ids,) = encoder.encode(["Paris <num>5 [DNA]"])
+    assert {num, dna}.isdisjoint(ids)
+    assert decode(encoder.tokenizer, ids) == "Paris <num>5 [DNA]"
+    # Another one is a word like any other.
+    assert ids[0] == paris
+
+
+def test_no_end_token():
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    )
+    with pytest.raises(ValueError, match=r"P010.*the model has no end token.*add_special_tokens"):
+        TextEncoder(tokenizer)
+
+
+def test_a_special_token_that_is_a_letter_of_text():
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE({"a": 0, "#": 1}, [])), eos_token="#"
+    )
+    encoder = TextEncoder(tokenizer)
+    assert encoder.encode(["aa"]) == [[0, 0]]
+    with pytest.raises(ValueError, match=r"P011.*'a#a'.*longer than one character"):
+        encoder.encode(["a#a"])
+
+
+def lower_casing_tokenizer() -> PreTrainedTokenizerBase:
+    """As BERT's: lower case, accents stripped, no space kept, an unknown token."""
+    words = ["[UNK]", "[CLS]", "[SEP]", "[", "]", "cls", "sep", "paris", "in", "##s", ":", "-"]
+    tokenizer = Tokenizer(
+        models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        eos_token="[SEP]",
+    )
+
+
+def test_a_lower_casing_tokenizer():
+    encoder = TextEncoder(lower_casing_tokenizer())
+    assert encoder.encode(["Paris", "PARIS [SEP]", "[sep]", "[CLS]in"]) == [
+        [7],
+        [7, 3, 6, 4],
+        [3, 6, 4],
+        [3, 5, 4, 8],
+    ]
+    assert encoder.encode_wording("[SEP]in") == [2, 8]
+
+
+def test_what_the_tokenizer_does_not_know_is_unknown():
+    encoder = TextEncoder(lower_casing_tokenizer())
+    assert encoder.encode(["Rome", "paris Rome"]) == [[0], [7, 0]]
+
+
+def test_what_normalisation_leaves_nothing_of_has_no_ids():
+    encoder = TextEncoder(lower_casing_tokenizer())
+    assert encoder.encode(["\u200d", "", " ", "in"]) == [[], [], [], [8]]
+
+
+def test_a_tokenizer_whose_line_breaks_and_colons_merge():
+    """Then a piece is encoded on its own."""
+    vocabulary = {token: i for i, token in enumerate(["\n", ":", "a", "\na", ":a", "e"])}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE(vocabulary, [("\n", "a"), (":", "a")])),
+        eos_token="e",
+    )
+    assert TextEncoder(tokenizer).encode(["a", "aa", ":a"]) == [[2], [2, 2], [4]]

@@ -166,6 +166,9 @@ class SequencesRun:
                     row_of.setdefault(node, len(chains))
                 chains.append(_chain(tree, leaf))
             wanted.extend((row_of[node], tree.depths[node]) for node in asked)
+        if not chains:
+            # Nothing is asked for, but a model has to be given something.
+            chains.append(_chain(self._trees[0], 0))
         self.passes += 1
         self.tokens += sum(len(chain) for chain in chains)
         if self._bidirectional_prefix and self._mask_form is not None:
@@ -178,7 +181,7 @@ class SequencesRun:
             # Logits come chain by chain; put them back in the order asked for.
             order = sorted(range(len(wanted)), key=lambda i: wanted[i][0])
             back = torch.empty(len(order), dtype=torch.long)
-            back[torch.tensor(order)] = torch.arange(len(order))
+            back[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
             return run.logits(per_chain)[back.to(self._call.device)]
         length = max(len(chain) for chain in chains)
         ids = np.zeros((len(chains), length), dtype=np.int64)
@@ -188,7 +191,7 @@ class SequencesRun:
             real[row, : len(chain)] = 1
         # Padding comes last, where causal attention never looks: positions are the model's own.
         device = self._call.device
-        rows, columns = torch.tensor(wanted, device=device).T
+        rows, columns = torch.tensor(wanted, dtype=torch.long, device=device).reshape(-1, 2).T
         return self._call(
             rows,
             columns,

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spacy_padellm.core.tree_run.model_call import ModelCall, additive_mask
+
+from ..tiny_models import FAMILIES, plain_logits, tiny_lm
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_at_some_places_are_the_models_own(family):
+    """With what a model does after its output layer (Gemma 2's soft cap) and before it (BERT's
+    transform).
+    """
+    model = tiny_lm(family).model
+    ids = [[3, 4, 5, 6], [7, 8, 9, 10]]
+    rows, columns = torch.tensor([1, 0, 1]), torch.tensor([3, 0, 1])
+    found = ModelCall(model)(rows, columns, input_ids=torch.tensor(ids), use_cache=False)
+    alone = [plain_logits(model, ids[0]), plain_logits(model, ids[1])]
+    expected = torch.stack([alone[1][3], alone[0][0], alone[1][1]])
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_what_a_model_does_not_know_is_left_out():
+    call = ModelCall(tiny_lm("bloom").model)
+    assert "position_ids" not in call.parameters
+    ids = torch.tensor([[3, 4]])
+    place = torch.tensor([0])
+    found = call(place, place + 1, input_ids=ids, position_ids=torch.tensor([[7, 7]]))
+    assert torch.allclose(found[0], plain_logits(call.model, [3, 4])[1], atol=1e-4)
+
+
+def test_the_model_is_left_as_it_was():
+    model = tiny_lm("llama").model
+    call = ModelCall(model)
+    place = torch.tensor([0])
+    before = plain_logits(model, [3, 4])
+    call(place, place, input_ids=torch.tensor([[3, 4]]))
+    assert torch.equal(plain_logits(model, [3, 4]), before)
+    with pytest.raises(IndexError):
+        call(place, place, input_ids=torch.tensor([[3, 100_000]]))
+    assert torch.equal(plain_logits(model, [3, 4]), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_additive_mask(dtype):
+    visible = torch.tensor([[[True, False], [True, True]]])
+    mask = additive_mask(visible, dtype)
+    assert mask.dtype == dtype
+    assert mask.tolist() == [[[[0.0, torch.finfo(dtype).min], [0.0, 0.0]]]]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spacy_padellm.core.token_tree import TokenTree
+from spacy_padellm.core.tree_run.model_call import ModelCall
+from spacy_padellm.core.tree_run.runs import CachedRun, RecomputedRun, SequencesRun, open_run
+from spacy_padellm.core.tree_run.support import TreeSupport
+
+from ..tiny_models import plain_logits, tiny_lm
+
+CACHED = TreeSupport("cached", "4d")
+RECOMPUTED = TreeSupport("recomputed", "4d")
+SEQUENCES = TreeSupport("sequences", None)
+
+
+@pytest.fixture
+def call() -> ModelCall:
+    return ModelCall(tiny_lm("llama").model)
+
+
+def two_trees() -> list[TokenTree]:
+    """
+    1 - 2 - 3 - 4    1 - 9
+          \\ 5
+    """
+    first, second = TokenTree([1, 2]), TokenTree([1])
+    first.insert([3, 4], 1)
+    first.insert([5], 1)
+    second.insert([9], 0)
+    return [first, second]
+
+
+@pytest.mark.parametrize(
+    "support, kind",
+    [(CACHED, CachedRun), (RECOMPUTED, RecomputedRun), (SEQUENCES, SequencesRun)],
+)
+def test_each_way_has_its_run(call, support, kind):
+    assert type(open_run(call, two_trees(), support)) is kind
+
+
+@pytest.mark.parametrize(
+    "support, first, second",
+    # Passes and tokens after the first pass and after the second.
+    [
+        (CACHED, (1, 7), (2, 9)),
+        (RECOMPUTED, (1, 7), (2, 7 + 9)),
+        # 1 2 3 4, 1 2 5 and 1 9; then 1 2 3 4 6 and 1 9 6
+        (SEQUENCES, (1, 9), (2, 9 + 8)),
+    ],
+)
+def test_passes_and_tokens_are_counted_without_padding(call, support, first, second):
+    trees = two_trees()
+    run = open_run(call, trees, support)
+    assert (run.passes, run.tokens) == (0, 0)
+    run.logits([[3, 4], [1]])
+    assert (run.passes, run.tokens) == first
+    leaves = [trees[0].insert([6], 3)[0], trees[1].insert([6], 1)[0]]
+    run.logits([[leaves[0]], [leaves[1]]])
+    assert (run.passes, run.tokens) == second
+
+
+@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+def test_logits_come_tree_by_tree_in_the_order_asked_for(call, support):
+    expected = {
+        ids: plain_logits(call.model, ids)[-1]
+        for ids in [(1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 5), (1, 9)]
+    }
+    found = open_run(call, two_trees(), support).logits([[4, 2, 3, 4, 1], [1]])
+    order = [(1, 2, 5), (1, 2, 3), (1, 2, 3, 4), (1, 2, 5), (1, 2), (1, 9)]
+    assert torch.allclose(found, torch.stack([expected[ids] for ids in order]), atol=1e-4)
+
+
+@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+@pytest.mark.parametrize("nodes", [[[], [1]], [[4], []], [[], []]])
+def test_a_tree_may_be_asked_for_nothing(call, support, nodes):
+    expected = [plain_logits(call.model, ids)[-1] for ids in [(1, 2, 5)] if nodes[0]]
+    expected += [plain_logits(call.model, ids)[-1] for ids in [(1, 9)] if nodes[1]]
+    found = open_run(call, two_trees(), support).logits(nodes)
+    assert found.shape == (len(expected), call.model.config.vocab_size)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_cached_node_cannot_be_asked_for_later(call):
+    trees = two_trees()
+    run = open_run(call, trees, CACHED)
+    run.logits([[3], [1]])
+    trees[0].insert([6], 3)
+    with pytest.raises(ValueError, match="not later"):
+        run.logits([[3], []])
+
+
+def test_a_bidirectional_prefix_needs_a_mask(call):
+    with pytest.raises(ValueError, match=r"P021.*LlamaForCausalLM.*prefix_attention='causal'"):
+        open_run(call, two_trees(), SEQUENCES, bidirectional_prefix=True)
+
+
+@pytest.mark.parametrize("support", [RECOMPUTED, SEQUENCES])
+def test_gradients_are_those_of_the_sequences(call, support):
+    weights = [p for p in call.model.parameters() if p.requires_grad]
+    nodes = [[3, 4], [1]]
+    found = open_run(call, two_trees(), support).logits(nodes).square().sum()
+    sequences = [(1, 2, 3, 4), (1, 2, 5), (1, 9)]
+    expected = sum(plain_logits(call.model, ids)[-1].square().sum() for ids in sequences)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights), strict=True
+    ):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-3)

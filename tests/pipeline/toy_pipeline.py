@@ -1,0 +1,87 @@
+"""Pipelines on the toy corpus; imported where spaCy is installed only."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import minibatch
+
+from spacy_padellm.corpus.docs import annotate_doc
+
+from ..toy_corpus import SENTENCES, parse
+
+SMALL_MODEL: dict[str, Any] = {
+    "@architectures": "spacy_padellm.SmallCausalLM.v1",
+    "width": 64,
+    "depth": 2,
+    "heads": 2,
+    "feed_forward": 128,
+    "max_positions": 96,
+}
+
+
+def make_example(
+    nlp: Language, markup: str, *, labels: Sequence[str] | None = None, spans_key: str = "padellm"
+) -> Example:
+    """An example of a text in the toy corpus's markup, its gold where `padellm convert` puts it."""
+    annotated = parse(markup, labels)
+    reference = nlp.make_doc(annotated.source.text)
+    assert annotate_doc(reference, annotated, spans_key=spans_key) == []
+    return Example(nlp.make_doc(annotated.source.text), reference)
+
+
+def toy_examples(nlp: Language, markups: Sequence[str] = SENTENCES) -> list[Example]:
+    return [make_example(nlp, markup) for markup in markups]
+
+
+def fresh_nlp(lang: str = "en", **config: Any) -> Language:
+    """A blank pipeline with an untrained tiny model."""
+    nlp = spacy.blank(lang)
+    settings = {"model": SMALL_MODEL, "max_mentions": 5, **config}
+    nlp.add_pipe("padellm_ner", config=settings)
+    return nlp
+
+
+def initialized_nlp(markups: Sequence[str] = SENTENCES, **config: Any) -> Language:
+    """The same with its model made, always the same one."""
+    nlp = fresh_nlp(**config)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        nlp.initialize(lambda: toy_examples(nlp, markups))
+    return nlp
+
+
+def checkpoint_nlp(folder: Path, lang: str = "en", **config: Any) -> Language:
+    """A blank pipeline with a checkpoint."""
+    nlp = spacy.blank(lang)
+    model = {"name": str(folder), **config.pop("model", {})}
+    nlp.add_pipe("padellm_ner", config={"model": model, "max_mentions": 5, **config})
+    return nlp
+
+
+def train(nlp: Language, *, epochs: int, learn_rate: float) -> None:
+    """Train an initialized pipeline on the toy corpus."""
+    examples = toy_examples(nlp)
+    optimizer = nlp.create_optimizer()
+    optimizer.learn_rate = learn_rate
+    shuffle = random.Random(0).shuffle
+    for _ in range(epochs):
+        shuffle(examples)
+        for batch in minibatch(examples, 8):
+            nlp.update(batch, sgd=optimizer)
+
+
+def entities(doc: Doc) -> list[tuple[str, str]]:
+    return [(ent.text, ent.label_) for ent in doc.ents]
+
+
+def mentions(doc: Doc, spans_key: str = "padellm") -> list[tuple[str, str]]:
+    return [(span.text, span.label_) for span in doc.spans[spans_key]]
