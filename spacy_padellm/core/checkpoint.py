@@ -79,7 +79,11 @@ def load_settings(name: str) -> CheckpointSettings | None:
     path = _find_file(name, SETTINGS_FILE)
     if path is None:
         return None
-    return CheckpointSettings.from_json(Path(path).read_text(encoding="utf8"), path)
+    try:
+        content = Path(path).read_text(encoding="utf8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(Errors.P040.format(path=path, error=error)) from error
+    return CheckpointSettings.from_json(content, path)
 
 
 def load_causal_lm(

@@ -41,6 +41,7 @@ class PromptEncoder:
         )
         encode = self._text.encode_wording
         self.end_id = self._text.end_id
+        self.count_end = encode(template.count_end)
         self._before_text = self._text.bos_ids + encode(template.before_text)
         before_label, before_count = encode(template.before_label), encode(template.before_count)
         self._branches = {
@@ -68,9 +69,8 @@ class PromptEncoder:
         RETURNS (List[int]): The number and what ends it: the end token after 0.
         """
         if count not in self._counts:
-            encode = self._text.encode_wording
-            end = encode(self.template.count_end) if count else [self.end_id]
-            self._counts[count] = encode(str(count)) + end
+            end = self.count_end if count else [self.end_id]
+            self._counts[count] = self._text.encode_wording(str(count)) + end
         return self._counts[count]
 
     def opener(self, n: int) -> list[int]:

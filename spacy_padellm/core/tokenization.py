@@ -37,7 +37,7 @@ class TextEncoder:
         self._encode_all = _make_encode_all(tokenizer)
         self._contexts = [(c, self._encode_all([c])[0]) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        # The unknown token is what ordinary text may well turn into, unless it is the end token too.
+        # Ordinary text may well become the unknown token, unless that is the end token too.
         unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
         self._reserved_ids = (special | set(tokenizer.all_special_ids)) - unknown
 

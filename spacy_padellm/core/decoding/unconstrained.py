@@ -67,7 +67,7 @@ class UnconstrainedDecoder:
         RETURNS (WrittenText): What was written.
         """
         tree = TokenTree(self.encoder.prefix(text.text))
-        end, count_end = [self.encoder.end_id], self.encoder.count(1)[-1:]
+        end, count_end = [self.encoder.end_id], self.encoder.count_end
         longest = max(len(self.encoder.count(n)) for n in range(self.limits.max_mentions + 1))
         # A mention of a text has no more tokens than the text, and is cut off there.
         room = len(tree) + 1

@@ -112,23 +112,12 @@ class RecomputedRun:
         self._bidirectional_prefix = bidirectional_prefix
 
     def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
-        length = max(len(tree) for tree in self._trees)
-        ids = np.zeros((len(self._trees), length), dtype=np.int64)
-        positions = np.zeros_like(ids)
-        visible = np.zeros((len(self._trees), length, length), dtype=bool)
-        visible[:, np.arange(length), np.arange(length)] = True
-        for row, tree in enumerate(self._trees):
-            size = len(tree)
-            ids[row, :size] = tree.ids
-            positions[row, :size] = tree.depths
-            visible[row, :size, :size] = tree.visible(
-                bidirectional_prefix=self._bidirectional_prefix
-            )
-        rows, columns = _pick(nodes, [np.arange(len(t)) for t in self._trees], self._call)
-        inputs = _inputs(self._call, ids, positions, visible, self._mask_form)
         self.passes += 1
         self.tokens += sum(len(tree) for tree in self._trees)
-        return self._call(rows, columns, use_cache=False, **inputs)
+        rows, columns = _pick(nodes, [np.arange(len(t)) for t in self._trees], self._call)
+        return _run_whole(
+            self._call, self._trees, rows, columns, self._mask_form, self._bidirectional_prefix
+        )
 
 
 class SequencesRun:
@@ -171,34 +160,11 @@ class SequencesRun:
             chains.append(_chain(self._trees[0], 0))
         self.passes += 1
         self.tokens += sum(len(chain) for chain in chains)
+        place = torch.tensor(wanted, dtype=torch.long, device=self._call.device)
+        rows, columns = place.reshape(-1, 2).T
         if self._bidirectional_prefix and self._mask_form is not None:
-            per_chain: list[list[int]] = [[] for _ in chains]
-            for row, column in wanted:
-                per_chain[row].append(column)
-            run = RecomputedRun(
-                self._call, chains, mask_form=self._mask_form, bidirectional_prefix=True
-            )
-            # Logits come chain by chain; put them back in the order asked for.
-            order = sorted(range(len(wanted)), key=lambda i: wanted[i][0])
-            back = torch.empty(len(order), dtype=torch.long)
-            back[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
-            return run.logits(per_chain)[back.to(self._call.device)]
-        length = max(len(chain) for chain in chains)
-        ids = np.zeros((len(chains), length), dtype=np.int64)
-        real = np.zeros_like(ids)
-        for row, chain in enumerate(chains):
-            ids[row, : len(chain)] = chain.ids
-            real[row, : len(chain)] = 1
-        # Padding comes last, where causal attention never looks: positions are the model's own.
-        device = self._call.device
-        rows, columns = torch.tensor(wanted, dtype=torch.long, device=device).reshape(-1, 2).T
-        return self._call(
-            rows,
-            columns,
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=torch.from_numpy(real).to(device),
-            use_cache=False,
-        )
+            return _run_whole(self._call, chains, rows, columns, self._mask_form, True)
+        return _run_padded(self._call, chains, rows, columns)
 
 
 def open_run(
@@ -230,6 +196,51 @@ def open_run(
         )
     return SequencesRun(
         call, trees, mask_form=support.mask_form, bidirectional_prefix=bidirectional_prefix
+    )
+
+
+def _run_whole(
+    call: ModelCall,
+    trees: Sequence[TokenTree],
+    rows: Tensor,
+    columns: Tensor,
+    mask_form: MaskForm,
+    bidirectional_prefix: bool,
+) -> Tensor:
+    """RETURNS (Tensor): Logits at these places, all nodes of all trees run at once."""
+    length = max(len(tree) for tree in trees)
+    ids = np.zeros((len(trees), length), dtype=np.int64)
+    positions = np.zeros_like(ids)
+    visible = np.zeros((len(trees), length, length), dtype=bool)
+    # Padding sees itself, or its softmax would be over nothing.
+    visible[:, np.arange(length), np.arange(length)] = True
+    for row, tree in enumerate(trees):
+        size = len(tree)
+        ids[row, :size] = tree.ids
+        positions[row, :size] = tree.depths
+        visible[row, :size, :size] = tree.visible(bidirectional_prefix=bidirectional_prefix)
+    inputs = _inputs(call, ids, positions, visible, mask_form)
+    return call(rows, columns, use_cache=False, **inputs)
+
+
+def _run_padded(
+    call: ModelCall, chains: Sequence[TokenTree], rows: Tensor, columns: Tensor
+) -> Tensor:
+    """RETURNS (Tensor): Logits at these places, under the model's own causal mask. Padding comes
+    last, where causal attention never looks, and positions are the model's own.
+    """
+    length = max(len(chain) for chain in chains)
+    ids = np.zeros((len(chains), length), dtype=np.int64)
+    real = np.zeros_like(ids)
+    for row, chain in enumerate(chains):
+        ids[row, : len(chain)] = chain.ids
+        real[row, : len(chain)] = 1
+    return call(
+        rows,
+        columns,
+        input_ids=torch.from_numpy(ids).to(call.device),
+        attention_mask=torch.from_numpy(real).to(call.device),
+        use_cache=False,
     )
 
 

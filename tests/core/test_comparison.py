@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.comparison import (
+    MALFORMED_COUNT,
+    NOT_ADMISSIBLE,
+    compare_decoders,
+)
+from spacy_padellm.core.decoding.parallel import MentionLimits
+from spacy_padellm.core.template import TEMPLATES
+from spacy_padellm.core.texts import TokenizedText
+
+from .decoding.test_parallel import TEXTS as RANDOM_TEXTS
+from .decoding.test_parallel import random_lm
+from .sample_tokenizers import WORDINGS
+from .trained import LIMITS, TEXTS, trained_lm
+
+SOURCES = [text.source for text in TEXTS]
+
+
+def test_a_trained_model_writes_the_same_in_every_way():
+    result = compare_decoders(*trained_lm(), SOURCES, LIMITS)
+    assert (result.texts, result.same_as_sequences, result.same_as_plain) == (8, 8, 8)
+    assert result.largest_difference < 1e-4
+    assert not result.reasons
+
+
+def test_a_random_model_needs_the_tries():
+    lm = random_lm("llama", "en", "causal", 1)
+    settings = CheckpointSettings(TEMPLATES["en"], WORDINGS["en"])
+    result = compare_decoders(lm, settings, RANDOM_TEXTS["en"], LIMITS)
+    assert (result.texts, result.same_as_sequences, result.same_as_plain) == (4, 4, 0)
+    assert 0 < result.largest_difference < 1e-4
+    assert result.reasons == {MALFORMED_COUNT: 4}
+
+
+def test_mentions_cut_through_a_token_are_told_apart():
+    """As if the texts' tokens were larger than the mentions."""
+    sources = [TokenizedText(s.text, ((0, len(s.text)),)) for s in SOURCES]
+    result = compare_decoders(*trained_lm(), sources, LIMITS)
+    with_mentions = sum(bool(text.mentions) for text in TEXTS)
+    assert result.same_as_plain == len(TEXTS) - with_mentions
+    assert result.reasons == {NOT_ADMISSIBLE: with_mentions}
+
+
+def test_so_are_mentions_that_are_too_long():
+    limits = MentionLimits(max_mentions=4, max_mention_tokens=1)
+    result = compare_decoders(*trained_lm(), SOURCES, limits)
+    longer = sum(
+        any(" " in text.source.text[m.start : m.end] for m in text.mentions) for text in TEXTS
+    )
+    assert 0 < longer < len(TEXTS)
+    assert result.reasons == {NOT_ADMISSIBLE: longer}
+
+
+def test_the_settings_of_the_checkpoint_count():
+    lm, settings = trained_lm()
+    result = compare_decoders(lm, replace(settings, softmax="admissible"), SOURCES[:2], LIMITS)
+    assert (result.same_as_sequences, result.same_as_plain) == (2, 2)

@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.decoding.parallel import MentionLimits
+from spacy_padellm.core.objective import LeftOut, Objective, SupervisedTree, target_log_probs
+from spacy_padellm.core.prompt import PromptEncoder
+from spacy_padellm.core.template import TEMPLATES
+from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
+
+from .decoding.test_parallel import ways_of
+from .reference import Paper
+from .sample_texts import cut_at_characters, cut_at_spaces
+from .sample_tokenizers import WORDINGS, load_tokenizer, small_tokenizer
+from .test_tokenization import lower_casing_tokenizer
+from .tiny_models import plain_logits, prefix_lm_logits, tiny_lm, tiny_model
+
+LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=5)
+
+
+def annotate(
+    source: TokenizedText, *mentions: tuple[str, str], labels: Sequence[str] | None = None
+) -> AnnotatedText:
+    """Mentions by label and string, at the string's first place not taken under the label."""
+    found: list[Mention] = []
+    for label, string in mentions:
+        start = source.text.index(string)
+        while Mention(start, start + len(string), label) in found:
+            start = source.text.index(string, start + 1)
+        found.append(Mention(start, start + len(string), label))
+    return AnnotatedText(source, tuple(found), None if labels is None else tuple(labels))
+
+
+ENGLISH = [
+    annotate(
+        cut_at_spaces("Anna met Bob in New York , Anna met Bob Hill ."),
+        *[("PER", "Anna"), ("PER", "Bob"), ("LOC", "New York"), ("PER", "Anna")],
+        *[("PER", "Bob Hill"), ("ORG", "York")],
+    ),
+    annotate(cut_at_spaces("Nothing here ."), labels=["PER", "LOC", "ORG"]),
+    annotate(cut_at_spaces("JAPAN"), ("LOC", "JAPAN")),
+]
+CHINESE = [
+    annotate(
+        cut_at_characters("1963年出生，工科学士，高级工程师，北京物资。"),
+        *[("ORG", "北京物资"), ("LOC", "北京"), ("NAME", "工科学士"), ("NAME", "高级工程师")],
+    )
+]
+CASES = {"en": ENGLISH, "zh": CHINESE}
+
+
+def by_label(text: AnnotatedText, labels: Sequence[str]) -> dict[str, list[str]]:
+    ordered = sorted(text.mentions, key=lambda m: (m.start, m.end))
+    return {
+        label: [text.source.text[m.start : m.end] for m in ordered if m.label == label]
+        for label in labels
+    }
+
+
+@lru_cache(maxsize=None)
+def random_lm(family: str, lang: str, prefix_attention: str) -> CausalLM:
+    tokenizer = small_tokenizer(lang)
+    model = tiny_model(family, vocab_size=len(tokenizer), seed=7)
+    return CausalLM(model, tokenizer, prefix_attention=prefix_attention)
+
+
+def objective(lang: str = "en", softmax: str = "vocabulary") -> Objective:
+    encoder = PromptEncoder(TEMPLATES[lang], WORDINGS[lang], small_tokenizer(lang))
+    return Objective(encoder, LIMITS, softmax)
+
+
+def tree_loss(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
+    weights = torch.tensor([w for tree in trees for w in tree.weights], dtype=torch.double)
+    return -(weights * target_log_probs(lm, trees).double()).sum()
+
+
+def paper_loss(lm: CausalLM, lang: str, softmax: str, texts: Sequence[AnnotatedText]) -> Tensor:
+    """The sum over the paper's separate sequences."""
+    paper = Paper.of(
+        lm,
+        TEMPLATES[lang],
+        WORDINGS[lang],
+        softmax=softmax,
+        max_mentions=LIMITS.max_mentions,
+        max_mention_tokens=LIMITS.max_mention_tokens,
+    )
+    taught = [
+        log_probs
+        for text in texts
+        for log_probs in paper.log_probs(text.source, by_label(text, list(WORDINGS[lang])))
+    ]
+    return -torch.cat(taught).double().sum()
+
+
+FAMILIES = [
+    (family, prefix)
+    for family in ("llama", "gpt2", "bert", "gemma2", "bloom")
+    for prefix in ("causal", "bidirectional")
+    if (family, prefix) != ("bloom", "bidirectional")
+]
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("family, prefix_attention", FAMILIES)
+def test_the_loss_is_that_of_the_papers_sequences(family, lang, prefix_attention, softmax):
+    lm = random_lm(family, lang, prefix_attention)
+    build = objective(lang, softmax).build
+    trees = [build(text, list(WORDINGS[lang]))[0] for text in CASES[lang]]
+    with torch.no_grad():
+        expected = [paper_loss(lm, lang, softmax, [text]).item() for text in CASES[lang]]
+        assert all(loss > 1 for loss in expected)
+        for way in ways_of(lm):
+            forced = lm.forced(way)
+            for tree, loss in zip(trees, expected, strict=True):
+                assert tree_loss(forced, [tree]).item() == pytest.approx(loss, rel=0, abs=1e-4)
+            # All texts in one batch.
+            total = pytest.approx(sum(expected), rel=0, abs=1e-4)
+            assert tree_loss(forced, trees).item() == total
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+@pytest.mark.parametrize("prefix_attention", ["causal", "bidirectional"])
+def test_so_are_its_gradients(prefix_attention, softmax):
+    lm = random_lm("llama", "en", prefix_attention)
+    weights = list(lm.model.parameters())
+    trees = [objective("en", softmax).build(text, list(WORDINGS["en"]))[0] for text in ENGLISH]
+    expected = torch.autograd.grad(paper_loss(lm, "en", softmax, ENGLISH), weights)
+    largest = max(gradient.abs().max() for gradient in expected)
+    assert largest > 1
+    for way in ways_of(lm):
+        found = torch.autograd.grad(tree_loss(lm.forced(way), trees), weights)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours - theirs).abs().max() < 1e-5 * largest
+
+
+def test_each_token_is_supervised_as_often_as_it_is_taught():
+    """PER has four mentions, so its count is in four sequences."""
+    encoder = objective().encoder
+    tree, left_out = objective().build(ENGLISH[0], ["PER", "LOC", "ORG"])
+    assert len(left_out) == 0
+    edges = {
+        (tuple(tree.tree.sequence(node)), target): weight
+        for node, target, weight in zip(tree.nodes, tree.targets, tree.weights, strict=True)
+    }
+    assert len(edges) == len(tree.nodes)
+    prompt = encoder.prefix(ENGLISH[0].source.text) + encoder.branch("PER")
+    four, newline = encoder.count(4)
+    assert edges[(*prompt,), four] == 4
+    assert edges[(*prompt, four), newline] == 4
+    for n, name in enumerate(["Anna", "Bob", "Anna", "Bob Hill"], start=1):
+        (mention,) = encoder.mentions([name])
+        opened = [*prompt, four, newline, *encoder.opener(n)]
+        for place, target in enumerate(mention):
+            assert edges[(*opened, *mention[:place]), target] == 1
+    absent = objective().build(ENGLISH[1], ["PER"])[0]
+    assert absent.targets == encoder.count(0)
+    assert absent.weights == [1, 1]
+
+
+def test_each_distinct_token_is_in_the_tree_once_and_the_last_not_at_all():
+    text = ENGLISH[0]
+    encoder = objective().encoder
+    tree, _ = objective().build(text, ["PER", "LOC", "ORG"])
+    sequences = []
+    for label, mentions in by_label(text, ["PER", "LOC", "ORG"]).items():
+        start = encoder.prefix(text.source.text) + encoder.branch(label)
+        start += encoder.count(len(mentions))
+        for n, ids in enumerate(encoder.mentions(mentions), start=1):
+            sequences.append((*start, *encoder.opener(n), *ids[:-1]))
+    beginnings = {s[: i + 1] for s in sequences for i in range(len(s))}
+    found = {tuple(tree.tree.sequence(node)) for node in range(len(tree.tree))}
+    assert found == beginnings
+    assert len(tree.tree) == len(beginnings)
+    assert tree.depth == max(map(len, sequences))
+    assert tree.tree.prefix_length == len(encoder.prefix(text.source.text))
+
+
+def test_mentions_are_numbered_in_order_of_appearance():
+    """However they are listed; the shorter of two that begin together first."""
+    source = ENGLISH[0].source
+    mentions = list(ENGLISH[0].mentions)
+    nested = [Mention(16, 19, "LOC"), *mentions]
+    expected, _ = objective().build(AnnotatedText(source, tuple(sorted(nested))), ["PER", "LOC"])
+    for seed in range(5):
+        random.Random(seed).shuffle(nested)
+        found, _ = objective().build(AnnotatedText(source, tuple(nested)), ["PER", "LOC"])
+        assert (found.targets, found.weights) == (expected.targets, expected.weights)
+        assert found.tree.ids == expected.tree.ids
+    encoder = objective().encoder
+    start = encoder.prefix(source.text) + encoder.branch("LOC") + encoder.count(2)
+    for n, string in enumerate(["New", "New York"], start=1):
+        (ids,) = encoder.mentions([string])
+        sequence = [*start, *encoder.opener(n), *ids[:-1]]
+        assert sequence in [expected.tree.sequence(node) for node in expected.nodes]
+
+
+def taught_labels(text: AnnotatedText, labels: Sequence[str]) -> dict[str, int]:
+    """Which labels a tree teaches, with the count it teaches for each."""
+    encoder = objective().encoder
+    tree, _ = objective().build(text, labels)
+    counts = {tuple(encoder.count(n)[:1]): n for n in range(5)}
+    prefix = encoder.prefix(text.source.text)
+    taught = {}
+    for label in WORDINGS["en"]:
+        for node, target in zip(tree.nodes, tree.targets, strict=True):
+            if tree.tree.sequence(node) == prefix + encoder.branch(label):
+                taught[label] = counts[target,]
+    return taught
+
+
+def test_labels_a_text_is_not_annotated_for_are_left_out():
+    source, mentions = ENGLISH[0].source, ENGLISH[0].mentions
+    every = ["PER", "LOC", "ORG"]
+    assert taught_labels(AnnotatedText(source, mentions), every) == {"PER": 4, "LOC": 1, "ORG": 1}
+    only_people = tuple(m for m in mentions if m.label == "PER")
+    # Absent, if the text is annotated for all; unknown, if it is not.
+    assert taught_labels(AnnotatedText(source, only_people), every) == {
+        "PER": 4,
+        "LOC": 0,
+        "ORG": 0,
+    }
+    for labels, expected in [
+        (("PER",), {"PER": 4}),
+        (("ORG", "PER"), {"PER": 4, "ORG": 0}),
+        (("PER", "OTHER"), {"PER": 4}),
+        ((), {}),
+    ]:
+        assert taught_labels(AnnotatedText(source, only_people, labels), every) == expected
+    # A label that is not looked for is not taught, whatever is annotated.
+    assert taught_labels(AnnotatedText(source, mentions), ["LOC"]) == {"LOC": 1}
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom"])
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_a_text_that_teaches_nothing(family, softmax):
+    lm = random_lm(family, "en", "causal")
+    nothing = AnnotatedText(ENGLISH[0].source, (), ())
+    empty, left_out = objective("en", softmax).build(nothing, ["PER"])
+    assert (empty.nodes, len(left_out)) == ([], 0)
+    other, _ = objective("en", softmax).build(ENGLISH[2], ["LOC"])
+    loss = tree_loss(lm, [other])
+    assert torch.allclose(tree_loss(lm, [empty, other, empty]), loss, atol=1e-4)
+    alone = tree_loss(lm, [empty])
+    assert alone.item() == 0
+    alone.backward()  # and no gradient, not an error
+    assert all(p.grad is None or not p.grad.any() for p in lm.model.parameters())
+    lm.model.zero_grad(set_to_none=True)
+
+
+def test_an_empty_text_has_no_mentions_to_teach():
+    empty = AnnotatedText(TokenizedText("", ()), ())
+    tree, left_out = objective().build(empty, ["PER", "LOC"])
+    assert (tree.targets, len(left_out)) == (objective().encoder.count(0) * 2, 0)
+
+
+TEXT = cut_at_spaces("Anna Bob Cleo Dan Eve Finn  Gil")
+
+
+def left_out_of(*mentions: Mention, limits: MentionLimits = LIMITS) -> dict[str, list[str]]:
+    each = Objective(objective().encoder, limits)
+    text = AnnotatedText(TEXT, mentions)
+    tree, left_out = each.build(text, ["PER"])
+    assert vars(each.find_left_out(text, ["PER"])) == vars(left_out)
+    found = vars(left_out)
+    assert all(source == TEXT.text for entries in found.values() for source, _ in entries)
+    assert len(left_out) == sum(map(len, found.values()))
+    # The others are taught, and counted.
+    taught = len(mentions) - len(left_out)
+    assert tree.targets[0] == each.encoder.count(taught)[0]
+    return {
+        reason: [TEXT.text[m.start : m.end] for _, m in entries]
+        for reason, entries in found.items()
+        if entries
+    }
+
+
+def test_gold_that_cannot_be_taught():
+    anna, bob = Mention(0, 4, "PER"), Mention(5, 8, "PER")
+    assert left_out_of(anna, bob) == {}
+    assert left_out_of(anna, Mention(5, 7, "PER")) == {"unaligned": ["Bo"]}
+    assert left_out_of(anna, Mention(4, 8, "PER")) == {"unaligned": [" Bob"]}
+    assert left_out_of(anna, Mention(3, 3, "PER")) == {"unaligned": [""]}
+    five, six = Mention(0, 21, "PER"), Mention(0, 26, "PER")
+    assert left_out_of(five) == {}
+    assert left_out_of(six, bob) == {"too_long": ["Anna Bob Cleo Dan Eve Finn"]}
+    names = [Mention(s, e, "PER") for s, e in TEXT.tokens]
+    assert left_out_of(*names) == {"too_many": ["Eve", "Finn", "Gil"]}
+    # What cannot be taught for another reason does not count.
+    few = MentionLimits(max_mentions=2, max_mention_tokens=5)
+    found = left_out_of(anna, Mention(1, 3, "PER"), six, bob, names[2], limits=few)
+    assert found == {
+        "unaligned": ["nn"],
+        "too_long": ["Anna Bob Cleo Dan Eve Finn"],
+        "too_many": ["Cleo"],
+    }
+
+
+def test_gold_of_other_labels_is_not_left_out_but_not_asked_for():
+    text = AnnotatedText(TEXT, (Mention(1, 3, "ORG"), Mention(0, 4, "PER")))
+    assert len(objective().build(text, ["PER"])[1]) == 0
+    assert len(objective().build(text, ["PER", "ORG"])[1]) == 1
+
+
+def test_gold_without_ids_is_left_out():
+    encoder = PromptEncoder(TEMPLATES["en"], {"PER": "paris"}, lower_casing_tokenizer())
+    source = cut_at_spaces("in \u200d paris")
+    text = AnnotatedText(source, (Mention(3, 4, "PER"), Mention(5, 10, "PER")))
+    tree, left_out = Objective(encoder, LIMITS).build(text, ["PER"])
+    assert left_out.unaligned == [(source.text, Mention(3, 4, "PER"))]
+    assert tree.targets[-2:] == [7, encoder.end_id]
+
+
+def test_left_out_gold_adds_up():
+    anna = ("Anna met Bob", Mention(0, 4, "PER"))
+    bob = ("Anna met Bob", Mention(9, 12, "PER"))
+    total = LeftOut(unaligned=[anna])
+    total.extend(LeftOut(unaligned=[bob], too_long=[anna], across_windows=[bob]))
+    total.extend(LeftOut(too_many=[bob]))
+    assert vars(total) == {
+        "unaligned": [anna, bob],
+        "too_long": [anna],
+        "too_many": [bob],
+        "across_windows": [bob],
+    }
+    assert len(total) == 5
+    assert total.describe() == (
+        "2 unaligned (for example PER 'Anna'); 1 too long (for example PER 'Anna'); "
+        "1 too many (for example PER 'Bob'); 1 across windows (for example PER 'Bob')"
+    )
+    assert LeftOut().describe() == ""
+    assert LeftOut().unaligned is not LeftOut().unaligned
+
+
+def test_a_text_longer_than_the_positions():
+    lm = random_lm("llama", "en", "causal")
+    text = AnnotatedText(TokenizedText("a" * 130, ((0, 130),)), ())
+    tree, _ = objective().build(text, ["PER"])
+    with pytest.raises(ValueError, match=r"P023.* 128 positions"):
+        target_log_probs(lm, [tree])
+
+
+@pytest.mark.parametrize("name", ["llama2", "gpt2"])
+@pytest.mark.parametrize("prefix_attention", ["causal", "bidirectional"])
+def test_with_a_real_tokenizer(name, prefix_attention, request):
+    """Sequences made of the encoder's parts, run one by one."""
+    tokenizer = load_tokenizer(name, request)
+    model = tiny_model("llama", vocab_size=len(tokenizer))
+    lm = CausalLM(
+        model, tokenizer, prefix_attention=prefix_attention, support=tiny_lm("llama").support
+    )
+    encoder = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], tokenizer)
+    text = ENGLISH[0]
+    prefix = encoder.prefix(text.source.text)
+    expected = []
+    with torch.no_grad():
+        for label, mentions in by_label(text, list(WORDINGS["en"])).items():
+            for n, ids in enumerate(encoder.mentions(mentions), start=1):
+                prompt = prefix + encoder.branch(label)
+                count, opener = encoder.count(len(mentions)), encoder.opener(n)
+                whole = [*prompt, *count, *opener, *ids]
+                logits = (
+                    plain_logits(model, whole)
+                    if prefix_attention == "causal"
+                    else prefix_lm_logits(model, whole, len(prefix))
+                )
+                log_probs = logits.log_softmax(dim=1)
+                taught = [*range(len(prompt), len(prompt) + len(count))]
+                taught += range(len(whole) - len(ids), len(whole))
+                expected += [log_probs[place - 1, whole[place]].item() for place in taught]
+        tree, _ = Objective(encoder, LIMITS).build(text, list(WORDINGS["en"]))
+        found = tree_loss(lm, [tree]).item()
+    assert found == pytest.approx(-sum(expected), rel=0, abs=1e-4)

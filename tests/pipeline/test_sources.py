@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("spacy")
+
+import torch
+
+from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.small_lm import SmallModelShape
+from spacy_padellm.core.template import TEMPLATES
+from spacy_padellm.pipeline.sources import PretrainedSource, SmallSource
+
+SHAPE = SmallModelShape(32, 1, 2, 64, vocab_size=300, max_positions=48)
+
+
+def pretrained(folder: Path | str, **changes: str) -> PretrainedSource:
+    fields = {"device": "cpu", "dtype": "float32", "prefix_attention": None, "softmax": None}
+    return PretrainedSource(str(folder), **{**fields, **changes})
+
+
+def small(**changes: str) -> SmallSource:
+    fields = {"device": "cpu", "prefix_attention": "bidirectional", "softmax": "admissible"}
+    return SmallSource(SHAPE, **{**fields, **changes})
+
+
+def test_pretrained_settings_are_the_checkpoints(toy_checkpoint: Path):
+    settings = pretrained(toy_checkpoint).settings()
+    assert settings.prefix_attention == "bidirectional" and settings.softmax == "admissible"
+    assert list(settings.labels) == ["LOC", "ORG", "PER"]
+
+
+def test_pretrained_settings_are_overridden(toy_checkpoint: Path):
+    source = pretrained(toy_checkpoint, prefix_attention="causal", softmax="vocabulary")
+    settings = source.settings()
+    assert settings.prefix_attention == "causal" and settings.softmax == "vocabulary"
+    assert list(settings.labels) == ["LOC", "ORG", "PER"]
+
+
+def test_a_plain_checkpoint_has_default_settings(toy_checkpoint: Path, tmp_path: Path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "plain")
+    (folder / "padellm.json").unlink()
+    assert pretrained(folder).settings() == CheckpointSettings(
+        TEMPLATES["en"], {}, "causal", "vocabulary"
+    )
+
+
+def test_pretrained_model(toy_checkpoint: Path):
+    source = pretrained(toy_checkpoint, dtype="bfloat16")
+    lm = source.load(source.settings())
+    assert lm.model.dtype == torch.bfloat16
+    assert lm.prefix_attention == "bidirectional"
+    created = pretrained(toy_checkpoint).create(source.settings(), iter([]), 5)
+    assert created.model.dtype == torch.float32
+    weights = lm.model.state_dict()
+    for name, weight in created.model.state_dict().items():
+        assert torch.equal(weight.bfloat16(), weights[name])
+
+
+def test_no_name():
+    with pytest.raises(ValueError, match=r"\[P201\].*Set `model\.name`") as caught:
+        pretrained("").settings()
+    # The example is to be copied.
+    assert 'config={"model": {"@architectures"' in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["prefix_attention", "softmax"])
+def test_wrong_choices(toy_checkpoint: Path, field: str):
+    for source in (pretrained(toy_checkpoint, **{field: "both"}), small(**{field: "both"})):
+        with pytest.raises(ValueError, match=rf"\[P031\] {field} is 'both'"):
+            source.settings()
+
+
+def test_wrong_dtype(toy_checkpoint: Path):
+    source = pretrained(toy_checkpoint, dtype="int8")
+    with pytest.raises(ValueError, match=r"\[P043\].*'int8'.*bfloat16"):
+        source.load(source.settings())
+
+
+def test_small_model():
+    source = small()
+    settings = CheckpointSettings(TEMPLATES["zh"], {"P": "名称"}, *["bidirectional", "admissible"])
+    lm = source.create(settings, ["Ada left", "Ada met Bob"], max_mentions=3)
+    config = lm.model.config
+    assert (config.hidden_size, config.num_hidden_layers) == (32, 1)
+    assert (config.num_attention_heads, config.intermediate_size) == (2, 64)
+    assert lm.max_positions == 48 and lm.bidirectional
+    vocabulary = lm.tokenizer.get_vocab()
+    assert len(vocabulary) <= 300 and config.vocab_size == len(vocabulary)
+    wording = ["文本:\n", "\n指定NER标签:\n", "\n\n<数量>", "\n", "名称"]
+    openers = ["<第1文段>", "<第2文段>", "<第3文段>"]
+    assert all(piece in vocabulary for piece in [*wording, *openers])
+    assert "<第4文段>" not in vocabulary
+
+
+def test_a_small_model_is_made_in_training():
+    source = small()
+    assert source.settings() == CheckpointSettings(
+        TEMPLATES["en"], {}, "bidirectional", "admissible"
+    )
+    with pytest.raises(ValueError, match=r"\[P202\].*nlp\.initialize\(\)"):
+        source.load(source.settings())
+
+
+def test_saved_models(toy_checkpoint: Path):
+    settings = CheckpointSettings(prefix_attention="causal")
+    for source in (small(), pretrained("/absent/folder")):
+        lm = source.load_saved(str(toy_checkpoint), settings)
+        assert lm.prefix_attention == "causal"
+        expected = json.loads((toy_checkpoint / "config.json").read_text())["hidden_size"]
+        assert lm.model.config.hidden_size == expected
