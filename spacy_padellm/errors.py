@@ -187,6 +187,10 @@ class Errors(metaclass=_WithCodes):
         "An example's predicted and reference text differ ({predicted!r} and {reference!r}), so "
         "that its entities' places are unknown. Create examples from the same text."
     )
+    P206 = (
+        "Cannot make the windows of a training text: {error}\nIf a component before this one sets "
+        "what `get_spans` needs, name it in `training.annotating_components`."
+    )
 
     # Command line and project (P3xx)
     P301 = "{purpose} needs {package}, which isn't installed. Run `pip install {package}`."

@@ -23,7 +23,7 @@ def shown_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         if not _CODE.match(str(error)):
             raise
         typer.echo(f"Error: {error}", err=True)

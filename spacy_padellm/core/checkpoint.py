@@ -103,9 +103,10 @@ def load_causal_lm(
     RAISES (ValueError): The folder is missing or not complete.
     """
     _check_folder(name)
+    torch_dtype = get_dtype(dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=get_dtype(dtype))
+        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch_dtype)
     except Exception as error:  # transformers, safetensors and tokenizers each have their own
         raise ValueError(Errors.P042.format(name=name, error=error)) from error
     return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention).to(device)

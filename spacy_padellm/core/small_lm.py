@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     LlamaConfig,
@@ -117,4 +118,19 @@ def build_small_lm(
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config).eval()
+    _let_tokens_through(model)
     return CausalLM(model, tokenizer, prefix_attention=prefix_attention)
+
+
+@torch.no_grad()
+def _let_tokens_through(model: LlamaForCausalLM) -> None:
+    """Start from layers that add little to the embeddings, so that a token is recognised at the
+    output it is to be copied to.
+    """
+    width, depth = model.config.hidden_size, model.config.num_hidden_layers
+    torch.nn.init.normal_(model.model.embed_tokens.weight)
+    # Output logits are products with the same embeddings: keep them at the size of one.
+    model.model.norm.weight.fill_(width**-0.5)
+    for layer in model.model.layers:
+        for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            projection.weight.mul_((2 * depth) ** -0.5)

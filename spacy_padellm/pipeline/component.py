@@ -4,7 +4,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,7 +153,7 @@ class PaDeLLMNER(TrainablePipe):
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
         self.shim.create((eg.reference.text for eg in get_examples()), self.limits.max_mentions)
         self._reset()
-        self._report_left_out(get_examples())
+        self._report_left_out(self._as_in_training(get_examples(), nlp))
 
     def predict(self, docs: Iterable[Doc]) -> list[list[ScoredMention]]:
         """docs (Iterable[Doc]): Docs; they stay as they are.
@@ -312,13 +312,34 @@ class PaDeLLMNER(TrainablePipe):
         trees = [self._build_tree(text) for text in texts]
         return [tree for tree in trees if tree.nodes]
 
+    def _as_in_training(
+        self, examples: Iterable[Example], nlp: Language | None
+    ) -> Iterator[Example]:
+        """Examples with what other components set before `update` sees them, for example the
+        sentences that are to be windows.
+        """
+        pipes: list[Callable[[Doc], Doc]] = []
+        if nlp is not None:
+            names = nlp.config["training"]["annotating_components"]
+            earlier = takewhile(lambda each: each[1] is not self, nlp.pipeline)
+            pipes = [pipe for name, pipe in earlier if name in names]
+        for eg in examples:
+            doc = eg.predicted.copy() if pipes else eg.predicted
+            for pipe in pipes:
+                doc = pipe(doc)
+            yield Example(doc, eg.reference) if pipes else eg
+
     def _report_left_out(self, examples: Iterable[Example]) -> None:
         """Warn, once, of gold that cannot be taught."""
         objective = self._make_objective()
         left_out, gold = LeftOut(), 0
         for eg in examples:
             gold += len(gold_spans(eg.reference, self.spans_key))
-            left_out.across_windows += mentions_across_windows(eg, self.spans_key, self._get_spans)
+            try:
+                across = mentions_across_windows(eg, self.spans_key, self._get_spans)
+            except ValueError as error:  # spaCy's, of what `get_spans` asks of a doc
+                raise ValueError(Errors.P206.format(error=error)) from error
+            left_out.across_windows += across
             for text in annotated_texts([eg], self.spans_key, self._get_spans):
                 left_out.extend(objective.find_left_out(text, self.labels))
         if left_out:

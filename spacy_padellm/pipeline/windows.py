@@ -40,14 +40,14 @@ def merge_windows(
 ) -> list[ScoredMention]:
     """windows (Sequence[Window]): The windows of a doc.
     mentions (Sequence[Sequence[ScoredMention]]): The mentions found in each.
-    RETURNS (List[ScoredMention]): The doc's mentions in order of appearance; one found in
-        several windows has its highest score.
+    RETURNS (List[ScoredMention]): The doc's mentions in order of appearance; a place that several
+        windows found has the most probable label, with its score.
     """
-    best: dict[tuple[int, int, str], ScoredMention] = {}
+    best: dict[tuple[int, int], ScoredMention] = {}
     for window, found in zip(windows, mentions, strict=True):
         for m in found:
             moved = replace(m, start=m.start + window.start, end=m.end + window.start)
-            key = (moved.start, moved.end, moved.label)
+            key = (moved.start, moved.end)
             if key not in best or moved.score > best[key].score:
                 best[key] = moved
     return [best[key] for key in sorted(best)]

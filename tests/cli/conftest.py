@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from spacy_padellm.cli.app import create_app
+from spacy_padellm.core.texts import Mention
+from spacy_padellm.corpus.jsonl import write_jsonl
+from tests.toy_corpus import LABELS, SENTENCES, parse
 
 
 @pytest.fixture
@@ -24,4 +28,74 @@ def corpus(tmp_path: Path) -> Path:
     """A small corpus with two entities."""
     path = tmp_path / "corpus.conll"
     path.write_text("Ada\tB-person\nof\tO\n\nNew\tB-LOC\nYork\tI-LOC\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that knows the toy corpus by heart, made with the core alone. Tests leave it
+    as it is.
+    """
+    import torch
+
+    from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
+    from spacy_padellm.core.decoding.parallel import MentionLimits
+    from spacy_padellm.core.extraction import MentionExtractor
+    from spacy_padellm.core.objective import Objective, target_log_probs
+    from spacy_padellm.core.prompt import PromptEncoder
+    from spacy_padellm.core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
+
+    texts = [parse(markup) for markup in SENTENCES]
+    settings = CheckpointSettings(
+        labels={label: label for label in LABELS},
+        prefix_attention="bidirectional",
+        softmax="admissible",
+    )
+    limits = MentionLimits(max_mentions=5)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = train_tokenizer(
+            [text.source.text for text in texts], settings.template, LABELS, 5, 1000
+        )
+        shape = SmallModelShape(64, 2, 2, 128, max_positions=128)
+        lm = build_small_lm(tokenizer, shape, settings.prefix_attention)
+    objective = Objective(
+        PromptEncoder(settings.template, settings.labels, tokenizer), limits, settings.softmax
+    )
+    trees = [objective.build(text, LABELS)[0] for text in texts]
+    weights = [torch.tensor(tree.weights, dtype=torch.float32) for tree in trees]
+    optimizer = torch.optim.AdamW(lm.model.parameters(), lr=2e-3)
+    shuffled = random.Random(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model is only slower with more
+    try:
+        for epoch in range(100):
+            order = shuffled.sample(range(len(trees)), len(trees))
+            for first in range(0, len(order), 6):
+                batch = order[first : first + 6]
+                log_probs = target_log_probs(lm, [trees[i] for i in batch])
+                weight = torch.cat([weights[i] for i in batch])
+                (-(weight * log_probs).sum() / weight.sum()).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            if epoch % 5 == 4:
+                extractor = MentionExtractor(lm, settings, limits)
+                found = extractor.extract([text.source for text in texts])
+                places = [tuple(Mention(m.start, m.end, m.label) for m in each) for each in found]
+                if places == [text.mentions for text in texts]:
+                    break
+        else:
+            raise AssertionError("the toy corpus was not learned in 100 epochs")
+    finally:
+        torch.set_num_threads(threads)
+    folder = tmp_path_factory.mktemp("toy") / "checkpoint"
+    save_checkpoint(folder, lm, settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy corpus's first two dozen texts as JSON lines."""
+    path = tmp_path_factory.mktemp("toy") / "corpus.jsonl"
+    write_jsonl(path, [parse(markup) for markup in SENTENCES[:24]])
     return path

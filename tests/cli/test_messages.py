@@ -6,9 +6,10 @@ import typer
 from spacy_padellm.cli.messages import echo_list, require, shown_errors
 
 
-def test_coded_errors_are_shown(capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("kind", [ValueError, ImportError, OSError])
+def test_coded_errors_are_shown(kind: type[Exception], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(typer.Exit) as caught, shown_errors():
-        raise ValueError("[P101] no such file")
+        raise kind("[P101] no such file")
     assert caught.value.exit_code == 1
     assert capsys.readouterr().err == "Error: [P101] no such file\n"
 

@@ -81,7 +81,7 @@ class Paper:
             start = [self.tokenizer.bos_token_id, *self.ids(prompt)]
             written, _ = self._write(start, counts, source.text, scored=False)
             for n in range(1, counts[written] + 1):
-                opened = start + [*written, *self.ids(self.template.opener(n))]
+                opened = [*start, *written, *self.ids(self.template.opener(n))]
                 mention, log_prob = self._write(opened, spans, source.text, scored=True)
                 found.append(DecodedMention(label, tuple(spans[mention]), log_prob))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from spacy_padellm.core.texts import TokenizedText
 ENGLISH = [
     "SOCCER - JAPAN GET LUCKY WIN , CHINA IN SURPRISE DEFEAT .",
     "Japan began the defence of their Asian Cup title with a lucky 2-1 win against Syria .",
-    'Mr. O\'Neill (born 12/3/1961) said: "I\'m Neill, from Neill & Sons."',
+    "Mr. O'Neill (born 12/3/1961) said: \"I'm Neill, from Neill & Sons.\"",
     "Anna met Bob in Paris; Bob met Anna in New York, N.Y.",
 ]
 CHINESE = [
@@ -66,6 +67,22 @@ def cut_at_characters(text: str) -> TokenizedText:
     return TokenizedText(text, tuple((i, i + 1) for i in range(len(text))))
 
 
+# What random models decode.
+TEXTS = {
+    "en": [
+        cut_at_spaces("Anna met Bob in New York ; Bob met Anna ."),
+        cut_at_spaces("JAPAN"),
+        cut_at_spaces("the the the  the"),
+        cut_at_characters("2-1 win"),
+    ],
+    "zh": [
+        cut_at_characters("常建良，男，常建良"),
+        cut_at_characters("1963年出生，工科学士。"),
+        cut_at_spaces("高级 工程师 高级"),
+    ],
+}
+
+
 def paper_texts(folder: Path, name: str, count: int) -> list[TokenizedText]:
     """The first texts of one of the paper's test sets."""
     cut = cut_at_spaces if name in ("conll03", "genia") else cut_at_characters
@@ -88,5 +105,5 @@ def tokenized_texts(draw: st.DrawFn) -> TokenizedText:
     """Mixed texts, cut anywhere, with stretches left out between tokens."""
     text = draw(mixed_texts)
     cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=10)))
-    bounds = list(zip(cuts, cuts[1:], strict=False))
+    bounds = list(pairwise(cuts))
     return TokenizedText(text, tuple(b for b in bounds if draw(st.integers(0, 5)) > 0))

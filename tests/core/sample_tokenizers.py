@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import pytest
 import transformers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
     AutoTokenizer,
     ByT5Tokenizer,
@@ -30,7 +31,7 @@ WORDINGS = {
 MAX_MENTIONS = 12
 
 
-@lru_cache
+@cache
 def small_tokenizer(lang: str) -> PreTrainedTokenizerFast:
     texts = ENGLISH + CHINESE
     wordings = WORDINGS[lang].values()
@@ -69,6 +70,34 @@ def load_tokenizer(name: str, request: pytest.FixtureRequest) -> PreTrainedToken
     if name not in _loaded:
         _loaded[name] = _LOADERS[name](request)
     return _loaded[name]
+
+
+def added_tokens_tokenizer() -> PreTrainedTokenizerBase:
+    """A tokenizer with tokens added that are not special."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(small_tokenizer("zh").backend_tokenizer.to_str()),
+        eos_token="</s>",
+    )
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<num>", "[DNA]", "Paris")])
+    return tokenizer
+
+
+def lower_casing_tokenizer() -> PreTrainedTokenizerBase:
+    """As BERT's: lower case, accents stripped, no space kept, an unknown token."""
+    words = ["[UNK]", "[CLS]", "[SEP]", "[", "]", "cls", "sep", "paris", "in", "##s", ":", "-"]
+    tokenizer = Tokenizer(
+        models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        eos_token="[SEP]",
+    )
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -131,7 +131,7 @@ def test_weights_in_several_files(folder):
     (folder / "model.safetensors").unlink(missing_ok=True)
     assert_same_lm(load_causal_lm(str(folder)), small_lm())
     next(iter(folder.glob("model-*.safetensors"))).unlink()
-    with pytest.raises(ValueError, match=r"P042.*save it again"):
+    with pytest.raises(ValueError, match=r"(?s)P042.*save it again"):
         load_causal_lm(str(folder))
 
 
@@ -206,7 +206,9 @@ def test_settings_come_back_the_same(settings):
 
 
 def test_settings_are_readable():
-    assert SETTINGS.to_json() == """{
+    assert (
+        SETTINGS.to_json()
+        == """{
   "format": 1,
   "template": {
     "prompt": "文本:\\n{text}\\n指定NER标签:\\n{label}\\n\\n<数量>",
@@ -222,6 +224,7 @@ def test_settings_are_readable():
   "softmax": "admissible"
 }
 """
+    )
 
 
 def test_a_template_may_be_named():
@@ -349,10 +352,7 @@ def test_dtypes(name):
     assert get_dtype(name) is getattr(torch, name)
 
 
-@pytest.mark.parametrize("name", ["int8", "float", "fp16", "nn", ""])
+@pytest.mark.parametrize("name", ["int8", "fp16", "nn", ""])
 def test_unknown_dtypes(name, saved):
-    if name == "float":
-        assert get_dtype(name) is torch.float32
-        return
     with pytest.raises(ValueError, match=r"P043.*Use float32, bfloat16 or float16"):
         load_causal_lm(str(saved), dtype=name)

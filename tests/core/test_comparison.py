@@ -12,9 +12,9 @@ from spacy_padellm.core.decoding.parallel import MentionLimits
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import TokenizedText
 
-from .decoding.test_parallel import TEXTS as RANDOM_TEXTS
-from .decoding.test_parallel import random_lm
+from .sample_texts import TEXTS as RANDOM_TEXTS
 from .sample_tokenizers import WORDINGS
+from .tiny_models import random_lm
 from .trained import LIMITS, TEXTS, trained_lm
 
 SOURCES = [text.source for text in TEXTS]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import lru_cache
 
 import pytest
 import torch
@@ -15,12 +14,22 @@ from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 
-from .decoding.test_parallel import ways_of
 from .reference import Paper
 from .sample_texts import cut_at_characters, cut_at_spaces
-from .sample_tokenizers import WORDINGS, load_tokenizer, small_tokenizer
-from .test_tokenization import lower_casing_tokenizer
-from .tiny_models import plain_logits, prefix_lm_logits, tiny_lm, tiny_model
+from .sample_tokenizers import (
+    WORDINGS,
+    load_tokenizer,
+    lower_casing_tokenizer,
+    small_tokenizer,
+)
+from .tiny_models import (
+    plain_logits,
+    prefix_lm_logits,
+    random_lm,
+    tiny_lm,
+    tiny_model,
+    ways_of,
+)
 
 LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=5)
 
@@ -62,13 +71,6 @@ def by_label(text: AnnotatedText, labels: Sequence[str]) -> dict[str, list[str]]
         label: [text.source.text[m.start : m.end] for m in ordered if m.label == label]
         for label in labels
     }
-
-
-@lru_cache(maxsize=None)
-def random_lm(family: str, lang: str, prefix_attention: str) -> CausalLM:
-    tokenizer = small_tokenizer(lang)
-    model = tiny_model(family, vocab_size=len(tokenizer), seed=7)
-    return CausalLM(model, tokenizer, prefix_attention=prefix_attention)
 
 
 def objective(lang: str = "en", softmax: str = "vocabulary") -> Objective:

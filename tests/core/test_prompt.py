@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +12,7 @@ from .sample_tokenizers import (
     MAX_MENTIONS,
     TOKENIZERS,
     WORDINGS,
+    added_tokens_tokenizer,
     decode,
     load_tokenizer,
     small_tokenizer,
@@ -86,7 +85,19 @@ def test_ids_of_llama_2(request):
         encoder = PromptEncoder(TEMPLATES["en"], {"PER": "PER"}, load_tokenizer(name, request))
         assert encoder.prefix("")[0] == 1
         assert encoder.prefix("")[2:] == [29901, 13]
-        assert encoder.branch("PER") == [13, 10041, 1134, 29901, 13, 13171, 13, 13, 29966, 1949, 29958]
+        assert encoder.branch("PER") == [
+            13,
+            10041,
+            1134,
+            29901,
+            13,
+            13171,
+            13,
+            13,
+            29966,
+            1949,
+            29958,
+        ]
         assert encoder.count(0) == [29900, 2]
         assert encoder.count(12) == [29896, 29906, 13]
         assert encoder.opener(1) == [29966, 358, 291, 29871, 29896, 29958]
@@ -165,8 +176,6 @@ def test_labels_that_would_take_the_prompt_apart(wordings, code):
 
 def test_openers_beyond_the_first_stay_out_of_text():
     """Also where they were added to the tokenizer without being made special."""
-    from .test_tokenization import added_tokens_tokenizer
-
     tokenizer = added_tokens_tokenizer()
     tokenizer.add_tokens(["<mention 1>", "<mention 2>", "<mention 12>"])
     encoder = PromptEncoder(TEMPLATES["en"], {"PER": "PER"}, tokenizer)
@@ -177,8 +186,8 @@ def test_openers_beyond_the_first_stay_out_of_text():
     assert decode(tokenizer, encoder.prefix(text)).endswith(text)
 
 
-def test_wordings_are_the_callers(tmp_path):
-    wordings = json.loads('{"PER": "person"}')
+def test_wordings_are_the_callers():
+    wordings = {"PER": "person"}
     encoder = PromptEncoder(TEMPLATES["en"], wordings, small_tokenizer("en"))
     wordings["LOC"] = "place"
     assert encoder.wordings == {"PER": "person"}

@@ -17,7 +17,9 @@ def test_scores_are_micro_averaged_over_texts():
     assert scores.fscore == pytest.approx(2 * (1 / 3) * (1 / 4) / (1 / 3 + 1 / 4))
 
 
-@pytest.mark.parametrize("found, gold", [(set(), set()), ({("A", "a")}, set()), (set(), {("A", "a")})])
+@pytest.mark.parametrize(
+    "found, gold", [(set(), set()), ({("A", "a")}, set()), (set(), {("A", "a")})]
+)
 def test_nothing_found_or_nothing_to_find(found, gold):
     scores = MentionScores()
     scores.add(found, gold)

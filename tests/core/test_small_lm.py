@@ -34,7 +34,7 @@ def test_nor_does_it_lose_what_spells_the_template(lang, pieces):
     assert decode(small_tokenizer(lang), ids) == text
 
 
-PIECES = re.findall(r"[A-Za-z]+|\S|\s", " ".join([*ENGLISH, *CHINESE])) + ["\n", "é", "ß"]
+PIECES = [*re.findall(r"[A-Za-z]+|\S|\s", " ".join([*ENGLISH, *CHINESE])), "\n", "é", "ß"]
 LETTERS = re.compile("[A-Za-zéß]+")
 
 
@@ -60,7 +60,7 @@ def test_labels_may_be_named_by_what_is_in_the_text(wording):
     texts = ["A man from 人 é 1 , PER and Anna met Anna and A"] * 3
     tokenizer = train_tokenizer(texts, TEMPLATES["en"], [wording], 3, 400)
     encoder = PromptEncoder(TEMPLATES["en"], {"LABEL": wording}, tokenizer)
-    for text in texts[:1] + [wording, f"{wording}{wording} {wording}", "中é文"]:
+    for text in [texts[0], wording, f"{wording}{wording} {wording}", "中é文"]:
         ids = encoder.prefix(text)
         assert decode(tokenizer, ids) == f"<s>text:\n{text}"
         (mention,) = encoder.mentions([text])

@@ -41,9 +41,7 @@ def test_wording_byte_for_byte():
         " 003a 000a 007b 006c 0061 0062 0065 006c 007d 000a 000a 003c 6570 91cf 003e"
     )
     assert zh.count_end.encode() == b"\n"
-    assert zh.opener(12).encode("utf-16-be").hex(" ", 2) == (
-        "003c 7b2c 0031 0032 6587 6bb5 003e"
-    )
+    assert zh.opener(12).encode("utf-16-be").hex(" ", 2) == ("003c 7b2c 0031 0032 6587 6bb5 003e")
 
 
 def test_own_wording():
@@ -124,7 +122,14 @@ def test_empty_labels(label, wording):
 
 @pytest.mark.parametrize(
     "label, wording",
-    [("P\nER", "x"), ("x", "P\nER"), ("x", "PER\n"), ("x", "\nPER"), ("x", "a\rb"), ("x", "a\u2028b")],
+    [
+        ("P\nER", "x"),
+        ("x", "P\nER"),
+        ("x", "PER\n"),
+        ("x", "\nPER"),
+        ("x", "a\rb"),
+        ("x", "a\u2028b"),
+    ],
 )
 def test_labels_with_line_breaks(label, wording):
     with pytest.raises(ValueError, match=r"P008.*one line"):

@@ -2,13 +2,22 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spacy_padellm.core.tokenization import TextEncoder
 
 from .sample_texts import CHINESE, ENGLISH, NASTY, mixed_texts
-from .sample_tokenizers import TOKENIZERS, decode, load_tokenizer, small_tokenizer, special_ids, stretch
+from .sample_tokenizers import (
+    TOKENIZERS,
+    added_tokens_tokenizer,
+    decode,
+    load_tokenizer,
+    lower_casing_tokenizer,
+    small_tokenizer,
+    special_ids,
+    stretch,
+)
 
 
 @pytest.fixture(scope="session")
@@ -97,16 +106,6 @@ def test_settings_of_the_callers_tokenizer_do_not_matter():
     assert tokenizer("</s>").input_ids == [tokenizer.eos_token_id]
 
 
-def added_tokens_tokenizer() -> PreTrainedTokenizerBase:
-    """A tokenizer with tokens added that are not special."""
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(small_tokenizer("zh").backend_tokenizer.to_str()),
-        eos_token="</s>",
-    )
-    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<num>", "[DNA]", "Paris")])
-    return tokenizer
-
-
 def test_added_tokens_of_the_template_stay_out_of_text():
     encoder = TextEncoder(added_tokens_tokenizer())
     encoder.reserve(["\n\n<num>", "[DNA]"])
@@ -136,24 +135,6 @@ def test_a_special_token_that_is_a_letter_of_text():
     assert encoder.encode(["aa"]) == [[0, 0]]
     with pytest.raises(ValueError, match=r"P011.*'a#a'.*longer than one character"):
         encoder.encode(["a#a"])
-
-
-def lower_casing_tokenizer() -> PreTrainedTokenizerBase:
-    """As BERT's: lower case, accents stripped, no space kept, an unknown token."""
-    words = ["[UNK]", "[CLS]", "[SEP]", "[", "]", "cls", "sep", "paris", "in", "##s", ":", "-"]
-    tokenizer = Tokenizer(
-        models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
-    )
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        eos_token="[SEP]",
-    )
 
 
 def test_a_lower_casing_tokenizer():

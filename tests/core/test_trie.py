@@ -22,8 +22,13 @@ from .sample_texts import (
     paper_texts,
     tokenized_texts,
 )
-from .sample_tokenizers import TOKENIZERS, WORDINGS, load_tokenizer, small_tokenizer
-from .test_tokenization import lower_casing_tokenizer
+from .sample_tokenizers import (
+    TOKENIZERS,
+    WORDINGS,
+    load_tokenizer,
+    lower_casing_tokenizer,
+    small_tokenizer,
+)
 
 
 @pytest.fixture(scope="session", params=TOKENIZERS)
@@ -84,9 +89,7 @@ def test_source_trie_of_english(encoder, source):
     assert_trie_is_training(encoder, source, 8)
 
 
-@pytest.mark.parametrize(
-    "source", [cut_at_characters(t) for t in CHINESE], ids=range(len(CHINESE))
-)
+@pytest.mark.parametrize("source", [cut_at_characters(t) for t in CHINESE], ids=range(len(CHINESE)))
 def test_source_trie_of_chinese(encoder, source):
     assert_trie_is_training(encoder, source, 8)
 

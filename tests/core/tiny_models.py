@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ def tiny_model(
     return model
 
 
-@lru_cache(maxsize=None)
+@cache
 def tiny_lm(family: str, prefix_attention: str = "causal", **changes: Any) -> CausalLM:
     """The model, probed once."""
     model = tiny_model(family, **changes)
@@ -103,3 +103,19 @@ def prefix_lm_logits(model: PreTrainedModel, ids: Sequence[int], prefix: int) ->
     return model(
         input_ids=torch.tensor([list(ids)]), attention_mask=mask, position_ids=positions
     ).logits[0]
+
+
+@cache
+def random_lm(
+    family: str, lang: str = "en", prefix_attention: str = "causal", seed: int = 0
+) -> CausalLM:
+    """A model that writes with a trained tokenizer."""
+    tokenizer = small_tokenizer(lang)
+    model = tiny_model(family, vocab_size=len(tokenizer), seed=seed)
+    return CausalLM(model, tokenizer, prefix_attention=prefix_attention)
+
+
+def ways_of(lm: CausalLM) -> list[str]:
+    """What the probe found, and what is slower."""
+    ways = ["cached", "recomputed", "sequences"]
+    return ways[ways.index(lm.support.way) :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -21,7 +21,7 @@ TEXTS = [parse(sentence) for sentence in SENTENCES[:8]]
 SHAPE = SmallModelShape(width=48, depth=2, heads=4, feed_forward=64, max_positions=128)
 
 
-@lru_cache(maxsize=None)
+@cache
 def trained_lm(template: PromptTemplate = TEMPLATES["en"]) -> tuple[CausalLM, CheckpointSettings]:
     """The tokenizer knows the pieces of the English template, whichever is used."""
     settings = CheckpointSettings(template, {label: label for label in LABELS})

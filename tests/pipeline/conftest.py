@@ -21,7 +21,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def toy_nlp() -> Language:
     """A pipeline that knows the toy corpus by heart. Tests leave it as it is."""
     from .toy_pipeline import initialized_nlp, train_by_heart
@@ -31,7 +31,7 @@ def toy_nlp() -> Language:
     return nlp
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def toy_folder(toy_nlp: Language, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pipeline on disk. Tests leave it as it is."""
     folder = tmp_path_factory.mktemp("toy") / "pipeline"
@@ -39,7 +39,7 @@ def toy_folder(toy_nlp: Language, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def toy_checkpoint(toy_folder: Path) -> Path:
     """Its checkpoint folder. Tests leave it as it is."""
     return toy_folder / "padellm_ner" / "model"

@@ -77,7 +77,7 @@ def test_wrong_choices(toy_checkpoint: Path, field: str):
 
 def test_wrong_dtype(toy_checkpoint: Path):
     source = pretrained(toy_checkpoint, dtype="int8")
-    with pytest.raises(ValueError, match=r"\[P043\].*'int8'.*bfloat16"):
+    with pytest.raises(ValueError, match=r"^\[P043\].*'int8'.*bfloat16"):
         source.load(source.settings())
 
 

@@ -95,6 +95,19 @@ def test_merging_moves_mentions_and_keeps_the_highest_score():
     ]
 
 
+def test_merging_keeps_the_most_probable_label_of_a_place():
+    doc = NLP("abcdefgh")
+    windows = [window_of(doc, 0, 5), window_of(doc, 3, 8)]
+    found = [
+        [ScoredMention(3, 4, "X", 0.25), ScoredMention(3, 5, "X", 0.5)],
+        [ScoredMention(0, 1, "Y", 0.75), ScoredMention(0, 2, "Y", 0.125)],
+    ]
+    assert merge_windows(windows, found) == [
+        ScoredMention(3, 4, "Y", 0.75),
+        ScoredMention(3, 5, "X", 0.5),
+    ]
+
+
 def test_merging_keeps_the_order_of_the_text():
     doc = NLP("abcdefgh")
     windows = [window_of(doc, 0, 4), window_of(doc, 4, 8)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from functools import lru_cache
+from itertools import chain
 
 import pytest
 
@@ -13,31 +13,11 @@ from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import TokenizedText
 
 from ..reference import Paper
-from ..sample_texts import NASTY, cut_at_characters, cut_at_spaces
-from ..sample_tokenizers import WORDINGS, small_tokenizer
-from ..tiny_models import tiny_model
+from ..sample_texts import NASTY, TEXTS, cut_at_characters, cut_at_spaces
+from ..sample_tokenizers import WORDINGS
+from ..tiny_models import random_lm, ways_of
 
 LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=4)
-TEXTS = {
-    "en": [
-        cut_at_spaces("Anna met Bob in New York ; Bob met Anna ."),
-        cut_at_spaces("JAPAN"),
-        cut_at_spaces("the the the  the"),
-        cut_at_characters("2-1 win"),
-    ],
-    "zh": [
-        cut_at_characters("常建良，男，常建良"),
-        cut_at_characters("1963年出生，工科学士。"),
-        cut_at_spaces("高级 工程师 高级"),
-    ],
-}
-
-
-@lru_cache(maxsize=None)
-def random_lm(family: str, lang: str, prefix_attention: str, seed: int) -> CausalLM:
-    tokenizer = small_tokenizer(lang)
-    model = tiny_model(family, vocab_size=len(tokenizer), seed=seed)
-    return CausalLM(model, tokenizer, prefix_attention=prefix_attention)
 
 
 def decoder(lm: CausalLM, lang: str = "en", **settings) -> ParallelDecoder:
@@ -53,7 +33,7 @@ def assert_same(found: list[list[DecodedMention]], expected: list[list[DecodedMe
     assert [[(m.label, m.places) for m in text] for text in found] == [
         [(m.label, m.places) for m in text] for text in expected
     ]
-    for ours, theirs in zip(sum(found, []), sum(expected, []), strict=True):
+    for ours, theirs in zip(chain(*found), chain(*expected), strict=True):
         assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
 
 
@@ -72,12 +52,6 @@ def test_mentions_are_those_of_separate_sequences(family, lang, seed, prefix_att
     for way in ways_of(lm):
         found = decoder(lm.forced(way), lang, softmax=softmax).decode(TEXTS[lang], labels(lang))
         assert_same(found, expected)
-
-
-def ways_of(lm: CausalLM) -> list[str]:
-    """What the probe found, and what is slower."""
-    ways = ["cached", "recomputed", "sequences"]
-    return ways[ways.index(lm.support.way) :]
 
 
 def test_the_random_models_write_something():
@@ -135,7 +109,9 @@ def random_texts(rng: random.Random, lang: str, count: int) -> list[TokenizedTex
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("family, prefix_attention", [("llama", "bidirectional"), ("gpt2", "causal")])
+@pytest.mark.parametrize(
+    "family, prefix_attention", [("llama", "bidirectional"), ("gpt2", "causal")]
+)
 def test_a_text_has_the_same_mentions_in_any_batch(family, prefix_attention, seed):
     rng = random.Random(seed)
     each = decoder(random_lm(family, "en", prefix_attention, seed % 4))
@@ -179,8 +155,10 @@ def test_mentions_come_label_by_label_as_asked():
     (found,) = decoder(lm).decode(TEXTS["en"][:1], labels())
     (other,) = decoder(lm).decode(TEXTS["en"][:1], labels()[::-1])
     assert [m.label for m in found] == sorted((m.label for m in found), key=labels().index)
-    assert_same([[m for m in other if m.label == label] for label in labels()],
-                [[m for m in found if m.label == label] for label in labels()])
+    assert_same(
+        [[m for m in other if m.label == label] for label in labels()],
+        [[m for m in found if m.label == label] for label in labels()],
+    )
     (some,) = decoder(lm).decode(TEXTS["en"][:1], labels()[1:])
     assert_same([some], [[m for m in found if m.label in labels()[1:]]])
 

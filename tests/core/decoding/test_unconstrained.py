@@ -10,11 +10,10 @@ from spacy_padellm.core.template import TEMPLATES, PromptTemplate
 from spacy_padellm.core.texts import TokenizedText
 
 from ...toy_corpus import LABELS
+from ..sample_texts import TEXTS as RANDOM_TEXTS
 from ..sample_tokenizers import WORDINGS
-from ..tiny_models import plain_logits
+from ..tiny_models import plain_logits, random_lm
 from ..trained import LIMITS, TEXTS, trained_lm
-from .test_parallel import TEXTS as RANDOM_TEXTS
-from .test_parallel import random_lm
 
 # The tokenizer was not made for these: a count's end and an opener are several tokens.
 OWN = PromptTemplate("{text} >> {label}: ", " mentions;", "[{n}]")

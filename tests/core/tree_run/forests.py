@@ -86,9 +86,7 @@ def run_forest(forest: Forest, open_run: Callable[[list[TokenTree]], TreeRun]) -
     return torch.cat(found)
 
 
-def expected_logits(
-    forest: Forest, run_alone: Callable[[list[int], TokenTree], Tensor]
-) -> Tensor:
+def expected_logits(forest: Forest, run_alone: Callable[[list[int], TokenTree], Tensor]) -> Tensor:
     """The same logits from one sequence at a time.
 
     run_alone: Runs the ids of one sequence of a tree, gives the logits at each.

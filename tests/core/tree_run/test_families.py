@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spacy_padellm.core.token_tree import TokenTree
 from spacy_padellm.core.tree_run.model_call import ModelCall
-from spacy_padellm.core.tree_run.runs import CachedRun, SequencesRun, open_run
+from spacy_padellm.core.tree_run.runs import open_run
 from spacy_padellm.core.tree_run.support import TreeSupport
 
 from ..sample_tokenizers import TRANSFORMERS_5
@@ -38,7 +38,7 @@ def causal_forests() -> list[Forest]:
     return forests
 
 
-@lru_cache(maxsize=None)
+@cache
 def one_by_one(family: str) -> list[Tensor]:
     model = tiny_lm(family).model
     return [
@@ -114,13 +114,11 @@ def prefixed_forests() -> list[Forest]:
     return [random_forest(100 + seed, 1 + seed % 3, prefix=(2, 8)) for seed in range(6)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def one_by_one_bidirectional(family: str) -> list[Tensor]:
     model = tiny_lm(family).model
     return [
-        expected_logits(
-            forest, lambda ids, tree: prefix_lm_logits(model, ids, tree.prefix_length)
-        )
+        expected_logits(forest, lambda ids, tree: prefix_lm_logits(model, ids, tree.prefix_length))
         for forest in prefixed_forests()
     ]
 

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from tests.toy_corpus import SENTENCES, parse
+
+Run = Callable[..., Result]
+FEW = ("--max-mentions", "5")
+
+
+def test_predictions_and_scores(run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Path):
+    out = tmp_path / "new" / "found.jsonl"
+    result = run("predict", toy_checkpoint, toy_corpus, out, *FEW)
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in out.read_text(encoding="utf8").splitlines()]
+    texts = [parse(markup) for markup in SENTENCES[:24]]
+    assert [line["text"] for line in lines] == [text.source.text for text in texts]
+    for line, text in zip(lines, texts, strict=True):
+        places = [(m["start"], m["end"], m["label"]) for m in line["mentions"]]
+        assert places == [(m.start, m.end, m.label) for m in text.mentions]
+        assert all(0 < m["score"] <= 1 for m in line["mentions"])
+    found = sum(len(text.mentions) for text in texts)
+    # The same string twice in a text is one mention to the scores.
+    strings = sum(
+        len({(m.label, text.source.text[m.start : m.end]) for m in text.mentions}) for text in texts
+    )
+    assert strings < found
+    first, second, third = result.stdout.splitlines()
+    assert first == f"24 texts, {strings} mentions: {out}"
+    passes, tokens = second.removesuffix(" tokens run").split(" forward passes, ")
+    assert int(passes) > 0 and int(tokens) > 24 * 10
+    assert third == (
+        f"mentions_p 1.0000, mentions_r 1.0000, mentions_f 1.0000 (of {strings} gold mentions)"
+    )
+    assert result.stderr == ""
+
+
+def test_options(run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Path):
+    out = tmp_path / "found.jsonl"
+    options = ["--limit", "3", "--batch-size", "2", "--threshold", "1", "--format", "jsonl"]
+    result = run("predict", toy_checkpoint, toy_corpus, out, *FEW, *options, "--dtype", "bfloat16")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(lines) == 3
+    assert all(m["score"] == 1 for line in lines for m in line["mentions"])
+    result = run("predict", toy_checkpoint, toy_corpus, out, "--max-mentions", "1", *options[:2])
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    labels = [[m["label"] for m in line["mentions"]] for line in lines]
+    assert labels and all(len(set(each)) == len(each) for each in labels)
+
+
+def test_batches_find_the_same(run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Path):
+    found = []
+    for size in ("1", "24"):
+        out = tmp_path / f"{size}.jsonl"
+        result = run("predict", toy_checkpoint, toy_corpus, out, *FEW, "--batch-size", size)
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        found.append([[{**m, "score": None} for m in line["mentions"]] for line in lines])
+    assert found[0] == found[1] and any(found[0])
+
+
+def test_only_annotated_labels_count(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    text = {
+        "text": "Ada works for Acme .",
+        "tokens": [[0, 3], [4, 9], [10, 13], [14, 18], [19, 20]],
+        "mentions": [{"start": 0, "end": 3, "label": "PER"}],
+        "labels": ["PER"],
+    }
+    corpus, out = tmp_path / "corpus.jsonl", tmp_path / "found.jsonl"
+    for stated in (text, {key: value for key, value in text.items() if key != "labels"}):
+        corpus.write_text(json.dumps(stated))
+        result = run("predict", toy_checkpoint, corpus, out, *FEW)
+        assert len(json.loads(out.read_text())["mentions"]) == 2
+        precision = "1.0000" if "labels" in stated else "0.5000"
+        assert f"mentions_p {precision}, mentions_r 1.0000" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, code, named",
+    [
+        (["--threshold", "2"], "P030", "threshold is 2"),
+        (["--max-mentions", "0"], "P032", "max_mentions is 0"),
+        (["--max-mention-tokens", "0"], "P032", "max_mention_tokens is 0"),
+        (["--dtype", "int8"], "P043", "'int8'"),
+        (["--format", "paper"], "P106", "line 1"),
+    ],
+)
+def test_wrong_options_have_no_traceback(
+    run: Run,
+    toy_checkpoint: Path,
+    corpus: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    code: str,
+    named: str,
+):
+    out = tmp_path / "found.jsonl"
+    result = run("predict", toy_checkpoint, corpus, out, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: [{code}] ") and named in result.stderr
+    assert "Traceback" not in result.output and not out.exists()
+
+
+@pytest.mark.parametrize(
+    "name, missing",
+    [
+        ("config.json", "config.json"),
+        ("model.safetensors", "weights"),
+        ("tokenizer.json", "a tokenizer"),
+        ("padellm.json", "padellm.json"),
+    ],
+)
+def test_incomplete_checkpoints(
+    run: Run, toy_checkpoint: Path, corpus: Path, tmp_path: Path, name: str, missing: str
+):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "checkpoint")
+    (folder / name).unlink()
+    result = run("predict", folder, corpus, tmp_path / "found.jsonl")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: [P041] {folder} ") and missing in result.stderr
+
+
+def test_no_checkpoint(run: Run, corpus: Path, tmp_path: Path):
+    result = run("predict", tmp_path / "absent", corpus, tmp_path / "found.jsonl")
+    assert result.exit_code == 1 and "[P041]" in result.stderr
+
+
+def test_texts_too_long(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    corpus = tmp_path / "corpus.conll"
+    corpus.write_text("Ada\tO\n" * 200 + "Rome\tB-LOC\n")
+    result = run("predict", toy_checkpoint, corpus, tmp_path / "found.jsonl")
+    assert result.exit_code == 1 and "Error: [P023]" in result.stderr

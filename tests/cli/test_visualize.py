@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+pytest.importorskip("spacy")
+
+import spacy
+from spacy.tokens import Doc, DocBin, Span
+
+from spacy_padellm.cli.visualize import COLORS, render_page
+from spacy_padellm.pipeline.annotate import register_score_extension
+from tests.toy_corpus import SENTENCES, parse
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def pipeline(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy") / "pipeline"
+    nlp = spacy.blank("en")
+    config = {"model": {"name": str(toy_checkpoint)}, "max_mentions": 5}
+    nlp.add_pipe("padellm_ner", config=config)
+    nlp.to_disk(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toy") / "corpus.spacy"
+    nlp = spacy.blank("en")
+    docs = [nlp.make_doc(parse(markup).source.text) for markup in SENTENCES[:9]]
+    DocBin(docs=docs).to_disk(path)
+    return path
+
+
+def shown(page: str) -> str:
+    """The page's text, as it is read."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).strip()
+
+
+def test_page(run: Run, pipeline: Path, corpus: Path, tmp_path: Path):
+    out = tmp_path / "new" / "page.html"
+    result = run("visualize", pipeline, corpus, out, "--limit", "3")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"3 texts: {out}\n"
+    page = out.read_text(encoding="utf8")
+    assert page.startswith("<!DOCTYPE html>")
+    text = shown(page)
+    assert re.search(r"Ada PER [01]\.\d\d met Bob Hill PER [01]\.\d\d in Rome LOC", text)
+    assert "Nothing happened" not in text
+    run("visualize", pipeline, corpus, out)
+    assert "Nothing happened today ." in shown(out.read_text(encoding="utf8"))
+
+
+def test_entities_without_a_score_and_markup_in_texts():
+    register_score_extension()
+    nlp = spacy.blank("en")
+    doc = Doc(nlp.vocab, words=["<b>", "Ada", "&", "Rome"])
+    doc.set_ents([Span(doc, 1, 2, "PER"), Span(doc, 3, 4, "LOC")])
+    doc.ents[1]._.score = 0.125
+    page = render_page([doc, nlp("")])
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    assert shown(page).endswith("&lt;b&gt; Ada PER &amp; Rome LOC 0.12")
+    # Each label has a color of its own.
+    assert page.count(COLORS[0]) == page.count(COLORS[1]) == 1
+
+
+def test_no_pipeline(run: Run, corpus: Path, tmp_path: Path):
+    result = run("visualize", tmp_path / "absent", corpus, tmp_path / "page.html")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: [E050] ") and "Traceback" not in result.output
+
+
+def test_a_pipeline_cut_off(run: Run, pipeline: Path, corpus: Path, tmp_path: Path):
+    folder = shutil.copytree(pipeline, tmp_path / "pipeline")
+    (folder / "padellm_ner" / "model" / "model.safetensors").unlink()
+    result = run("visualize", folder, corpus, tmp_path / "page.html")
+    assert result.exit_code == 1 and result.stderr.startswith("Error: [P041] ")

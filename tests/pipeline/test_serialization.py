@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("spacy")
+
+import spacy
+import torch
+from safetensors import safe_open
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.util import load_model_from_config
+from thinc.api import Adam
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.checkpoint import load_checkpoint
+from spacy_padellm.core.decoding.parallel import MentionLimits
+from spacy_padellm.core.extraction import MentionExtractor
+from spacy_padellm.pipeline.component import PaDeLLMNER
+
+from ..toy_corpus import LABELS, parse
+from .toy_pipeline import (
+    checkpoint_nlp,
+    entities,
+    fresh_nlp,
+    initialized_nlp,
+    make_example,
+    mentions,
+)
+
+TEXT = "The University of Oslo hired Cleo ."
+OVERRIDE = "components.padellm_ner"
+
+
+def component(nlp: Language) -> PaDeLLMNER:
+    pipe = nlp.get_pipe("padellm_ner")
+    assert isinstance(pipe, PaDeLLMNER)
+    return pipe
+
+
+def result(nlp: Language) -> list[Any]:
+    doc = nlp(TEXT)
+    assert len(mentions(doc)) == 3
+    return [entities(doc), mentions(doc), doc.spans["padellm"].attrs["scores"].tolist()]
+
+
+def through_bytes(nlp: Language, tmp_path: Path) -> Language:
+    return load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+
+
+def through_disk(nlp: Language, tmp_path: Path) -> Language:
+    nlp.to_disk(tmp_path / "pipeline")
+    return spacy.load(tmp_path / "pipeline")
+
+
+def sourced(nlp: Language, tmp_path: Path) -> Language:
+    other = spacy.blank("en")
+    other.add_pipe("padellm_ner", source=nlp)
+    return other
+
+
+def copied(nlp: Language, tmp_path: Path) -> Language:
+    other = spacy.blank("en")
+    other._components.append(("padellm_ner", copy.deepcopy(component(nlp))))
+    return other
+
+
+@pytest.mark.parametrize("copy", [through_bytes, through_disk, sourced, copied])
+def test_round_trips(toy_nlp: Language, copy: Callable[..., Language], tmp_path: Path):
+    again = copy(toy_nlp, tmp_path)
+    assert result(again) == result(toy_nlp)
+    assert component(again).label_data == component(toy_nlp).label_data
+    assert component(again).shim.settings == component(toy_nlp).shim.settings
+
+
+@pytest.mark.parametrize("copy", [through_bytes, through_disk])
+def test_a_saved_pipeline_needs_nothing_it_was_made_from(
+    toy_checkpoint: Path, copy: Callable[..., Language], tmp_path: Path
+):
+    original = shutil.copytree(toy_checkpoint, tmp_path / "original")
+    nlp = checkpoint_nlp(original)
+    expected = result(nlp)
+    data, config = nlp.to_bytes(), nlp.config
+    nlp.to_disk(tmp_path / "pipeline")
+    shutil.rmtree(original)
+    if copy is through_bytes:
+        again = load_model_from_config(config).from_bytes(data)
+    else:
+        again = spacy.load(tmp_path / "pipeline")
+    assert result(again) == expected
+    # Nor does what is made of it.
+    again.to_disk(tmp_path / "again")
+    again = spacy.load(tmp_path / "again")
+    assert again.meta["labels"] == {"padellm_ner": LABELS}
+    assert component(again).label_data == {label: label for label in LABELS}
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_loading_does_not_look_at_the_original_folder(
+    toy_checkpoint: Path, tmp_path: Path, exists: bool
+):
+    original = shutil.copytree(toy_checkpoint, tmp_path / "original")
+    nlp = checkpoint_nlp(original)
+    nlp.to_disk(tmp_path / "pipeline")
+    expected = result(nlp)
+    if exists:
+        # Whatever is there now is not what the pipeline was made from.
+        (original / "padellm.json").write_text("{")
+        (original / "model.safetensors").write_bytes(b"")
+    else:
+        shutil.rmtree(original)
+    assert result(spacy.load(tmp_path / "pipeline")) == expected
+
+
+def test_loading_does_not_ask_the_hub(
+    toy_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    nlp = checkpoint_nlp(toy_checkpoint)
+    nlp.to_disk(tmp_path / "pipeline")
+    path = tmp_path / "pipeline" / "config.cfg"
+    path.write_text(path.read_text().replace(f'"{toy_checkpoint}"', '"some/hub-id"'))
+    assert '"some/hub-id"' in path.read_text()
+
+    def cached_file(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError(f"asked for {args}")
+
+    monkeypatch.setattr("spacy_padellm.core.checkpoint.cached_file", cached_file)
+    assert len(mentions(spacy.load(tmp_path / "pipeline")(TEXT))) == 3
+
+
+def test_saving_over_the_folder_it_was_loaded_from(toy_folder: Path, tmp_path: Path):
+    folder = shutil.copytree(toy_folder, tmp_path / "pipeline")
+    files = sorted(path.name for path in (folder / "padellm_ner" / "model").iterdir())
+    nlp = spacy.load(folder)
+    before = result(nlp)
+    optimizer = Adam(1e-4, use_averages=False)
+    nlp.update([make_example(nlp, "[Cleo|PER] left .")], sgd=optimizer)
+    expected = result(nlp)
+    assert expected[1] == before[1] and expected[2] != before[2]
+    nlp.to_disk(folder)
+    assert sorted(path.name for path in (folder / "padellm_ner" / "model").iterdir()) == files
+    assert result(nlp) == result(spacy.load(folder)) == expected
+
+
+def test_saving_over_the_checkpoint_it_was_made_from(toy_checkpoint: Path, tmp_path: Path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "pipeline" / "padellm_ner" / "model")
+    nlp = checkpoint_nlp(folder)
+    expected = result(nlp)
+    nlp.to_disk(tmp_path / "pipeline")
+    assert result(nlp) == result(spacy.load(tmp_path / "pipeline")) == expected
+
+
+# What is on disk
+
+
+def test_the_folder_is_one_of_hugging_face(toy_nlp: Language, toy_checkpoint: Path):
+    model = AutoModelForCausalLM.from_pretrained(toy_checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(toy_checkpoint)
+    lm = component(toy_nlp).shim.lm
+    assert type(model) is type(lm.model)
+    for name, weight in lm.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight)
+    assert tokenizer.get_vocab() == lm.tokenizer.get_vocab()
+    assert tokenizer.eos_token_id == lm.tokenizer.eos_token_id == model.config.eos_token_id
+    with safe_open(toy_checkpoint / "model.safetensors", "pt") as weights:
+        assert set(weights.keys()) <= set(lm.model.state_dict())
+    settings = json.loads((toy_checkpoint / "padellm.json").read_text())
+    assert settings["labels"] == {label: label for label in LABELS}
+    assert settings["prefix_attention"] == "bidirectional"
+    assert settings["softmax"] == "admissible"
+
+
+def test_the_core_alone_runs_it(toy_nlp: Language, toy_checkpoint: Path):
+    lm, settings = load_checkpoint(str(toy_checkpoint))
+    (found,) = MentionExtractor(lm, settings, MentionLimits(5)).extract([parse(TEXT).source])
+    assert [(TEXT[m.start : m.end], m.label) for m in found] == mentions(toy_nlp(TEXT))
+
+
+def test_sharded_weights(toy_folder: Path, tmp_path: Path):
+    expected = result(spacy.load(toy_folder))
+    folder = shutil.copytree(toy_folder, tmp_path / "pipeline")
+    checkpoint = folder / "padellm_ner" / "model"
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    model.save_pretrained(checkpoint, max_shard_size="100KB")
+    shards = sorted(path.name for path in checkpoint.glob("model-*.safetensors"))
+    assert len(shards) > 1 and (checkpoint / "model.safetensors.index.json").is_file()
+    assert result(checkpoint_nlp(checkpoint)) == expected
+    nlp = spacy.load(folder)
+    assert result(nlp) == expected
+    assert result(load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())) == expected
+    # No shard is left over that a loader could take for the model.
+    nlp.to_disk(folder)
+    assert [path.name for path in checkpoint.glob("model*")] == ["model.safetensors"]
+    assert result(spacy.load(folder)) == expected
+
+
+@pytest.mark.parametrize("name", ["padellm.json", "model.safetensors", "tokenizer.json"])
+def test_an_incomplete_pipeline_is_an_error(toy_folder: Path, tmp_path: Path, name: str):
+    folder = shutil.copytree(toy_folder, tmp_path / "pipeline")
+    (folder / "padellm_ner" / "model" / name).unlink()
+    with pytest.raises(ValueError, match=r"\[P041\].*save it again if saving was interrupted"):
+        spacy.load(folder)
+
+
+def test_interrupted_saving_is_noticed(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = shutil.copytree(toy_folder, tmp_path / "pipeline")
+    nlp = spacy.load(folder)
+    monkeypatch.setattr("os.replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        nlp.to_disk(folder)
+    with pytest.raises(ValueError, match=r"\[P041\]"):
+        spacy.load(folder)
+
+
+# What a config may change
+
+
+def test_overrides_in_load(toy_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    moved = []
+    to = CausalLM.to
+    monkeypatch.setattr(CausalLM, "to", lambda lm, device: moved.append(device) or to(lm, "cpu"))
+    nlp = spacy.load(toy_folder, config={f"{OVERRIDE}.model.device": "cuda:1"})
+    assert moved == ["cuda:1"]
+    assert len(mentions(nlp(TEXT))) == 3
+    lowest = min(nlp(TEXT).spans["padellm"].attrs["scores"].tolist())
+    # The other form that spaCy takes.
+    for config in (
+        {f"{OVERRIDE}.threshold": lowest + 1e-6},
+        {"components": {"padellm_ner": {"threshold": lowest + 1e-6}}},
+    ):
+        nlp = spacy.load(toy_folder, config=config)
+        assert len(mentions(nlp(TEXT))) == 2
+    assert moved[1:] == ["cpu", "cpu"]
+
+
+def test_overrides_of_a_checkpoints_pipeline(toy_checkpoint: Path, tmp_path: Path):
+    checkpoint_nlp(toy_checkpoint).to_disk(tmp_path / "pipeline")
+    config = {f"{OVERRIDE}.model.dtype": "bfloat16", f"{OVERRIDE}.spans_key": "found"}
+    nlp = spacy.load(tmp_path / "pipeline", config=config)
+    assert component(nlp).shim.lm.model.dtype == torch.bfloat16
+    assert list(nlp(TEXT).spans) == ["found"]
+
+
+def test_a_saved_pipeline_keeps_what_it_was_trained_with(toy_checkpoint: Path, tmp_path: Path):
+    model = {"prefix_attention": "causal", "softmax": "vocabulary"}
+    nlp = checkpoint_nlp(toy_checkpoint, model=model, labels={"PER": "PER"})
+    nlp.to_disk(tmp_path / "pipeline")
+    config = {
+        f"{OVERRIDE}.model.prefix_attention": "bidirectional",
+        f"{OVERRIDE}.model.softmax": "admissible",
+        f"{OVERRIDE}.labels": ["ORG"],
+    }
+    again = spacy.load(tmp_path / "pipeline", config=config)
+    settings = component(again).shim.settings
+    assert (settings.prefix_attention, settings.softmax) == ("causal", "vocabulary")
+    assert dict(settings.labels) == {"PER": "PER"}
+    assert component(again).shim.lm.prefix_attention == "causal"
+
+
+def test_the_model_can_be_left_out(toy_nlp: Language, tmp_path: Path):
+    pipe = component(toy_nlp)
+    assert pipe.to_bytes(exclude=["model"]) == b""
+    pipe.to_disk(tmp_path / "pipe", exclude=["model"])
+    assert not (tmp_path / "pipe").exists()
+    other = component(fresh_nlp(labels=["X"]))
+    other.from_bytes(pipe.to_bytes(), exclude=["model"]).from_disk(tmp_path, exclude=["model"])
+    assert other.labels == ("X",)
+    assert other.from_bytes(pipe.to_bytes()).labels == tuple(LABELS)
+
+
+def test_an_untrained_pipeline_cannot_be_saved(tmp_path: Path):
+    nlp = fresh_nlp(labels=["PER"])
+    for save in (nlp.to_bytes, lambda: nlp.to_disk(tmp_path / "pipeline")):
+        with pytest.raises(ValueError, match=r"\[P202\].*Call `nlp\.initialize\(\)`"):
+            save()
+    nlp.initialize(lambda: [make_example(nlp, "[Ada|PER] left .")])
+    nlp.to_disk(tmp_path / "pipeline")
+    assert component(spacy.load(tmp_path / "pipeline")).labels == ("PER",)
+
+
+def test_initializing_again_makes_a_new_model():
+    nlp = initialized_nlp(["[Ada|PER] left ."])
+    first = component(nlp).shim.lm
+    nlp(TEXT)
+    nlp.initialize(lambda: [make_example(nlp, "[Rome|LOC] is old .")])
+    assert component(nlp).shim.lm is not first
+    assert component(nlp).extractor.labels == ("PER", "LOC")
+    assert "<mention 5>" in component(nlp).shim.lm.tokenizer.get_vocab()
+
+
+def test_predictions_go_through_a_docbin(toy_nlp: Language):
+    docs = [toy_nlp(text) for text in (TEXT, "Nothing happened today .", "")]
+    data = DocBin(docs=docs, store_user_data=True).to_bytes()
+    loaded = list(DocBin(store_user_data=True).from_bytes(data).get_docs(spacy.blank("en").vocab))
+    for doc, expected in zip(loaded, docs, strict=True):
+        assert entities(doc) == entities(expected) and mentions(doc) == mentions(expected)
+        assert [ent._.score for ent in doc.ents] == [ent._.score for ent in expected.ents]
+        scores = doc.spans["padellm"].attrs["scores"].tolist()
+        assert scores == expected.spans["padellm"].attrs["scores"].tolist()
+    assert len(loaded[0].ents) == 2 and loaded[0].ents[0]._.score > 0

@@ -1,0 +1,154 @@
+"""Texts that nobody meant to have entities found in."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("spacy")
+
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .toy_pipeline import (
+    checkpoint_nlp,
+    entities,
+    fresh_nlp,
+    make_example,
+    mentions,
+    places,
+)
+
+TEMPLATE_PIECES = ["</s>", "<s>", "<pad>", "<num>5", "<mention 1>", "\nentity type:\nPER\n\n<num>"]
+ODD = [
+    "",
+    " ",
+    "   ",
+    "\n",
+    "\n\n\n",
+    "\t \n",
+    "\u00a0",
+    "\u3000",
+    "a",
+    ".",
+    "北",
+    "😀",
+    "👩‍👩‍👧",
+    "e\u0301",
+    "\u0301",
+    "\ufeff",
+    "\x00",
+    "\U0010ffff",
+    "a" * 30,
+    "!" * 30,
+    "ﷺ",
+    *TEMPLATE_PIECES,
+    *(piece * 2 for piece in TEMPLATE_PIECES),
+]
+
+
+def check(doc: Doc, text: str) -> None:
+    """Whatever was found lies in the text, on its tokens, and has a probability."""
+    assert doc.text == text
+    scores = doc.spans["padellm"].attrs["scores"].tolist()
+    assert len(scores) == len(doc.spans["padellm"])
+    assert all(0 <= score <= 1 for score in scores)
+    for span in doc.spans["padellm"]:
+        assert span.text.strip() == span.text != ""
+    assert doc.has_annotation("ENT_IOB")
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_texts(toy_nlp: Language, text: str):
+    check(toy_nlp(text), text)
+    (piped,) = toy_nlp.pipe([text])
+    check(piped, text)
+
+
+mixtures = st.lists(st.sampled_from([*ODD, "Ada"]), max_size=4).map("".join)
+
+
+@settings(max_examples=40)
+@given(text=mixtures.filter(lambda text: len(text.encode()) <= 36))
+def test_any_mixture(toy_nlp: Language, text: str):
+    check(toy_nlp(text), text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n", "\t \n", "\u3000"])
+def test_texts_without_anything_to_find(toy_nlp: Language, text: str):
+    doc = toy_nlp(text)
+    assert doc.ents == () and mentions(doc) == []
+    assert doc.spans["padellm"].attrs["scores"].shape == (0,)
+
+
+def test_texts_without_entities(toy_nlp: Language):
+    doc = toy_nlp("Nothing happened today .")
+    assert doc.ents == () and mentions(doc) == []
+
+
+def test_empty_texts_among_others(toy_nlp: Language):
+    docs = list(toy_nlp.pipe(["", "Ada asked Ada why .", " ", "It rains in Rome again ."]))
+    assert [entities(doc) for doc in docs] == [
+        [],
+        [("Ada", "PER")] * 2,
+        [],
+        [("Rome", "LOC")],
+    ]
+
+
+@pytest.mark.parametrize("piece", TEMPLATE_PIECES)
+def test_the_templates_pieces_are_text_in_a_text(toy_nlp: Language, piece: str):
+    """A mention holds such a piece where the model writes it, and is found where it stands."""
+    nlp = fresh_nlp()
+    markups = [f"[Ada {piece} Bob|PER] left .", f"{piece} left [Rome|LOC] ."]
+    examples = [make_example(nlp, markup) for markup in markups]
+    assert [len(gold.reference.ents) for gold in examples] == [1, 1]
+    nlp.initialize(lambda: examples)
+    tokenizer = nlp.get_pipe("padellm_ner").shim.lm.tokenizer
+    special = set(tokenizer.added_tokens_decoder)
+    for tree in nlp.get_pipe("padellm_ner")._supervised_trees(examples):
+        ids = tree.tree.ids[: tree.tree.prefix_length]
+        # Begin of sequence and `text:\n`, and no other special token.
+        assert [i for i in ids if i in special] == ids[:2]
+    optimizer = nlp.create_optimizer()
+    optimizer.learn_rate = 3e-3
+    for _ in range(40):
+        nlp.update(examples, sgd=optimizer)
+    found = [nlp(example.text) for example in examples]
+    assert [places(doc.ents) for doc in found] == [places(eg.reference.ents) for eg in examples]
+
+
+def test_a_token_longer_than_the_model(toy_nlp: Language):
+    with pytest.raises(ValueError, match=r"\[P023\]"):
+        toy_nlp("x" * 500)
+
+
+def test_a_token_longer_than_a_window(toy_nlp: Language, toy_checkpoint):
+    getter = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 2, "stride": 2}
+    nlp = checkpoint_nlp(toy_checkpoint, get_spans=getter)
+    with pytest.raises(ValueError, match=r"\[P023\].*`get_spans`"):
+        nlp("Ada saw " + "x" * 500)
+
+
+def test_chinese():
+    nlp = spacy.blank("zh")
+    model = fresh_nlp().config["components"]["padellm_ner"]["model"]
+    nlp.add_pipe("padellm_ner", config={"model": model, "template": "zh", "max_mentions": 3})
+    markups = ["[常建良|NAME]，男，", "[王江|NAME]，[北京|LOC]人。", "工程师。"]
+    examples = [make_example(nlp, markup) for markup in markups]
+    labels = {"NAME": "名称", "LOC": "籍贯"}
+    nlp.get_pipe("padellm_ner").initialize(lambda: examples, labels=labels)
+    optimizer = nlp.create_optimizer()
+    optimizer.learn_rate = 3e-3
+    for _ in range(40):
+        nlp.update(examples, sgd=optimizer)
+    docs = [nlp(example.text) for example in examples]
+    assert [entities(doc) for doc in docs] == [
+        [("常建良", "NAME")],
+        [("王江", "NAME"), ("北京", "LOC")],
+        [],
+    ]
+    for text in ODD:
+        check(nlp(text), text)
