@@ -25,16 +25,19 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def config() -> dict[str, Any]:
-    # Checks it by weasel's schema.
-    return load_project_config(ROOT)
+def config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "project.yml", folder)
+    # Checks it by weasel's schema, and makes its directories.
+    return load_project_config(folder)
 
 
 @pytest.fixture
 def project(config: dict[str, Any], tmp_path: Path) -> Path:
     """A folder with the project and something empty for all that its commands need or make."""
     shutil.copy(ROOT / "project.yml", tmp_path)
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    load_project_config(tmp_path)
+    shutil.copytree(ROOT / "configs", tmp_path / "configs", dirs_exist_ok=True)
     for command in config["commands"]:
         for name in [*command.get("deps", []), *command.get("outputs", [])]:
             path = tmp_path / name

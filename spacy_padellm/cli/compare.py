@@ -39,9 +39,9 @@ def compare(
         from ..core.decoding.parallel import MentionLimits
         from ..corpus.formats import read_annotated_texts
 
+        limits = MentionLimits(max_mentions, max_mention_tokens)
         texts = [each.source for each in read_annotated_texts(corpus, format=format)[:limit]]
         lm, settings = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        limits = MentionLimits(max_mentions, max_mention_tokens)
         result = compare_decoders(lm, settings, with_progress(texts, len(texts)), limits)
     typer.echo(f"Trees are run as: {lm.support.way}; softmax over: {settings.softmax}")
     typer.echo(

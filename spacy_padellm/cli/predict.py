@@ -49,10 +49,11 @@ def predict(
         from ..core.mentions import Resolution
         from ..corpus.formats import read_annotated_texts
 
+        limits = MentionLimits(max_mentions, max_mention_tokens)
+        resolution = Resolution(threshold)
         texts = read_annotated_texts(corpus, format=format)[:limit]
         lm, settings = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        limits = MentionLimits(max_mentions, max_mention_tokens)
-        extractor = MentionExtractor(lm, settings, limits, Resolution(threshold))
+        extractor = MentionExtractor(lm, settings, limits, resolution)
         output_path.parent.mkdir(parents=True, exist_ok=True)
         with output_path.open("w", encoding="utf8") as output:
             scores = _predict(extractor, texts, batch_size, output)

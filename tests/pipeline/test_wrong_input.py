@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("spacy")
 
-import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ..toy_corpus import parse
 from .toy_pipeline import (
     checkpoint_nlp,
     entities,
-    fresh_nlp,
-    make_example,
+    initialized_nlp,
     mentions,
-    places,
+    toy_examples,
+    train_by_heart,
 )
 
 TEMPLATE_PIECES = ["</s>", "<s>", "<pad>", "<num>5", "<mention 1>", "\nentity type:\nPER\n\n<num>"]
@@ -99,25 +101,19 @@ def test_empty_texts_among_others(toy_nlp: Language):
 
 
 @pytest.mark.parametrize("piece", TEMPLATE_PIECES)
-def test_the_templates_pieces_are_text_in_a_text(toy_nlp: Language, piece: str):
-    """A mention holds such a piece where the model writes it, and is found where it stands."""
-    nlp = fresh_nlp()
+def test_the_templates_pieces_are_text_in_a_text(piece: str):
+    """They are learned and found as any others, in a mention and beside one."""
     markups = [f"[Ada {piece} Bob|PER] left .", f"{piece} left [Rome|LOC] ."]
-    examples = [make_example(nlp, markup) for markup in markups]
-    assert [len(gold.reference.ents) for gold in examples] == [1, 1]
-    nlp.initialize(lambda: examples)
-    tokenizer = nlp.get_pipe("padellm_ner").shim.lm.tokenizer
-    special = set(tokenizer.added_tokens_decoder)
-    for tree in nlp.get_pipe("padellm_ner")._supervised_trees(examples):
+    nlp = initialized_nlp(markups)
+    pipe = nlp.get_pipe("padellm_ner")
+    special = set(pipe.shim.lm.tokenizer.added_tokens_decoder)
+    for tree in pipe._supervised_trees(toy_examples(nlp, markups)):
         ids = tree.tree.ids[: tree.tree.prefix_length]
         # Begin of sequence and `text:\n`, and no other special token.
         assert [i for i in ids if i in special] == ids[:2]
-    optimizer = nlp.create_optimizer()
-    optimizer.learn_rate = 3e-3
-    for _ in range(40):
-        nlp.update(examples, sgd=optimizer)
-    found = [nlp(example.text) for example in examples]
-    assert [places(doc.ents) for doc in found] == [places(eg.reference.ents) for eg in examples]
+    train_by_heart(nlp, markups)
+    docs = [nlp(parse(markup).source.text) for markup in markups]
+    assert [mentions(doc) for doc in docs] == [[(f"Ada {piece} Bob", "PER")], [("Rome", "LOC")]]
 
 
 def test_a_token_longer_than_the_model(toy_nlp: Language):
@@ -125,7 +121,7 @@ def test_a_token_longer_than_the_model(toy_nlp: Language):
         toy_nlp("x" * 500)
 
 
-def test_a_token_longer_than_a_window(toy_nlp: Language, toy_checkpoint):
+def test_a_token_longer_than_a_window(toy_checkpoint: Path):
     getter = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 2, "stride": 2}
     nlp = checkpoint_nlp(toy_checkpoint, get_spans=getter)
     with pytest.raises(ValueError, match=r"\[P023\].*`get_spans`"):
@@ -133,18 +129,11 @@ def test_a_token_longer_than_a_window(toy_nlp: Language, toy_checkpoint):
 
 
 def test_chinese():
-    nlp = spacy.blank("zh")
-    model = fresh_nlp().config["components"]["padellm_ner"]["model"]
-    nlp.add_pipe("padellm_ner", config={"model": model, "template": "zh", "max_mentions": 3})
     markups = ["[常建良|NAME]，男，", "[王江|NAME]，[北京|LOC]人。", "工程师。"]
-    examples = [make_example(nlp, markup) for markup in markups]
     labels = {"NAME": "名称", "LOC": "籍贯"}
-    nlp.get_pipe("padellm_ner").initialize(lambda: examples, labels=labels)
-    optimizer = nlp.create_optimizer()
-    optimizer.learn_rate = 3e-3
-    for _ in range(40):
-        nlp.update(examples, sgd=optimizer)
-    docs = [nlp(example.text) for example in examples]
+    nlp = initialized_nlp(markups, lang="zh", template="zh", labels=labels)
+    train_by_heart(nlp, markups)
+    docs = [nlp(parse(markup).source.text) for markup in markups]
     assert [entities(doc) for doc in docs] == [
         [("常建良", "NAME")],
         [("王江", "NAME"), ("北京", "LOC")],

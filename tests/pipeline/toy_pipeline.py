@@ -68,9 +68,9 @@ def checkpoint_nlp(folder: Path, lang: str = "en", **config: Any) -> Language:
     return nlp
 
 
-def train_by_heart(nlp: Language) -> None:
-    """Train an initialized pipeline until it finds exactly the mentions of the toy corpus."""
-    examples = toy_examples(nlp)
+def train_by_heart(nlp: Language, markups: Sequence[str] = SENTENCES) -> None:
+    """Train an initialized pipeline until it finds exactly the mentions of a corpus."""
+    examples = toy_examples(nlp, markups)
     optimizer = nlp.create_optimizer()
     optimizer.learn_rate = 2e-3
     shuffle = random.Random(0).shuffle
@@ -83,7 +83,7 @@ def train_by_heart(nlp: Language) -> None:
         found = [places(doc.spans["padellm"]) for doc in docs]
         if found == [gold_places(example) for example in examples]:
             return
-    raise AssertionError("the toy corpus was not learned in 100 epochs")
+    raise AssertionError("the corpus was not learned in 100 epochs")
 
 
 def places(spans: Iterable[Span]) -> list[tuple[int, int, str]]:

@@ -127,6 +127,17 @@ def test_model_and_random_state_stay_as_they_were(family):
             {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
             8,
         ),
+        # A kind of layer that comes late.
+        (
+            "qwen2",
+            {
+                "use_sliding_window": True,
+                "sliding_window": 8,
+                "num_hidden_layers": 4,
+                "max_window_layers": 3,
+            },
+            8,
+        ),
         ("qwen2", {"use_sliding_window": False, "sliding_window": 8}, None),
     ],
 )
