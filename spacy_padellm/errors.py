@@ -19,8 +19,14 @@ class Errors(metaclass=_WithCodes):
         "A template's prompt needs `{{text}}` before `{{label}}`, so that labels share the text, "
         "but it is: {prompt!r}"
     )
-    P003 = "A template's mention opener needs `{{n}}` exactly once, but it is: {mention!r}"
-    P004 = "A template's count_end is empty; set what follows a count, for example a line break."
+    P003 = (
+        "A template's mention opener needs `{{n}}` exactly once, with something behind it that is "
+        "no digit, as in '<mention {{n}}>', but it is: {mention!r}"
+    )
+    P004 = (
+        "A template's count_end has to end the number before it, but it is {count_end!r}. Set what "
+        "follows a count, for example a line break."
+    )
     P005 = (
         "There is no template named {name!r}. Use one of {names}, or give your own wording: "
         "`prompt`, `count_end` and `mention`."

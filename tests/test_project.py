@@ -152,3 +152,11 @@ def test_a_dry_run_shows_the_commands(project: Path, capsys: pytest.CaptureFixtu
     steps = re.findall(r"=+ (\S+) =+", output)
     assert steps == ["fetch", "corpus", "train", "evaluate", "visualize"]
     assert list((project / "training" / "resume" / "model-best").iterdir()) == []
+
+
+def test_clean_removes_what_was_made_but_not_the_corpora(project: Path):
+    project_run(project, "clean")
+    made = ["corpus/resume/train.spacy", "training/resume/model-best", "visuals/resume.html"]
+    assert not any((project / name).exists() for name in made)
+    assert (project / "assets/paper/resume/train.jsonl").exists()
+    assert (project / "configs/resume.cfg").exists()

@@ -58,7 +58,7 @@ def predict(
         with output_path.open("w", encoding="utf8") as output:
             scores = _predict(extractor, texts, batch_size, output)
     cost = extractor.cost
-    typer.echo(f"{len(texts)} texts, {scores.found} mentions: {output_path}")
+    typer.echo(f"{len(texts)} texts: {output_path}")
     typer.echo(f"{cost.passes} forward passes, {cost.tokens} tokens run")
     typer.echo(
         f"mentions_p {scores.precision:.4f}, mentions_r {scores.recall:.4f}, "

@@ -76,10 +76,20 @@ class Resolution:
         """
         placed = _place(decoded, every=self.occurrences == "all")
         kept = [m for m in placed if m.score >= self.threshold]
+        return self.keep_most_probable(text, kept)
+
+    def keep_most_probable(
+        self, text: str, mentions: Sequence[ScoredMention]
+    ) -> list[ScoredMention]:
+        """text (str): The text.
+        mentions (Sequence[ScoredMention]): Mentions of the text.
+        RETURNS (List[ScoredMention]): Those under the most probable label of their string or
+            place, as `deduplicate` says, in order of appearance.
+        """
         if self.deduplicate == "string":
-            kept = _most_probable_label(kept, lambda m: text[m.start : m.end])
+            kept = _most_probable_label(mentions, lambda m: text[m.start : m.end])
         else:
-            kept = _most_probable_label(kept, lambda m: (m.start, m.end))
+            kept = _most_probable_label(mentions, lambda m: (m.start, m.end))
         return sorted(kept, key=lambda m: (m.start, m.end, m.label))
 
 

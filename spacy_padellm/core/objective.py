@@ -15,7 +15,7 @@ from .prompt import PromptEncoder
 from .softmax import Softmax, admissible_logits, pad_admissible
 from .texts import AnnotatedText, Mention
 from .token_tree import TokenTree
-from .trie import Trie, admissible_spans, build_count_trie, build_source_trie
+from .trie import Trie, build_count_trie, build_source_trie
 
 
 @dataclass
@@ -165,17 +165,20 @@ class Objective:
         taught: dict[str, list[list[int]]] = {label: [] for label in labels if label in annotated}
         left_out = LeftOut()
         source = text.source
-        spans = set(admissible_spans(source, self.limits.max_mention_tokens))
-        any_length = None
+        solid = [
+            (place, start, end)
+            for place, (start, end) in enumerate(source.tokens)
+            if not source.text[start:end].isspace()
+        ]
+        first = {start: place for place, start, _ in solid}
+        last = {end: place for place, _, end in solid}
         ordered = sorted(m for m in text.mentions if m.label in taught)
         strings = [source.text[m.start : m.end] for m in ordered]
         for mention, ids in zip(ordered, self.encoder.mentions(strings), strict=True):
-            if ids is None or (mention.start, mention.end) not in spans:
-                if any_length is None:
-                    any_length = set(admissible_spans(source, len(source.tokens)))
-                long = ids is not None and (mention.start, mention.end) in any_length
-                reason = left_out.too_long if long else left_out.unaligned
-                reason.append((source.text, mention))
+            if ids is None or mention.start not in first or mention.end not in last:
+                left_out.unaligned.append((source.text, mention))
+            elif last[mention.end] - first[mention.start] >= self.limits.max_mention_tokens:
+                left_out.too_long.append((source.text, mention))
             elif len(taught[mention.label]) == self.limits.max_mentions:
                 left_out.too_many.append((source.text, mention))
             else:

@@ -17,6 +17,7 @@ class PromptTemplate:
     count_end (str): What follows a count of one or more. A count of zero is followed by the
         tokenizer's end token.
     mention (str): What opens mention number `{n}`; the end token closes it.
+    RAISES (ValueError): A placeholder is missing or out of order, or a number has no end.
     """
 
     prompt: str
@@ -28,10 +29,12 @@ class PromptTemplate:
             raise ValueError(Errors.P001.format(prompt=self.prompt))
         if self.prompt.index("{text}") > self.prompt.index("{label}"):
             raise ValueError(Errors.P002.format(prompt=self.prompt))
-        if self.mention.count("{n}") != 1:
+        closing = self.mention.partition("{n}")[2]
+        # Or opener 1 would be the beginning of opener 10, and count 1 that of count 10.
+        if self.mention.count("{n}") != 1 or not closing or closing[0].isdigit():
             raise ValueError(Errors.P003.format(mention=self.mention))
-        if not self.count_end:
-            raise ValueError(Errors.P004)
+        if not self.count_end or self.count_end[0].isdigit():
+            raise ValueError(Errors.P004.format(count_end=self.count_end))
 
     @property
     def before_text(self) -> str:

@@ -163,7 +163,12 @@ class PaDeLLMNER(TrainablePipe):
         docs = list(docs)
         windows = get_windows(docs, self._get_spans)
         found = iter(self.extractor.extract([w.source for of_doc in windows for w in of_doc]))
-        return [merge_windows(of_doc, list(islice(found, len(of_doc)))) for of_doc in windows]
+        merged = [merge_windows(of_doc, list(islice(found, len(of_doc)))) for of_doc in windows]
+        # Windows deduplicate on their own; what two of them found may still differ in label.
+        return [
+            self.resolution.keep_most_probable(doc.text, mentions)
+            for doc, mentions in zip(docs, merged, strict=True)
+        ]
 
     def set_annotations(
         self, docs: Iterable[Doc], scores: Sequence[Sequence[ScoredMention]]

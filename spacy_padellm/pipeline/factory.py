@@ -68,7 +68,8 @@ def make_padellm_ner(
     template (Optional[Union[str, PromptTemplate]]): The prompt's wording: `"en"`, `"zh"`, or
         your own through `spacy_padellm.PromptTemplate.v1`. `None` for the checkpoint's, or `"en"`.
     labels (Optional[Union[List[str], Dict[str, str]]]): The labels, or labels and their wording
-        in the prompt. `None` for the checkpoint's, or those of the training data.
+        in the prompt. `None` for the checkpoint's. `nlp.initialize()` adds those of the training
+        data, unless it is given a labels file.
     get_spans (Optional[Callable]): A span getter of spacy-transformers, to read long docs in
         windows. `None` to read every doc as a whole.
     threshold (float): Lowest probability a mention is kept with.

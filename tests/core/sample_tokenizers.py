@@ -78,7 +78,8 @@ def added_tokens_tokenizer() -> PreTrainedTokenizerBase:
         tokenizer_object=Tokenizer.from_str(small_tokenizer("zh").backend_tokenizer.to_str()),
         eos_token="</s>",
     )
-    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<num>", "[DNA]", "Paris")])
+    added = ("<num>", "[DNA]", "Paris", "\n", "\n\n")
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in added])
     return tokenizer
 
 

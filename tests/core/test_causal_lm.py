@@ -40,6 +40,14 @@ def test_trees_longer_than_the_window_are_right(family):
         assert alone < 1e-4
 
 
+@pytest.mark.parametrize("family", WINDOWED)
+def test_the_window_is_the_last_depth_trees_are_run_at(family):
+    lm = tiny_lm(family, **WINDOWED[family])
+    trees = random_forest(0, 1, prefix=(2, 2)).plant()
+    assert type(lm.open(trees, 8)) is CachedRun
+    assert type(lm.open(trees, 9)) is SequencesRun
+
+
 def test_without_falling_back_they_would_be_wrong():
     lm = tiny_lm("mistral", sliding_window=8)
     forest = random_forest(0, 3, prefix=(12, 12))

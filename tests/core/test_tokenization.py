@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from tokenizers import Tokenizer, models
+from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spacy_padellm.core.tokenization import TextEncoder
@@ -119,6 +119,29 @@ def test_added_tokens_of_the_template_stay_out_of_text():
     assert ids[0] == paris
 
 
+def test_added_tokens_that_overlap_or_are_a_single_character():
+    """A line break cannot be told from the template's, and need not be."""
+    encoder = TextEncoder(added_tokens_tokenizer())
+    encoder.reserve(["\n\n<num>", "\n"])
+    one, two = encoder.tokenizer.convert_tokens_to_ids(["\n", "\n\n"])
+    assert encoder.encode_wording("\n\n") == [two]
+    for text in ("a\n\nb", "\n\n\n", "\n\n\n\n<num><num>"):
+        (ids,) = encoder.encode([text])
+        assert ids.count(one) == text.count("\n")
+        assert decode(encoder.tokenizer, ids) == text
+
+
+def test_added_tokens_that_are_found_in_any_case():
+    tokenizer = lower_casing_tokenizer()
+    tokenizer.add_tokens([AddedToken("[DNA]", normalized=True)])
+    encoder = TextEncoder(tokenizer)
+    encoder.reserve(["[DNA]"])
+    (dna,) = encoder.encode_wording("[DNA]")
+    assert tokenizer("[dna]", add_special_tokens=False).input_ids == [dna]
+    for text in ("[DNA]", "[dna]", "[Dna] in"):
+        assert dna not in encoder.encode([text])[0]
+
+
 def test_no_end_token():
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
@@ -156,6 +179,28 @@ def test_what_the_tokenizer_does_not_know_is_unknown():
 def test_what_normalisation_leaves_nothing_of_has_no_ids():
     encoder = TextEncoder(lower_casing_tokenizer())
     assert encoder.encode(["\u200d", "", " ", "in"]) == [[], [], [], [8]]
+
+
+def test_an_end_token_that_also_stands_for_the_unknown():
+    """Then a text the tokenizer does not know has no ids that could be told from an end."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE({"a": 0, "</s>": 1}, [], unk_token="</s>")),
+        eos_token="</s>",
+        unk_token="</s>",
+    )
+    encoder = TextEncoder(tokenizer)
+    assert encoder.encode(["aa"]) == [[0, 0]]
+    with pytest.raises(ValueError, match=r"P011.*'a人'"):
+        encoder.encode(["a人"])
+
+
+def test_text_that_begins_with_a_line_break():
+    """Where line breaks merge, and a space would be put before a piece alone."""
+    vocabulary = {token: i for i, token in enumerate(["▁", "\n", "\n\n", ":", "a", "e"])}
+    backend = Tokenizer(models.BPE(vocabulary, [("\n", "\n")]))
+    backend.normalizer = normalizers.Prepend("▁")
+    encoder = TextEncoder(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="e"))
+    assert encoder.encode(["a", "\na", "\n\na"]) == [[4], [1, 4], [2, 4]]
 
 
 def test_a_tokenizer_whose_line_breaks_and_colons_merge():

@@ -36,7 +36,7 @@ from .toy_pipeline import (
     mentions,
 )
 
-TEXT = "The University of Oslo hired Cleo ."
+TEXT = "The University of Oslo hired Dan ."
 OVERRIDE = "components.padellm_ner"
 
 
@@ -142,7 +142,7 @@ def test_saving_over_the_folder_it_was_loaded_from(toy_folder: Path, tmp_path: P
     nlp = spacy.load(folder)
     before = result(nlp)
     optimizer = Adam(1e-4, use_averages=False)
-    nlp.update([make_example(nlp, "[Cleo|PER] left .")], sgd=optimizer)
+    nlp.update([make_example(nlp, "[Dan|PER] left .")], sgd=optimizer)
     expected = result(nlp)
     assert expected[1] == before[1] and expected[2] != before[2]
     nlp.to_disk(folder)
@@ -233,11 +233,12 @@ def test_overrides_in_load(toy_folder: Path, monkeypatch: pytest.MonkeyPatch):
     nlp = spacy.load(toy_folder, config={f"{OVERRIDE}.model.device": "cuda:1"})
     assert moved == ["cuda:1"]
     assert len(mentions(nlp(TEXT))) == 3
-    lowest = min(nlp(TEXT).spans["padellm"].attrs["scores"].tolist())
+    scores = sorted(nlp(TEXT).spans["padellm"].attrs["scores"].tolist())
+    threshold = (scores[0] + scores[1]) / 2
     # The other form that spaCy takes.
     for config in (
-        {f"{OVERRIDE}.threshold": lowest + 1e-6},
-        {"components": {"padellm_ner": {"threshold": lowest + 1e-6}}},
+        {f"{OVERRIDE}.threshold": threshold},
+        {"components": {"padellm_ner": {"threshold": threshold}}},
     ):
         nlp = spacy.load(toy_folder, config=config)
         assert len(mentions(nlp(TEXT))) == 2

@@ -39,7 +39,10 @@ def test_own_wording():
         ({"prompt": "{text}"}, "P001"),
         ({"prompt": "{label} {text}"}, "P002"),
         ({"prompt": "{text} {label}", "mention": "<>"}, "P003"),
+        ({"prompt": "{text} {label}", "mention": "No {n}"}, "P003"),
+        ({"prompt": "{text} {label}", "mention": "{n}0:"}, "P003"),
         ({"prompt": "{text} {label}", "count_end": ""}, "P004"),
+        ({"prompt": "{text} {label}", "count_end": "0"}, "P004"),
     ],
 )
 def test_wrong_wording(fields: dict[str, str], code: str):
