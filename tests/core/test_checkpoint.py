@@ -185,9 +185,10 @@ line = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12
     lambda s: s.strip() and s.splitlines() == [s]
 )
 part = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{}"), max_size=10)
+number_end = part.filter(lambda s: s and not s[0].isdigit())
 templates = st.sampled_from(list(TEMPLATES.values())) | st.builds(
     lambda a, b, c, end, d, e: PromptTemplate(f"{a}{{text}}{b}{{label}}{c}", end, f"{d}{{n}}{e}"),
-    *[part, part, part, part.filter(bool), part, part],
+    *[part, part, part, number_end, part, number_end],
 )
 all_settings = st.builds(
     CheckpointSettings,

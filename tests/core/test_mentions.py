@@ -103,6 +103,17 @@ def test_strings_are_compared_as_they_stand_in_the_text():
     assert [(m.start, m.label) for m in found] == [(0, "ORG"), (4, "PER")]
 
 
+def test_mentions_from_elsewhere_are_deduplicated_alike():
+    """Those of overlapping windows, for one."""
+    anna = [ScoredMention(*place, "PER", 0.5) for place in ANNA]
+    other = ScoredMention(*ANNA[1], "ORG", 0.6)
+    bob = ScoredMention(*BOB[0], "LOC", 0.1)
+    mentions = [*anna, other, bob]
+    assert Resolution().keep_most_probable(TEXT, mentions) == [bob, other]
+    by_span = Resolution(deduplicate="span")
+    assert by_span.keep_most_probable(TEXT, mentions) == [bob, anna[0], other]
+
+
 def test_nested_mentions_are_all_kept():
     decoded = [wrote("ORG", ((8, 21),), 0.3), wrote("PER", ANNA, 0.9)]
     assert resolve(*decoded) == [(8, 12, "PER", 0.9), (8, 21, "ORG", 0.3)]

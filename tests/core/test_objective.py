@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from spacy_padellm.core.causal_lm import CausalLM
@@ -13,9 +16,10 @@ from spacy_padellm.core.objective import LeftOut, Objective, SupervisedTree, tar
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
+from spacy_padellm.core.trie import admissible_spans
 
 from .reference import Paper
-from .sample_texts import cut_at_characters, cut_at_spaces
+from .sample_texts import cut_at_characters, cut_at_spaces, tokenized_texts
 from .sample_tokenizers import (
     WORDINGS,
     load_tokenizer,
@@ -73,6 +77,7 @@ def by_label(text: AnnotatedText, labels: Sequence[str]) -> dict[str, list[str]]
     }
 
 
+@cache
 def objective(lang: str = "en", softmax: str = "vocabulary") -> Objective:
     encoder = PromptEncoder(TEMPLATES[lang], WORDINGS[lang], small_tokenizer(lang))
     return Objective(encoder, LIMITS, softmax)
@@ -303,6 +308,26 @@ def test_gold_that_cannot_be_taught():
         "too_long": ["Anna Bob Cleo Dan Eve Finn"],
         "too_many": ["Cleo"],
     }
+
+
+@settings(max_examples=200)
+@given(source=tokenized_texts(), longest=st.integers(1, 3), data=st.data())
+def test_gold_is_taught_if_it_can_be_decoded(source, longest, data):
+    """Exactly what the source trie can write; else it is said why not."""
+    offsets = st.integers(0, len(source.text))
+    boundaries = [offset for token in source.tokens for offset in token]
+    offsets |= st.sampled_from(boundaries or [0])
+    start, end = sorted(data.draw(st.tuples(offsets, offsets)))
+    encoder = objective().encoder
+    each = Objective(encoder, MentionLimits(max_mentions=1, max_mention_tokens=longest))
+    left_out = each.find_left_out(AnnotatedText(source, (Mention(start, end, "PER"),)), ["PER"])
+    reason = next((reason for reason, entries in vars(left_out).items() if entries), None)
+    if (start, end) in admissible_spans(source, longest):
+        assert reason is None
+    elif (start, end) in admissible_spans(source, len(source.text)):
+        assert reason == "too_long"
+    else:
+        assert reason == "unaligned"
 
 
 def test_gold_of_other_labels_is_not_left_out_but_not_asked_for():

@@ -90,15 +90,16 @@ def test_a_prompt_needs_the_text_first():
         PromptTemplate("{label}: {text}")
 
 
-@pytest.mark.parametrize("mention", ["", "mention", "{n}{n}"])
-def test_an_opener_needs_its_number_once(mention):
-    with pytest.raises(ValueError, match=r"P003.*`{n}` exactly once"):
+@pytest.mark.parametrize("mention", ["", "mention", "{n}{n}", "{n}", "mention {n}", "{n}0>"])
+def test_an_opener_needs_its_number_once_and_with_an_end(mention):
+    with pytest.raises(ValueError, match=r"P003.*`{n}` exactly once.*'<mention {n}>'"):
         PromptTemplate("{text}{label}", mention=mention)
 
 
-def test_a_count_needs_an_end():
-    with pytest.raises(ValueError, match=r"P004.*line break"):
-        PromptTemplate("{text}{label}", count_end="")
+@pytest.mark.parametrize("count_end", ["", "0", "1 in all"])
+def test_a_count_needs_an_end(count_end):
+    with pytest.raises(ValueError, match=rf"P004.*'{count_end}'.*line break"):
+        PromptTemplate("{text}{label}", count_end=count_end)
 
 
 def test_unknown_template():
