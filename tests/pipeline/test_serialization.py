@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -211,16 +213,28 @@ def test_an_incomplete_pipeline_is_an_error(toy_folder: Path, tmp_path: Path, na
         spacy.load(folder)
 
 
+@pytest.mark.parametrize("moved", [0, 2, 5])
 def test_interrupted_saving_is_noticed(
-    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
 ):
     folder = shutil.copytree(toy_folder, tmp_path / "pipeline")
     nlp = spacy.load(folder)
-    monkeypatch.setattr("os.replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    replace, done = os.replace, []
+
+    def interrupted_replace(source: Path, target: Path) -> None:
+        if len(done) == moved:
+            raise KeyboardInterrupt
+        done.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted_replace)
     with pytest.raises(KeyboardInterrupt):
         nlp.to_disk(folder)
-    with pytest.raises(ValueError, match=r"\[P041\]"):
+    with pytest.raises(ValueError, match=r"\[P041\].*save it again if saving was interrupted"):
         spacy.load(folder)
+    monkeypatch.undo()
+    nlp.to_disk(folder)
+    assert result(spacy.load(folder)) == result(nlp)
 
 
 # What a config may change
@@ -290,14 +304,50 @@ def test_an_untrained_pipeline_cannot_be_saved(tmp_path: Path):
     assert component(spacy.load(tmp_path / "pipeline")).labels == ("PER",)
 
 
-def test_initializing_again_makes_a_new_model():
-    nlp = initialized_nlp(["[Ada|PER] left ."])
-    first = component(nlp).shim.lm
-    nlp(TEXT)
-    nlp.initialize(lambda: [make_example(nlp, "[Rome|LOC] is old .")])
-    assert component(nlp).shim.lm is not first
-    assert component(nlp).extractor.labels == ("PER", "LOC")
-    assert "<mention 5>" in component(nlp).shim.lm.tokenizer.get_vocab()
+def weights_of(nlp: Language) -> torch.Tensor:
+    parameters = component(nlp).shim.lm.model.parameters()
+    return torch.cat([parameter.detach().flatten() for parameter in parameters])
+
+
+def initialize_again(nlp: Language) -> None:
+    nlp.initialize(lambda: [make_example(nlp, "[Ada|PER] left .")])
+
+
+def load_another(nlp: Language) -> None:
+    other = initialized_nlp(["[Dan|PER] left .", "[Rome|LOC]"], labels={"PER": "PER"})
+    nlp.from_bytes(other.to_bytes())
+
+
+def load_another_from_disk(nlp: Language) -> None:
+    other = initialized_nlp(["[Dan|PER] left .", "[Rome|LOC]"], labels={"PER": "PER"})
+    with TemporaryDirectory() as folder:
+        other.to_disk(folder)
+        nlp.from_disk(folder)
+
+
+@pytest.mark.parametrize("renew", [initialize_again, load_another, load_another_from_disk])
+def test_nothing_is_left_of_an_earlier_model(
+    toy_folder: Path, tmp_path: Path, renew: Callable[[Language], None]
+):
+    nlp = spacy.load(toy_folder)
+    before = result(nlp)
+    examples = [make_example(nlp, "[Dan|PER] left .")]
+    optimizer = Adam(1e-2, use_averages=False)
+    nlp.update(examples, sgd=optimizer)
+    renew(nlp)
+    # Predictions, training texts' tokens and optimizer are the new model's.
+    nlp.to_disk(tmp_path / "pipeline")
+    again = spacy.load(tmp_path / "pipeline")
+    found, expected = nlp(TEXT), again(TEXT)
+    assert mentions(found) == mentions(expected)
+    scores = [doc.spans["padellm"].attrs["scores"].tolist() for doc in (found, expected)]
+    assert scores[0] == scores[1] != before[2]
+    assert torch.equal(weights_of(nlp), weights_of(again))
+    losses = [each.update(examples, sgd=optimizer) for each in (nlp, again)]
+    assert losses[0] == losses[1]
+    assert torch.equal(weights_of(nlp), weights_of(again))
+    untouched = spacy.load(tmp_path / "pipeline")
+    assert not torch.equal(weights_of(nlp), weights_of(untouched))
 
 
 def test_predictions_go_through_a_docbin(toy_nlp: Language):

@@ -10,6 +10,7 @@ pytest.importorskip("spacy")
 
 import torch
 
+from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import CheckpointSettings
 from spacy_padellm.core.small_lm import SmallModelShape
 from spacy_padellm.core.template import TEMPLATES
@@ -95,6 +96,14 @@ def test_small_model():
     openers = ["<第1文段>", "<第2文段>", "<第3文段>"]
     assert all(piece in vocabulary for piece in [*wording, *openers])
     assert "<第4文段>" not in vocabulary
+
+
+def test_a_small_model_is_made_on_its_device(monkeypatch: pytest.MonkeyPatch):
+    moved = []
+    monkeypatch.setattr(CausalLM, "to", lambda lm, device: moved.append(device) or lm)
+    source = small(device="cuda:1")
+    source.create(CheckpointSettings(labels={"PER": "PER"}), ["Ada left"], max_mentions=1)
+    assert moved == ["cuda:1"]
 
 
 def test_a_small_model_is_made_in_training():

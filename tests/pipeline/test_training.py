@@ -244,6 +244,20 @@ def test_labels_a_text_is_not_annotated_for_are_not_taught():
     assert loss_of(nlp, full) != pytest.approx(without, rel=1e-3)
 
 
+def test_texts_annotated_for_other_labels_teach_nothing():
+    nlp = initialized_nlp()
+    examples = [
+        make_example(nlp, SENTENCES[0]),
+        make_example(nlp, "[3|NUM] left .", labels=["NUM"]),
+    ]
+    assert loss_of(nlp, examples) == loss_of(nlp, examples[:1])
+    model = component(nlp).shim.lm.model
+    before = [p.detach().clone() for p in model.parameters()]
+    losses = component(nlp).update(examples[1:], sgd=Adam(1e-2, use_averages=False))
+    assert losses == {"padellm_ner": 0.0}
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
 def test_gold_of_the_span_group_goes_before_entities():
     nlp = initialized_nlp()
     nested = make_example(nlp, "The [University of [Rome|LOC]|ORG] hired [Ada|PER] .")
