@@ -21,11 +21,11 @@ from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
 from spacy_padellm.core.decoding.parallel import ParallelDecoder
 from spacy_padellm.core.mentions import DecodedMention, ScoredMention
 from spacy_padellm.core.texts import TokenizedText
-from spacy_padellm.pipeline.component import PaDeLLMNER
 
 from ..toy_corpus import LABELS, SENTENCES, parse
 from .toy_pipeline import (
     checkpoint_nlp,
+    component,
     entities,
     fresh_nlp,
     gold_places,
@@ -40,12 +40,6 @@ TEXT = "Ada met Bob Hill in Rome ."
 ENTITIES = [("Ada", "PER"), ("Bob Hill", "PER"), ("Rome", "LOC")]
 # Twelve sentences the model knows, more than it has positions for.
 LONG = SENTENCES[:12]
-
-
-def component(nlp: Language) -> PaDeLLMNER:
-    pipe = nlp.get_pipe("padellm_ner")
-    assert isinstance(pipe, PaDeLLMNER)
-    return pipe
 
 
 def as_text(markups: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
-from spacy.util import registry
 
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.pipeline.gold import (
@@ -18,13 +17,9 @@ from spacy_padellm.pipeline.gold import (
     mentions_across_windows,
 )
 
-from .toy_pipeline import make_example, places
+from .toy_pipeline import make_example, places, strided
 
 NLP = spacy.blank("en")
-
-
-def strided(window: int, stride: int):
-    return registry.span_getters.get("spacy-transformers.strided_spans.v1")(window, stride)
 
 
 def test_gold_is_the_span_group_else_the_entities():

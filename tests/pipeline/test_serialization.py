@@ -26,11 +26,11 @@ from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import load_checkpoint
 from spacy_padellm.core.decoding.parallel import MentionLimits
 from spacy_padellm.core.extraction import MentionExtractor
-from spacy_padellm.pipeline.component import PaDeLLMNER
 
 from ..toy_corpus import LABELS, parse
 from .toy_pipeline import (
     checkpoint_nlp,
+    component,
     entities,
     fresh_nlp,
     initialized_nlp,
@@ -40,12 +40,6 @@ from .toy_pipeline import (
 
 TEXT = "The University of Oslo hired Dan ."
 OVERRIDE = "components.padellm_ner"
-
-
-def component(nlp: Language) -> PaDeLLMNER:
-    pipe = nlp.get_pipe("padellm_ner")
-    assert isinstance(pipe, PaDeLLMNER)
-    return pipe
 
 
 def result(nlp: Language) -> list[Any]:

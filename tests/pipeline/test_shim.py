@@ -18,12 +18,11 @@ from thinc.api import Adam
 from spacy_padellm.core.objective import target_log_probs
 from spacy_padellm.core.small_lm import SmallModelShape
 from spacy_padellm.pipeline import shim as shim_module
-from spacy_padellm.pipeline.component import PaDeLLMNER
 from spacy_padellm.pipeline.model import build_model, get_shim
 from spacy_padellm.pipeline.shim import CausalLMShim, has_fast_bfloat16
 from spacy_padellm.pipeline.sources import PretrainedSource, SmallSource
 
-from .toy_pipeline import initialized_nlp, toy_examples
+from .toy_pipeline import component, initialized_nlp, toy_examples
 
 ADAM: dict[str, Any] = {
     "beta1": 0.8,
@@ -43,12 +42,6 @@ def nlp() -> Language:
 
 def shim_of(nlp: Language) -> CausalLMShim:
     return component(nlp).shim
-
-
-def component(nlp: Language) -> PaDeLLMNER:
-    pipe = nlp.get_pipe("padellm_ner")
-    assert isinstance(pipe, PaDeLLMNER)
-    return pipe
 
 
 def weights_of(shim: CausalLMShim) -> dict[str, torch.Tensor]:

@@ -18,11 +18,11 @@ from thinc.api import Adam
 
 from spacy_padellm.core.mentions import ScoredMention
 from spacy_padellm.core.prompt import PromptEncoder
-from spacy_padellm.pipeline.component import PaDeLLMNER
 
 from ..toy_corpus import LABELS, SENTENCES, parse
 from .toy_pipeline import (
     SMALL_MODEL,
+    component,
     entities,
     fresh_nlp,
     initialized_nlp,
@@ -31,12 +31,6 @@ from .toy_pipeline import (
 )
 
 VOCABULARY = {**SMALL_MODEL, "prefix_attention": "causal", "softmax": "vocabulary"}
-
-
-def component(nlp: Language) -> PaDeLLMNER:
-    pipe = nlp.get_pipe("padellm_ner")
-    assert isinstance(pipe, PaDeLLMNER)
-    return pipe
 
 
 def loss_of(nlp: Language, examples: Sequence[Example]) -> float:

@@ -14,15 +14,13 @@ from spacy_padellm.core.mentions import ScoredMention
 from spacy_padellm.core.texts import TokenizedText
 from spacy_padellm.pipeline.windows import Window, get_windows, merge_windows
 
+from .toy_pipeline import strided
+
 NLP = spacy.blank("en")
 NLP.add_pipe("sentencizer")
 PIECES = ["Ada", "don't", "北京", "😀", "e\u0301", ".", "!", " ", "  ", "\n", "\n\n", ",", "U.S."]
 
 texts = st.lists(st.sampled_from(PIECES), max_size=15).map(" ".join)
-
-
-def strided(window: int, stride: int):
-    return registry.span_getters.get("spacy-transformers.strided_spans.v1")(window, stride)
 
 
 def sentences():

@@ -12,10 +12,12 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import minibatch
+from spacy.util import minibatch, registry
 
 from spacy_padellm.corpus.docs import annotate_doc
+from spacy_padellm.pipeline.component import PaDeLLMNER
 from spacy_padellm.pipeline.gold import gold_spans
+from spacy_padellm.pipeline.windows import SpanGetter
 
 from ..toy_corpus import SENTENCES, parse
 
@@ -27,6 +29,7 @@ SMALL_MODEL: dict[str, Any] = {
     "feed_forward": 128,
     "max_positions": 96,
 }
+STRIDED = "spacy-transformers.strided_spans.v1"
 
 
 def make_example(
@@ -66,6 +69,17 @@ def checkpoint_nlp(folder: Path, lang: str = "en", **config: Any) -> Language:
     model = {"name": str(folder), **config.pop("model", {})}
     nlp.add_pipe("padellm_ner", config={"model": model, "max_mentions": 5, **config})
     return nlp
+
+
+def component(nlp: Language) -> PaDeLLMNER:
+    pipe = nlp.get_pipe("padellm_ner")
+    assert isinstance(pipe, PaDeLLMNER)
+    return pipe
+
+
+def strided(window: int, stride: int) -> SpanGetter:
+    getter: SpanGetter = registry.span_getters.get(STRIDED)(window, stride)
+    return getter
 
 
 def train_by_heart(nlp: Language, markups: Sequence[str] = SENTENCES) -> None:
