@@ -46,6 +46,10 @@ class Errors(metaclass=_WithCodes):
         "The tokenizer turns ordinary text into special tokens whichever way it is split: "
         "{text!r}. Use a tokenizer whose special tokens are longer than one character."
     )
+    P012 = (
+        "Text tags need a tokenizer with one token for every label's wording and for every mention "
+        "opener, but {name!r} has {count}. Train without tags (tag_text = 0), or add the tokens."
+    )
     P020 = (
         "A model loaded with attn_implementation={implementation!r} takes no attention mask, and "
         "a token tree needs one. Load it with attn_implementation='sdpa' or 'eager'."
@@ -73,6 +77,8 @@ class Errors(metaclass=_WithCodes):
         "`nlp.initialize()` with annotated examples, or use a checkpoint whose padellm.json "
         "names its labels."
     )
+    P034 = "tag_text is {value}, but is a weight: 0 for none, or more."
+    P035 = "The rate of mentions to swap is {value}, but is a probability, from 0 to 1."
     P040 = (
         "Cannot read {path}: {error}. Write it again by saving the pipeline or checkpoint, or "
         "delete it to use the model with settings of your own."
@@ -87,6 +93,11 @@ class Errors(metaclass=_WithCodes):
         "interrupted."
     )
     P043 = "There is no floating point type {dtype!r} in torch. Use float32, bfloat16 or float16."
+    P044 = (
+        "The weights of {name} lack {count} of the model's parameters, the first of them {first}: "
+        "they would be random. Give a folder whose weights fit its config.json, saved with a "
+        "language modelling head."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
@@ -242,4 +253,13 @@ class Warnings(metaclass=_WithCodes):
         "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
         "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, or use a "
         "tokenizer that splits where the mentions start and end."
+    )
+    W202 = (
+        "The saved pipeline was trained with other settings than its config now states, and keeps "
+        "its own: {ignored}. To add a label, use `add_label` and train on; to change anything "
+        "else, train again."
+    )
+    W203 = (
+        "Weights are stepped by a torch AdamW, which ignores these settings of the optimizer: "
+        "{ignored}. Remove them from [training.optimizer]."
     )

@@ -23,8 +23,8 @@ def compare(
     corpus: CorpusArgument,
     format: FormatOption = "auto",
     limit: LimitOption = None,
-    max_mentions: MaxMentionsOption = 30,
-    max_mention_tokens: MaxMentionTokensOption = 16,
+    max_mentions: MaxMentionsOption = None,
+    max_mention_tokens: MaxMentionTokensOption = None,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
 ) -> None:
@@ -36,13 +36,12 @@ def compare(
     with shown_errors():
         from ..core.checkpoint import load_checkpoint
         from ..core.comparison import compare_decoders
-        from ..core.decoding.parallel import MentionLimits
         from ..corpus.formats import read_annotated_texts
 
-        limits = MentionLimits(max_mentions, max_mention_tokens)
         texts = [each.source for each in read_annotated_texts(corpus, format=format)[:limit]]
         lm, settings = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        result = compare_decoders(lm, settings, with_progress(texts, len(texts)), limits)
+        settings = settings.override_limits(max_mentions, max_mention_tokens)
+        result = compare_decoders(lm, settings, with_progress(texts, len(texts)))
     typer.echo(f"Trees are run as: {lm.support.way}; softmax over: {settings.softmax}")
     typer.echo(
         f"Same mentions from the tree and from separate sequences on the same tries: "

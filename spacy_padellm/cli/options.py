@@ -21,5 +21,11 @@ FormatOption = Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")]
 DeviceOption = Annotated[str, typer.Option(help="Where to run, e.g. cpu or cuda:0.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 LimitOption = Annotated[int | None, typer.Option(help="Read only the first texts.")]
-MaxMentionsOption = Annotated[int, typer.Option(help="Most mentions of a label in a text.")]
-MaxMentionTokensOption = Annotated[int, typer.Option(help="Longest mention, in tokens.")]
+MaxMentionsOption = Annotated[
+    int | None,
+    typer.Option(help="Most mentions of a label in a text, if not the checkpoint's."),
+]
+MaxMentionTokensOption = Annotated[
+    int | None,
+    typer.Option(help="Longest mention, in tokens, if not the checkpoint's."),
+]

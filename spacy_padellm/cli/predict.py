@@ -34,8 +34,8 @@ def predict(
     limit: LimitOption = None,
     batch_size: Annotated[int, typer.Option(help="Texts read at once.", min=1)] = 16,
     threshold: Annotated[float, typer.Option(help="Lowest probability of a mention.")] = 0.0,
-    max_mentions: MaxMentionsOption = 30,
-    max_mention_tokens: MaxMentionTokensOption = 16,
+    max_mentions: MaxMentionsOption = None,
+    max_mention_tokens: MaxMentionTokensOption = None,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
 ) -> None:
@@ -44,16 +44,15 @@ def predict(
     """
     with shown_errors():
         from ..core.checkpoint import load_checkpoint
-        from ..core.decoding.parallel import MentionLimits
         from ..core.extraction import MentionExtractor
         from ..core.mentions import Resolution
         from ..corpus.formats import read_annotated_texts
 
-        limits = MentionLimits(max_mentions, max_mention_tokens)
         resolution = Resolution(threshold)
         texts = read_annotated_texts(corpus, format=format)[:limit]
         lm, settings = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        extractor = MentionExtractor(lm, settings, limits, resolution)
+        settings = settings.override_limits(max_mentions, max_mention_tokens)
+        extractor = MentionExtractor(lm, settings, resolution)
         output_path.parent.mkdir(parents=True, exist_ok=True)
         with output_path.open("w", encoding="utf8") as output:
             scores = _predict(extractor, texts, batch_size, output)

@@ -94,12 +94,7 @@ class CausalLM:
         RETURNS (TreeRun): The run.
         RAISES (ValueError): The model cannot run sequences this long.
         """
-        self.check_depth(depth)
-        support = self.support
-        if support.max_depth is not None and depth > support.max_depth:
-            # Attention has a window shorter than this: only the model itself masks it rightly.
-            support = replace(support, way="sequences")
-        return open_run(self._call, trees, support, bidirectional_prefix=self.bidirectional)
+        return self._open(trees, depth, self.support.way)
 
     def open_for_training(self, trees: Sequence[TokenTree], depth: int) -> TreeRun:
         """Begin a single pass with gradients: as `open`, without a cache.
@@ -109,6 +104,13 @@ class CausalLM:
         RETURNS (TreeRun): The run.
         RAISES (ValueError): The model cannot run sequences this long.
         """
-        return (self.forced("recomputed") if self.support.way == "cached" else self).open(
-            trees, depth
-        )
+        way = self.support.way
+        return self._open(trees, depth, "recomputed" if way == "cached" else way)
+
+    def _open(self, trees: Sequence[TokenTree], depth: int, way: Way) -> TreeRun:
+        self.check_depth(depth)
+        if self.support.max_depth is not None and depth > self.support.max_depth:
+            # Attention has a window shorter than this: only the model itself masks it rightly.
+            way = "sequences"
+        support = replace(self.support, way=way)
+        return open_run(self._call, trees, support, bidirectional_prefix=self.bidirectional)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -16,6 +16,7 @@ from transformers.utils import cached_file
 
 from ..errors import Errors
 from .causal_lm import CausalLM, PrefixAttention
+from .limits import MentionLimits
 from .softmax import Softmax
 from .template import TEMPLATES, PromptTemplate, check_wording, get_template
 
@@ -31,12 +32,14 @@ class CheckpointSettings:
     labels (Mapping[str, str]): Label → its wording in the prompt.
     prefix_attention (PrefixAttention): Whether the text attends in both directions.
     softmax (Softmax): What log-probabilities are taken over.
+    limits (MentionLimits): How much it may write.
     """
 
     template: PromptTemplate = TEMPLATES["en"]
     labels: Mapping[str, str] = field(default_factory=dict)
     prefix_attention: PrefixAttention = "causal"
     softmax: Softmax = "vocabulary"
+    limits: MentionLimits = field(default_factory=MentionLimits)
 
     def __post_init__(self) -> None:
         for name, choices in (("prefix_attention", PrefixAttention), ("softmax", Softmax)):
@@ -45,6 +48,17 @@ class CheckpointSettings:
                 raise ValueError(Errors.P031.format(name=name, value=value, values=values))
         for label, wording in self.labels.items():
             check_wording(label, wording)
+
+    def override_limits(
+        self, max_mentions: int | None = None, max_mention_tokens: int | None = None
+    ) -> CheckpointSettings:
+        """max_mentions (Optional[int]): Another value, or `None` to leave it.
+        max_mention_tokens (Optional[int]): Likewise.
+        RETURNS (CheckpointSettings): The settings with these limits.
+        """
+        changes = {"max_mentions": max_mentions, "max_mention_tokens": max_mention_tokens}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return replace(self, limits=replace(self.limits, **given))
 
     def to_json(self) -> str:
         """RETURNS (str): The contents of `padellm.json`."""
@@ -65,7 +79,9 @@ class CheckpointSettings:
             unknown = set(content) - {f.name for f in fields(cls)}
             if unknown:
                 raise ValueError(f"unknown entries {sorted(unknown)}")
-            return cls(**{**content, "template": get_template(content["template"])})
+            content["template"] = get_template(content["template"])
+            content["limits"] = MentionLimits(**content.get("limits", {}))
+            return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error
 
@@ -75,7 +91,7 @@ def load_settings(name: str) -> CheckpointSettings | None:
     RETURNS (Optional[CheckpointSettings]): What its `padellm.json` says, `None` without one.
     RAISES (ValueError): A `padellm.json` that cannot be read.
     """
-    _check_folder(name)
+    name = _find_folder(name)
     path = _find_file(name, SETTINGS_FILE)
     if path is None:
         return None
@@ -83,6 +99,8 @@ def load_settings(name: str) -> CheckpointSettings | None:
         content = Path(path).read_text(encoding="utf8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(Errors.P040.format(path=path, error=error)) from error
+    if not content:
+        raise ValueError(Errors.P041.format(name=name, missing=f"what {SETTINGS_FILE} holds"))
     return CheckpointSettings.from_json(content, path)
 
 
@@ -102,13 +120,17 @@ def load_causal_lm(
     RETURNS (CausalLM): The model, in evaluation mode.
     RAISES (ValueError): The folder is missing or not complete.
     """
-    _check_folder(name)
+    name = _find_folder(name)
     torch_dtype = get_dtype(dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch_dtype)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, torch_dtype=torch_dtype, output_loading_info=True
+        )
     except Exception as error:  # transformers, safetensors and tokenizers each have their own
         raise ValueError(Errors.P042.format(name=name, error=error)) from error
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
     return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention).to(device)
 
 
@@ -145,12 +167,12 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
         aside = Path(name)
         lm.model.save_pretrained(aside, safe_serialization=True)
         lm.tokenizer.save_pretrained(aside)
-        (folder / SETTINGS_FILE).unlink(missing_ok=True)
+        # Empty until the end, so that nobody takes half a folder for a whole one.
+        (folder / SETTINGS_FILE).write_text("")
         for stale in folder.glob("model*.safetensors*"):
             stale.unlink()
         for path in aside.iterdir():
             os.replace(path, folder / path.name)
-    # Last, so that a folder with this file in it is whole.
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")
 
 
@@ -165,21 +187,25 @@ def get_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _check_folder(name: str) -> None:
+def _find_folder(name: str) -> str:
+    """RETURNS (str): The name, with the user's home directory in the place of `~`."""
+    name = os.path.expanduser(name)
     path = Path(name)
     if not path.exists():
         # What reads like a path and is not there is no hub id, either.
         if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise ValueError(Errors.P041.format(name=name, missing="the folder itself"))
-        return
+        return name
     if not (path / "config.json").is_file():
         raise ValueError(Errors.P041.format(name=name, missing="config.json"))
     weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
     if not any((path / w).is_file() for w in (*weights, "pytorch_model.bin.index.json")):
         raise ValueError(Errors.P041.format(name=name, missing="weights (model.safetensors)"))
-    tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-    if not any((path / t).is_file() for t in tokenizers):
+    # What a tokenizer without a tokenizer.json is kept in has many names.
+    tokenizers = ("tokenizer.json", "*.model", "*vocab*", "*.tiktoken")
+    if not any(file for pattern in tokenizers for file in path.glob(pattern)):
         raise ValueError(Errors.P041.format(name=name, missing="a tokenizer (tokenizer.json)"))
+    return name
 
 
 def _find_file(name: str, file: str) -> str | None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from .causal_lm import CausalLM
 from .checkpoint import CheckpointSettings
-from .decoding.parallel import MentionLimits, ParallelDecoder
+from .decoding.parallel import ParallelDecoder
 from .decoding.unconstrained import UnconstrainedDecoder, WrittenText
+from .limits import MentionLimits
 from .mentions import DecodedMention
 from .prompt import PromptEncoder
 from .texts import TokenizedText
@@ -17,6 +18,7 @@ from .trie import admissible_spans
 
 # Why plain decoding may write something else, in the order a reason is looked for.
 MALFORMED_COUNT = "wrote something else than a count"
+TOO_MANY = "counted more mentions of a label than are allowed"
 NOT_IN_TEXT = "wrote a mention that is not in the text"
 NOT_ADMISSIBLE = "wrote a stretch that is cut through a token, too long or not ended"
 OTHER_CHOICE = "chose other counts or mentions, all of them possible"
@@ -44,16 +46,14 @@ def compare_decoders(
     lm: CausalLM,
     settings: CheckpointSettings,
     texts: Iterable[TokenizedText],
-    limits: MentionLimits,
 ) -> Comparison:
     """lm (CausalLM): A trained model.
-    settings (CheckpointSettings): What it was trained with.
+    settings (CheckpointSettings): What it is to be run with.
     texts (Iterable[TokenizedText]): The texts.
-    limits (MentionLimits): How much may be written.
     RETURNS (Comparison): How the decoders agree.
     """
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-    labels = tuple(settings.labels)
+    labels, limits = tuple(settings.labels), settings.limits
     tree = ParallelDecoder(lm, encoder, limits, settings.softmax)
     sequences = ParallelDecoder(lm.forced("sequences"), encoder, limits, settings.softmax)
     plain = UnconstrainedDecoder(lm.forced("sequences"), encoder, limits)
@@ -84,6 +84,8 @@ def _why_different(
     strings = Counter((m.label, text.text[slice(*m.places[0])]) for m in found)
     if written.malformed_counts:
         return MALFORMED_COUNT
+    if written.excessive_counts:
+        return TOO_MANY
     if strings == Counter((m.label, m.string) for m in written.mentions):
         return None
     if any(mention.string not in text.text for mention in written.mentions):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..errors import Errors
 from .causal_lm import CausalLM
 from .checkpoint import CheckpointSettings
-from .decoding.parallel import DecodingCost, MentionLimits, ParallelDecoder
+from .decoding.parallel import DecodingCost, ParallelDecoder
 from .mentions import Resolution, ScoredMention
 from .prompt import PromptEncoder
 from .texts import TokenizedText
@@ -18,8 +18,7 @@ class MentionExtractor:
     """Finds the mentions of a batch of texts.
 
     lm (CausalLM): The model.
-    settings (CheckpointSettings): What it was trained with.
-    limits (MentionLimits): How much it may write.
+    settings (CheckpointSettings): What it is to be run with.
     resolution (Resolution): How what it writes becomes mentions.
     RAISES (ValueError): There are no labels.
     """
@@ -28,7 +27,6 @@ class MentionExtractor:
         self,
         lm: CausalLM,
         settings: CheckpointSettings,
-        limits: MentionLimits | None = None,
         resolution: Resolution | None = None,
     ) -> None:
         if not settings.labels:
@@ -36,9 +34,7 @@ class MentionExtractor:
         self.labels = tuple(settings.labels)
         self.resolution = resolution or Resolution()
         encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-        self._decoder = ParallelDecoder(
-            lm, encoder, limits or MentionLimits(), softmax=settings.softmax
-        )
+        self._decoder = ParallelDecoder(lm, encoder, settings.limits, softmax=settings.softmax)
 
     @property
     def cost(self) -> DecodingCost:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ..errors import Errors
+from .augmentation import MentionSwap
 from .causal_lm import CausalLM
-from .decoding.parallel import MentionLimits
+from .limits import MentionLimits
 from .prompt import PromptEncoder
 from .softmax import Softmax, admissible_logits, pad_admissible
+from .text_tags import TextTagger
 from .texts import AnnotatedText, Mention
 from .token_tree import TokenTree
 from .trie import Trie, build_count_trie, build_source_trie
+
+# A mention and its ids, the end token included.
+TaughtMention = tuple[Mention, list[int]]
 
 
 @dataclass
@@ -61,21 +67,28 @@ class SupervisedTree:
     tree (TokenTree): The tree; the last token of a sequence is a target only.
     nodes (List[int]): Node before each supervised token.
     targets (List[int]): The token's id.
-    weights (List[int]): Sequences through it.
-    admissible (Optional[List[List[int]]]): Ids that may stand in its place, for the softmax over
-        admissible continuations.
+    weights (List[float]): Sequences through it.
+    admissible (List[Optional[List[int]]]): Ids that may stand in its place, `None` for a softmax
+        over the whole vocabulary.
     """
 
     tree: TokenTree
     nodes: list[int]
     targets: list[int]
-    weights: list[int]
-    admissible: list[list[int]] | None
+    weights: list[float]
+    admissible: list[list[int] | None]
 
     @property
     def depth(self) -> int:
         """RETURNS (int): Length of the longest sequence, in tokens."""
         return max(self.tree.depths) + 1
+
+    @property
+    def bytes(self) -> int:
+        """RETURNS (int): About the memory it takes: lists of numbers, and a mask once it is run."""
+        numbers = sum(len(ids) for ids in self.admissible if ids) + 3 * len(self.nodes)
+        # A node has an id, parent, depth and dictionary entry.
+        return 8 * numbers + 400 * len(self.tree) + len(self.tree) ** 2
 
 
 class Objective:
@@ -84,15 +97,28 @@ class Objective:
     encoder (PromptEncoder): The template's ids.
     limits (MentionLimits): Gold beyond them is left out.
     softmax (Softmax): What the loss is taken over.
+    tag_text (float): Weight of what each token of the text is taught in addition (see
+        `text_tags`), as a part of a sequence's; 0 for the paper's objective.
+    RAISES (ValueError): A negative weight, or a tokenizer that text tags are not possible with.
     """
 
     def __init__(
-        self, encoder: PromptEncoder, limits: MentionLimits, softmax: Softmax = "vocabulary"
+        self,
+        encoder: PromptEncoder,
+        limits: MentionLimits,
+        softmax: Softmax = "vocabulary",
+        tag_text: float = 0.0,
     ) -> None:
+        if tag_text < 0:
+            raise ValueError(Errors.P034.format(value=tag_text))
         self.encoder = encoder
         self.limits = limits
         self.softmax: Softmax = softmax
+        self.tag_text = tag_text
         self._count_trie = build_count_trie(encoder, limits.max_mentions)
+        self._tagger = (
+            TextTagger(encoder, encoder.wordings, limits.max_mentions) if tag_text else None
+        )
 
     def build(self, text: AnnotatedText, labels: Sequence[str]) -> tuple[SupervisedTree, LeftOut]:
         """text (AnnotatedText): A text with its gold mentions.
@@ -104,27 +130,26 @@ class Objective:
         tree = TokenTree(self.encoder.prefix(text.source.text))
         supervised: Counter[tuple[int, int]] = Counter()
         tries: dict[tuple[int, int], list[int]] = {}
-        trie = self._source_trie(text)
+        trie = self._source_trie(text, taught)
         for label, mentions in taught.items():
             start = tree.insert(self.encoder.branch(label), tree.prefix_end)[-1]
             count = self.encoder.count(len(mentions))
             # A label without mentions is one sequence, too: its count.
             for _ in range(max(1, len(mentions))):
                 self._supervise(tree, start, count, self._count_trie, supervised, tries)
-            for n, ids in enumerate(mentions, start=1):
+            for n, (_, ids) in enumerate(mentions, start=1):
                 opened = tree.insert([*count, *self.encoder.opener(n)], start)[-1]
                 self._supervise(tree, opened, ids, trie, supervised, tries)
         edges = list(supervised)
-        return (
-            SupervisedTree(
-                tree,
-                nodes=[node for node, _ in edges],
-                targets=[target for _, target in edges],
-                weights=[supervised[edge] for edge in edges],
-                admissible=[tries[edge] for edge in edges] if tries else None,
-            ),
-            left_out,
+        built = SupervisedTree(
+            tree,
+            nodes=[node for node, _ in edges],
+            targets=[target for _, target in edges],
+            weights=[supervised[edge] for edge in edges],
+            admissible=[tries.get(edge) for edge in edges],
         )
+        self._add_tags(built, text.source.text, taught)
+        return built, left_out
 
     def find_left_out(self, text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
         """text (AnnotatedText): A text with its gold mentions.
@@ -133,10 +158,29 @@ class Objective:
         """
         return self._teachable(text, labels)[1]
 
-    def _source_trie(self, text: AnnotatedText) -> Trie[tuple[int, int]] | None:
-        if self.softmax == "vocabulary" or not text.mentions:
+    def _add_tags(
+        self, built: SupervisedTree, text: str, taught: Mapping[str, list[TaughtMention]]
+    ) -> None:
+        if self._tagger is None or not taught:
+            return
+        mentions = {label: [mention for mention, _ in each] for label, each in taught.items()}
+        tags = self._tagger.tag(text, mentions)
+        first = built.tree.prefix_length - len({tag.place for tag in tags})
+        for tag in tags:
+            built.nodes.append(first + tag.place)
+            built.targets.append(tag.target)
+            built.weights.append(self.tag_text * tag.share)
+            built.admissible.append(tag.choices if self.softmax == "admissible" else None)
+
+    def _source_trie(
+        self, text: AnnotatedText, taught: Mapping[str, list[TaughtMention]]
+    ) -> Trie[tuple[int, int]] | None:
+        if self.softmax == "vocabulary" or not any(taught.values()):
             return None
-        return build_source_trie(self.encoder, text.source, self.limits.max_mention_tokens)
+        first_ids = {ids[0] for mentions in taught.values() for _, ids in mentions}
+        return build_source_trie(
+            self.encoder, text.source, self.limits.max_mention_tokens, whole=first_ids
+        )
 
     def _supervise(
         self,
@@ -152,17 +196,17 @@ class Objective:
         for place, edge in enumerate(zip(nodes, ids, strict=True)):
             supervised[edge] += 1
             if self.softmax == "admissible" and trie is not None and edge not in tries:
-                at = trie.find(ids[:place])
-                tries[edge] = list(trie.children[at]) if at is not None else [edge[1]]
+                tries[edge] = trie.continuations(ids[:place])
 
     def _teachable(
         self, text: AnnotatedText, labels: Sequence[str]
-    ) -> tuple[dict[str, list[list[int]]], LeftOut]:
-        """RETURNS (Tuple[Dict[str, List[List[int]]], LeftOut]): For each label to teach the ids
-        of its mentions in order of appearance.
+    ) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
+        """RETURNS (Tuple[Dict[str, List[TaughtMention]], LeftOut]): For each label to teach its
+        mentions in order of appearance.
         """
         annotated = set(labels if text.labels is None else text.labels)
-        taught: dict[str, list[list[int]]] = {label: [] for label in labels if label in annotated}
+        taught: dict[str, list[TaughtMention]] = {}
+        taught.update((label, []) for label in labels if label in annotated)
         left_out = LeftOut()
         source = text.source
         solid = [
@@ -182,8 +226,65 @@ class Objective:
             elif len(taught[mention.label]) == self.limits.max_mentions:
                 left_out.too_many.append((source.text, mention))
             else:
-                taught[mention.label].append(ids)
+                taught[mention.label].append((mention, ids))
         return taught, left_out
+
+
+class TreeCache:
+    """Builds supervised trees and keeps those used last, for the next epoch.
+
+    objective (Objective): Builds them.
+    labels (Sequence[str]): The labels to teach.
+    swap (Optional[MentionSwap]): Augments the texts.
+    max_bytes (int): About how much memory the trees may take.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        labels: Sequence[str],
+        *,
+        swap: MentionSwap | None = None,
+        max_bytes: int = 2**30,
+    ) -> None:
+        self._objective = objective
+        self._labels = tuple(labels)
+        self._swap = swap
+        self._room = max_bytes
+        self._trees: OrderedDict[AnnotatedText, SupervisedTree] = OrderedDict()
+        self._uses: Counter[AnnotatedText] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._trees)
+
+    def build(self, text: AnnotatedText) -> SupervisedTree:
+        """text (AnnotatedText): A text with its gold mentions.
+        RETURNS (SupervisedTree): Its tree, or that of an augmented version.
+        """
+        tree = self._trees.pop(text, None)
+        if tree is not None:
+            self._room += tree.bytes
+        if tree is None:
+            tree = self._build_first(text)
+        elif self._swap is not None and self._uses[text] >= self._swap.uses:
+            tree = self._objective.build(self._swap(text), self._labels)[0]
+            self._uses[text] = 0
+        self._trees[text] = tree
+        self._uses[text] += 1
+        self._room -= tree.bytes
+        while self._room < 0:
+            oldest, dropped = self._trees.popitem(last=False)
+            self._room += dropped.bytes
+            del self._uses[oldest]
+        return tree
+
+    def _build_first(self, text: AnnotatedText) -> SupervisedTree:
+        tree, left_out = self._objective.build(text, self._labels)
+        if self._swap is not None:
+            missing = {mention for mentions in vars(left_out).values() for _, mention in mentions}
+            taught = {m for m in text.mentions if m.label in self._labels} - missing
+            self._swap.collect(text.source, sorted(taught))
+        return tree
 
 
 def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
@@ -197,8 +298,12 @@ def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
     logits = run.logits([t.nodes for t in trees]).float()
     targets = torch.tensor([i for t in trees for i in t.targets], device=logits.device)
     picked = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-    if all(t.admissible is None for t in trees):
+    rows = [ids for t in trees for ids in t.admissible]
+    whole = [i for i, ids in enumerate(rows) if ids is None]
+    if len(whole) == len(rows):
         return picked - logits.logsumexp(dim=1)
-    rows = [ids for t in trees for ids in t.admissible or []]
-    allowed = admissible_logits(logits, pad_admissible(rows, logits.device))
-    return picked - allowed.logsumexp(dim=1)
+    admissible = [ids if ids is not None else [0] for ids in rows]
+    total = admissible_logits(logits, pad_admissible(admissible, logits.device)).logsumexp(dim=1)
+    if whole:
+        total[whole] = logits[whole].logsumexp(dim=1)
+    return picked - total

@@ -42,11 +42,11 @@ class PromptEncoder:
         encode = self._text.encode_wording
         self.end_id = self._text.end_id
         self.count_end = encode(template.count_end)
-        self._before_text = self._text.bos_ids + encode(template.before_text)
+        self._before_text = self._text.bos_ids + encode(template.before_text, first=True)
         before_label, before_count = encode(template.before_label), encode(template.before_count)
+        self._wordings = {label: encode(wording) for label, wording in self.wordings.items()}
         self._branches = {
-            label: before_label + encode(wording) + before_count
-            for label, wording in self.wordings.items()
+            label: before_label + ids + before_count for label, ids in self._wordings.items()
         }
         self._openers: dict[int, list[int]] = {}
         self._counts: dict[int, list[int]] = {}
@@ -56,7 +56,19 @@ class PromptEncoder:
         RETURNS (List[int]): What all sequences of a text begin with: begin-of-sequence token
             (where the tokenizer has one of its own), wording, text.
         """
-        return self._before_text + self._text.encode([text])[0]
+        return self._before_text + self.text([text])[0]
+
+    def text(self, texts: Sequence[str]) -> list[list[int]]:
+        """texts (Sequence[str]): Texts.
+        RETURNS (List[List[int]]): The ids of each where it stands in the prefix.
+        """
+        return self._text.encode(texts)
+
+    def wording(self, label: str) -> list[int]:
+        """label (str): A label.
+        RETURNS (List[int]): The ids of its wording.
+        """
+        return self._wordings[label]
 
     def branch(self, label: str) -> list[int]:
         """label (str): A label.

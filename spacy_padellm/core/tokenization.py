@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from tokenizers import Tokenizer
@@ -34,7 +34,7 @@ class TextEncoder:
         # Where both are the same token (GPT-2), models never saw it at the start of a text.
         has_bos = tokenizer.bos_token_id not in (None, tokenizer.eos_token_id)
         self.bos_ids: list[int] = [tokenizer.bos_token_id] if has_bos else []
-        self._encode_all = _make_encode_all(tokenizer)
+        self._encode_all = _PlainEncoder(tokenizer)
         self._contexts = [(c, self._encode_all([c])[0]) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         # Ordinary text may well become the unknown token, unless that is the end token too.
@@ -52,10 +52,12 @@ class TextEncoder:
             if len(token.content) > 1 and any(content in piece for piece in numbered):
                 self._reserved_ids.add(token_id)
 
-    def encode_wording(self, piece: str) -> list[int]:
+    def encode_wording(self, piece: str, *, first: bool = False) -> list[int]:
         """Encode wording of the template, in which special and added tokens mean themselves.
 
         piece (str): The wording.
+        first (bool): Whether the sequence begins with it: SentencePiece tokenizers put a space
+            there that no piece after it has.
         RETURNS (List[int]): Its ids.
         """
         added = {
@@ -63,15 +65,16 @@ class TextEncoder:
             for i, token in self.tokenizer.added_tokens_decoder.items()
             if token.content and token.content in piece
         }
-        if not added:
-            return self._encode_continuing([piece])[0]
         # Longest first, so that `<mention 10>` is not read as a shorter token and a rest.
         pattern = "|".join(re.escape(t) for t in sorted(added, key=len, reverse=True))
+        parts = re.split(f"({pattern})", piece) if added else [piece]
         ids: list[int] = []
-        for part in re.split(f"({pattern})", piece):
+        for part in filter(None, parts):
             if part in added:
                 ids.append(added[part])
-            elif part:
+            elif first and not ids:
+                ids.extend(self._encode_all([part])[0])
+            else:
                 ids.extend(self._encode_continuing([part])[0])
         return ids
 
@@ -118,22 +121,27 @@ class TextEncoder:
         return [ids for ids in result if ids is not None]
 
 
-def _make_encode_all(
-    tokenizer: PreTrainedTokenizerBase,
-) -> Callable[[list[str]], list[list[int]]]:
-    """RETURNS (Callable): Many texts → ids without special tokens added or recognised."""
-    if not tokenizer.is_fast:
-        return lambda texts: [
-            tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-            for text in texts
-        ]
-    # A copy, so that no setting of the caller's tokenizer (truncation, padding) reaches in here.
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_padding()
-    backend.no_truncation()
-    backend.encode_special_tokens = True
+class _PlainEncoder:
+    """Many texts → ids, without special tokens added or recognised.
 
-    def encode_all(texts: list[str]) -> list[list[int]]:
-        return [e.ids for e in backend.encode_batch(texts, add_special_tokens=False)]
+    tokenizer (PreTrainedTokenizerBase): The tokenizer.
+    """
 
-    return encode_all
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._slow = tokenizer
+        self._fast: Tokenizer | None = None
+        if tokenizer.is_fast:
+            # A copy, so that no setting of the caller's (truncation, padding) reaches in here.
+            self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+            self._fast.no_padding()
+            self._fast.no_truncation()
+            self._fast.encode_special_tokens = True
+
+    def __call__(self, texts: list[str]) -> list[list[int]]:
+        if self._fast is None:
+            return [
+                self._slow.encode(text, add_special_tokens=False, split_special_tokens=True)
+                for text in texts
+            ]
+        # Without the offsets, which nobody asks for and cost a quarter of the time.
+        return [e.ids for e in self._fast.encode_batch_fast(texts, add_special_tokens=False)]

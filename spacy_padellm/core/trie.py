@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from .prompt import PromptEncoder
@@ -62,6 +62,16 @@ class Trie(Generic[Value]):
             node = self.children[node].get(token_id)
         return node
 
+    def continuations(self, ids: Iterable[int]) -> list[int]:
+        """ids (Iterable[int]): The beginning of a sequence of the trie.
+        RETURNS (List[int]): The ids that may follow it.
+        RAISES (KeyError): No sequence begins so.
+        """
+        node = self.find(ids)
+        if node is None:
+            raise KeyError(tuple(ids))
+        return list(self.children[node])
+
 
 def build_count_trie(encoder: PromptEncoder, max_mentions: int) -> Trie[int]:
     """The numbers of mentions a label may have.
@@ -95,7 +105,11 @@ def admissible_spans(source: TokenizedText, max_mention_tokens: int) -> list[Spa
 
 
 def build_source_trie(
-    encoder: PromptEncoder, source: TokenizedText, max_mention_tokens: int
+    encoder: PromptEncoder,
+    source: TokenizedText,
+    max_mention_tokens: int,
+    *,
+    whole: Collection[int] | None = None,
 ) -> Trie[Span]:
     """Every admissible mention of a text, as the ids it has where mentions are written.
 
@@ -105,13 +119,16 @@ def build_source_trie(
     encoder (PromptEncoder): Says what a mention's ids are.
     source (TokenizedText): The text.
     max_mention_tokens (int): Longest mention, in tokens of the text.
+    whole (Optional[Collection[int]]): Where given, sequences that begin with another id are only
+        that id: all that training needs.
     RETURNS (Trie[Span]): Leaves hold the character offsets of all places with these ids.
     """
     spans = admissible_spans(source, max_mention_tokens)
     trie: Trie[Span] = Trie()
     for span, ids in zip(spans, _mention_ids(encoder, source.text, spans), strict=True):
-        if ids is not None:
-            trie.insert(ids, span)
+        if ids is None:
+            continue
+        trie.insert(ids if whole is None or ids[0] in whole else ids[:1], span)
     return trie
 
 

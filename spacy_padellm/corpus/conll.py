@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ from .tags import (
     split_tag,
 )
 
+# Ideographs, kana, and the punctuation and full-width forms written with them.
+_UNSPACED = re.compile(
+    "[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
+
 
 @dataclass(frozen=True)
 class _Token:
@@ -37,8 +43,9 @@ def parse_conll(
     path: Path, *, scheme: str = "auto", token_column: int = 0, tag_column: int = -1
 ) -> list[NumberedText]:
     """Read a token-per-line file. The text of a sentence is its tokens, joined with single
-    spaces. See `numbered_rows` for what counts as a comment and `detect_scheme` for "auto". A row
-    with an empty token holds no text: it's passed over if its tag is O.
+    spaces but where Chinese or Japanese characters meet another token. See `numbered_rows` for
+    what counts as a comment and `detect_scheme` for "auto". A row with an empty token holds no
+    text: it's passed over if its tag is O.
 
     path (Path): The file.
     scheme (str): The tag scheme, one of `SCHEME_NAMES`. "iob1" also reads files which mix B- and
@@ -62,11 +69,12 @@ def parse_conll(
 
 def _annotate(sentence: _Sentence) -> AnnotatedText:
     offsets: list[tuple[int, int]] = []
-    start = 0
+    text = ""
     for token in sentence:
-        offsets.append((start, start + len(token.text)))
-        start += len(token.text) + 1
-    text = " ".join(token.text for token in sentence)
+        if text and not (_UNSPACED.match(text[-1]) or _UNSPACED.match(token.text[0])):
+            text += " "
+        offsets.append((len(text), len(text) + len(token.text)))
+        text += token.text
     mentions = tuple(
         Mention(offsets[first][0], offsets[end - 1][1], label)
         for first, end, label in entities_from_tags([token.tag for token in sentence])

@@ -1,4 +1,4 @@
-"""Annotated texts as spaCy's docs, and back."""
+"""Annotated texts as spaCy's docs, and what gold such docs hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..core.texts import AnnotatedText, Mention, TokenizedText
-from .boundaries import Offsets, has_gold_tokens
+from .boundaries import has_gold_tokens
 
 DEFAULT_SPANS_KEY = "padellm"
 LABELS_ATTR = "labels"
@@ -91,30 +91,29 @@ def off_tokens(doc: Doc, mentions: Sequence[Mention]) -> list[Mention]:
     return [each for each in mentions if doc.char_span(each.start, each.end) is None]
 
 
-def annotated_text_from_doc(doc: Doc, *, spans_key: str = DEFAULT_SPANS_KEY) -> AnnotatedText:
-    """Read the gold mentions off a doc: from the span group if the doc has it, else its entities.
-
-    doc (Doc): A doc, such as `annotate_doc` leaves it.
-    spans_key (str): Key of the span group.
-    RETURNS (AnnotatedText): The text with its tokens, those of mere whitespace left out.
+def gold_spans(doc: Doc, spans_key: str) -> list[Span]:
+    """doc (Doc): A reference doc.
+    spans_key (str): Its span group with gold mentions.
+    RETURNS (List[Span]): The group's spans, the doc's entities where it has no such group.
     """
-    group = doc.spans.get(spans_key)
-    spans: Sequence[Span] = doc.ents if group is None else list(group)
-    labels = None if group is None else group.attrs.get(LABELS_ATTR)
-    mentions = [Mention(span.start_char, span.end_char, span.label_) for span in spans]
-    return AnnotatedText(
-        TokenizedText(doc.text, doc_offsets(doc)),
-        tuple(sorted(mentions)),
-        None if labels is None else tuple(labels),
-    )
+    return list(doc.spans[spans_key]) if spans_key in doc.spans else list(doc.ents)
 
 
-def doc_offsets(doc: Doc) -> Offsets:
-    """List the tokens of a doc that a mention may start and end on.
-
-    doc (Doc): The doc.
-    RETURNS (Tuple[Tuple[int, int], ...]): Offsets of its tokens, those of mere whitespace left
-        out.
+def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
+    """doc (Doc): A reference doc.
+    spans_key (str): Its span group with gold mentions.
+    RETURNS (Optional[Tuple[str, ...]]): The labels the doc is annotated for, where the group's
+        `attrs["labels"]` states them; `None` for all.
     """
-    # Not `token.is_space`, which a vocabulary without a language's attributes doesn't know.
-    return tuple((token.idx, token.idx + len(token)) for token in doc if not token.text.isspace())
+    if spans_key not in doc.spans:
+        return None
+    labels = doc.spans[spans_key].attrs.get(LABELS_ATTR)
+    return None if labels is None else tuple(labels)
+
+
+def has_gold(doc: Doc, spans_key: str) -> bool:
+    """doc (Doc): A reference doc.
+    spans_key (str): Its span group with gold mentions.
+    RETURNS (bool): Whether entities are annotated; if not, none are known to be absent.
+    """
+    return spans_key in doc.spans or doc.has_annotation("ENT_IOB")

@@ -45,6 +45,7 @@ def build_small_causal_lm_v1(
     mixed_precision: bool = False,
     prefix_attention: str = "bidirectional",
     softmax: str = "admissible",
+    tag_text: float = 0.0,
 ) -> Model[Any, Any]:
     """`spacy_padellm.SmallCausalLM.v1`: a Llama-shaped model from scratch, made in `initialize`
     with a tokenizer trained on the training texts. For demos and tests, and where there is
@@ -61,6 +62,9 @@ def build_small_causal_lm_v1(
     prefix_attention (str): Whether the text attends in both directions: `"causal"` or
         `"bidirectional"`.
     softmax (str): What probabilities are taken over: `"vocabulary"` or `"admissible"`.
+    tag_text (float): Weight of what each token of a training text is taught in addition to the
+        paper's sequences: the label it is in and the number of the mention it begins. 0 for the
+        paper's objective alone.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
     from .model import build_model
@@ -68,4 +72,4 @@ def build_small_causal_lm_v1(
 
     shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
     source = SmallSource(shape, device, prefix_attention, softmax)
-    return build_model(source, mixed_precision=mixed_precision)
+    return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)

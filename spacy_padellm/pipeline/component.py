@@ -3,7 +3,6 @@
 # No `annotations` import: spaCy reads the types of `initialize` at run time.
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, cast
@@ -18,24 +17,21 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 from thinc.types import Floats1d
 
-from ..core.decoding.parallel import MentionLimits
+from ..core.augmentation import MentionSwap
 from ..core.extraction import MentionExtractor
 from ..core.mentions import Resolution, ScoredMention
-from ..core.objective import LeftOut, Objective, SupervisedTree
+from ..core.objective import LeftOut, Objective, SupervisedTree, TreeCache
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
-from ..core.texts import AnnotatedText
+from ..corpus.docs import gold_spans
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
-from .gold import annotated_texts, gold_spans, mentions_across_windows
+from .gold import annotated_texts, count_left_out
 from .model import get_shim
 from .shim import CausalLMShim
 from .windows import SpanGetter, get_windows, merge_windows
 
 Labels = Sequence[str] | Mapping[str, str]
-
-# Supervised trees of this many texts are kept between epochs, at about 50 KB each.
-_CACHED_TREES = 20_000
 
 
 class PaDeLLMNER(TrainablePipe):
@@ -50,10 +46,12 @@ class PaDeLLMNER(TrainablePipe):
         template: str | PromptTemplate | None = None,
         labels: Labels | None = None,
         get_spans: SpanGetter | None = None,
-        limits: MentionLimits | None = None,
+        max_mentions: int | None = None,
+        max_mention_tokens: int | None = None,
         resolution: Resolution | None = None,
         spans_key: str = "padellm",
         overwrite: bool = False,
+        augment: MentionSwap | None = None,
         scorer: Callable | None = None,
     ) -> None:
         """vocab (Vocab): The shared vocabulary.
@@ -63,10 +61,12 @@ class PaDeLLMNER(TrainablePipe):
         labels (Optional[Union[Sequence[str], Mapping[str, str]]]): Overrides the checkpoint's
             labels.
         get_spans (Optional[SpanGetter]): Makes the windows a doc is read in.
-        limits (Optional[MentionLimits]): How much may be written.
+        max_mentions (Optional[int]): Overrides the checkpoint's most mentions of a label.
+        max_mention_tokens (Optional[int]): Overrides the checkpoint's longest mention.
         resolution (Optional[Resolution]): How what is written becomes mentions.
         spans_key (str): The span group predicted mentions go to and gold ones are read from.
         overwrite (bool): Whether entities already in `doc.ents` make way.
+        augment (Optional[MentionSwap]): Makes more training texts of those there are.
         scorer (Optional[Callable]): The scoring method.
         """
         self.vocab = vocab
@@ -74,15 +74,16 @@ class PaDeLLMNER(TrainablePipe):
         self.name = name
         self.cfg: dict[str, Any] = {"spans_key": spans_key, "overwrite": overwrite}
         self.scorer = scorer
-        self.limits = limits or MentionLimits()
         self.resolution = resolution or Resolution()
         self._get_spans = get_spans
+        self._swap = augment
         self._extractor: MentionExtractor | None = None
-        self._build_tree: Callable[[AnnotatedText], SupervisedTree] | None = None
+        self._trees: TreeCache | None = None
         if template is not None:
             self.shim.override_settings(template=get_template(template))
         if labels is not None:
             self.shim.override_settings(labels=_make_wordings(labels))
+        self.shim.override_limits(max_mentions, max_mention_tokens)
         register_score_extension()
 
     @property
@@ -151,7 +152,7 @@ class PaDeLLMNER(TrainablePipe):
                 self.add_label(label)
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
-        self.shim.create((eg.reference.text for eg in get_examples()), self.limits.max_mentions)
+        self.shim.create(eg.reference.text for eg in get_examples())
         self._reset()
         self._report_left_out(self._as_in_training(get_examples(), nlp))
 
@@ -224,7 +225,7 @@ class PaDeLLMNER(TrainablePipe):
         trees = self._supervised_trees(examples)
         if trees:
             log_probs, backprop = self.model.begin_update(trees)
-            loss, gradient = self.get_loss(examples, log_probs)
+            loss, gradient = _get_loss(trees, log_probs)
             backprop(gradient)
             if sgd is not None:
                 self.finish_update(sgd)
@@ -235,12 +236,10 @@ class PaDeLLMNER(TrainablePipe):
         """examples (Iterable[Example]): A batch of examples.
         scores (Floats1d): Log-probabilities of their supervised tokens, from the model.
         RETURNS (Tuple[float, Floats1d]): The mean negative log-probability of the tokens the
-            loss covers in the paper's separate sequences, and its gradient.
+            loss covers in the paper's separate sequences, and its gradient. With `tag_text`, text
+            tags count with their weights.
         """
-        trees = self._supervised_trees(list(examples))
-        weights = np.array([w for tree in trees for w in tree.weights], dtype="float32")
-        weights /= weights.sum()
-        return float(-(weights * scores).sum()), cast(Floats1d, -weights)
+        return _get_loss(self._supervised_trees(list(examples)), scores)
 
     @property
     def extractor(self) -> MentionExtractor:
@@ -248,9 +247,7 @@ class PaDeLLMNER(TrainablePipe):
         if self._extractor is None:
             if not self.labels:
                 raise ValueError(Errors.P033)
-            self._extractor = MentionExtractor(
-                self.shim.lm, self.shim.settings, self.limits, self.resolution
-            )
+            self._extractor = MentionExtractor(self.shim.lm, self.shim.settings, self.resolution)
         return self._extractor
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
@@ -296,25 +293,18 @@ class PaDeLLMNER(TrainablePipe):
     def _reset(self) -> None:
         """Forget what was built for other labels or another model."""
         self._extractor = None
-        self._build_tree = None
+        self._trees = None
 
     def _make_objective(self) -> Objective:
         settings = self.shim.settings
         encoder = PromptEncoder(settings.template, settings.labels, self.shim.lm.tokenizer)
-        return Objective(encoder, self.limits, settings.softmax)
+        return Objective(encoder, settings.limits, settings.softmax, self.shim.tag_text)
 
     def _supervised_trees(self, examples: Sequence[Example]) -> list[SupervisedTree]:
-        if self._build_tree is None:
-            objective = self._make_objective()
-            labels = self.labels
-
-            @lru_cache(maxsize=_CACHED_TREES)
-            def build_tree(text: AnnotatedText) -> SupervisedTree:
-                return objective.build(text, labels)[0]
-
-            self._build_tree = build_tree
+        if self._trees is None:
+            self._trees = TreeCache(self._make_objective(), self.labels, swap=self._swap)
         texts = annotated_texts(examples, self.spans_key, self._get_spans)
-        trees = [self._build_tree(text) for text in texts]
+        trees = [self._trees.build(text) for text in texts]
         return [tree for tree in trees if tree.nodes]
 
     def _as_in_training(
@@ -339,20 +329,23 @@ class PaDeLLMNER(TrainablePipe):
         objective = self._make_objective()
         left_out, gold = LeftOut(), 0
         for eg in examples:
-            gold += len(gold_spans(eg.reference, self.spans_key))
-            try:
-                across = mentions_across_windows(eg, self.spans_key, self._get_spans)
-            except ValueError as error:  # spaCy's, of what `get_spans` asks of a doc
-                raise ValueError(Errors.P206.format(error=error)) from error
-            left_out.across_windows += across
-            for text in annotated_texts([eg], self.spans_key, self._get_spans):
-                left_out.extend(objective.find_left_out(text, self.labels))
+            count, more = count_left_out(
+                eg, self.spans_key, self._get_spans, self.labels, objective.find_left_out
+            )
+            gold += count
+            left_out.extend(more)
         if left_out:
             details = left_out.describe()
             warnings.warn(
                 Warnings.W201.format(total=len(left_out), gold=gold, details=details),
                 stacklevel=2,
             )
+
+
+def _get_loss(trees: Sequence[SupervisedTree], scores: Floats1d) -> tuple[float, Floats1d]:
+    weights = np.array([w for tree in trees for w in tree.weights], dtype="float32")
+    weights /= weights.sum()
+    return float(-(weights * scores).sum()), cast(Floats1d, -weights)
 
 
 def _make_wordings(labels: Labels) -> dict[str, str]:

@@ -13,12 +13,13 @@ template = null
 labels = null
 get_spans = null
 threshold = 0.0
-max_mentions = 30
-max_mention_tokens = 16
+max_mentions = null
+max_mention_tokens = null
 deduplicate = "string"
 occurrences = "in_order"
 spans_key = "padellm"
 overwrite = false
+augment = null
 
 [padellm_ner.model]
 @architectures = "spacy_padellm.CausalLM.v1"
@@ -51,12 +52,13 @@ def make_padellm_ner(
     labels: Any,
     get_spans: Callable | None,
     threshold: float,
-    max_mentions: int,
-    max_mention_tokens: int,
+    max_mentions: int | None,
+    max_mention_tokens: int | None,
     deduplicate: str,
     occurrences: str,
     spans_key: str,
     overwrite: bool,
+    augment: Callable | None,
     scorer: Callable | None,
 ) -> Any:
     """Construct a PaDeLLM-NER component: a causal language model that writes how many mentions
@@ -73,17 +75,20 @@ def make_padellm_ner(
     get_spans (Optional[Callable]): A span getter of spacy-transformers, to read long docs in
         windows. `None` to read every doc as a whole.
     threshold (float): Lowest probability a mention is kept with.
-    max_mentions (int): Most mentions of a label in a text.
-    max_mention_tokens (int): Longest mention, in spaCy tokens.
+    max_mentions (Optional[int]): Most mentions of a label in a text. `None` for the checkpoint's,
+        or 30.
+    max_mention_tokens (Optional[int]): Longest mention, in spaCy tokens. `None` for the
+        checkpoint's, or 16.
     deduplicate (str): `"string"`: a string found under several labels stays under the most
         probable one. `"span"`: the same for each place in the text on its own.
     occurrences (str): `"in_order"`: the k-th mention of a string is its k-th place in the text.
         `"all"`: a mention marks all places of its string.
     spans_key (str): The span group predicted mentions go to and gold ones are read from.
     overwrite (bool): Whether entities already in `doc.ents` make way.
+    augment (Optional[Callable]): Makes more training texts of those there are:
+        `spacy_padellm.swap_mentions.v1`.
     scorer (Optional[Callable]): The scoring method.
     """
-    from ..core.decoding.parallel import MentionLimits
     from ..core.mentions import Resolution
     from .component import PaDeLLMNER
 
@@ -94,9 +99,11 @@ def make_padellm_ner(
         template=template,
         labels=labels,
         get_spans=get_spans,
-        limits=MentionLimits(max_mentions, max_mention_tokens),
+        max_mentions=max_mentions,
+        max_mention_tokens=max_mention_tokens,
         resolution=Resolution(threshold, deduplicate, occurrences),  # type: ignore[arg-type]
         spans_key=spans_key,
         overwrite=overwrite,
+        augment=augment,  # type: ignore[arg-type]
         scorer=scorer,
     )

@@ -1,58 +1,75 @@
-"""Examples → annotated texts to train on."""
+"""Examples → annotated texts to train on, and the gold that is in none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..core.objective import LeftOut
 from ..core.texts import AnnotatedText, Mention
+from ..corpus.docs import annotated_labels, gold_spans, has_gold
 from ..errors import Errors
 from .windows import SpanGetter, Window, get_windows
 
-# Where a span group names the labels its doc is annotated for.
-LABELS_ATTR = "labels"
-
-
-def gold_spans(doc: Doc, spans_key: str) -> list[Span]:
-    """doc (Doc): A reference doc.
-    spans_key (str): Its span group with gold mentions.
-    RETURNS (List[Span]): The group's spans, the doc's entities where it has no such group.
-    """
-    return list(doc.spans[spans_key]) if spans_key in doc.spans else list(doc.ents)
-
-
-def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
-    """doc (Doc): A reference doc.
-    spans_key (str): Its span group with gold mentions.
-    RETURNS (Optional[Tuple[str, ...]]): The labels the doc is annotated for, where the group's
-        `attrs["labels"]` states them; `None` for all.
-    """
-    if spans_key not in doc.spans:
-        return None
-    labels = doc.spans[spans_key].attrs.get(LABELS_ATTR)
-    return None if labels is None else tuple(labels)
-
-
-def has_gold(doc: Doc, spans_key: str) -> bool:
-    """doc (Doc): A reference doc.
-    spans_key (str): Its span group with gold mentions.
-    RETURNS (bool): Whether entities are annotated; if not, none are known to be absent.
-    """
-    return spans_key in doc.spans or doc.has_annotation("ENT_IOB")
-
 
 def annotated_texts(
-    examples: Sequence[Example], spans_key: str, get_spans: SpanGetter | None
+    examples: Iterable[Example], spans_key: str, get_spans: SpanGetter | None
 ) -> list[AnnotatedText]:
-    """examples (Sequence[Example]): Examples; those without annotation of entities are skipped.
+    """examples (Iterable[Example]): Examples; those without annotation of entities are skipped.
     spans_key (str): The reference's span group with gold mentions.
     get_spans (Optional[SpanGetter]): Makes the windows.
     RETURNS (List[AnnotatedText]): The windows, tokenized as predicted, with the mentions that lie
         in them.
-    RAISES (ValueError): Predicted and reference differ in text.
+    RAISES (ValueError): Predicted and reference differ in text, or `get_spans` lacks something.
     """
+    windows = _annotated_windows(examples, spans_key, get_spans)
+    return [text for of_doc in windows for _, text in of_doc]
+
+
+def count_left_out(
+    example: Example,
+    spans_key: str,
+    get_spans: SpanGetter | None,
+    labels: Sequence[str],
+    find_left_out: Callable[[AnnotatedText, Sequence[str]], LeftOut],
+) -> tuple[int, LeftOut]:
+    """example (Example): An example.
+    spans_key (str): The reference's span group with gold mentions.
+    get_spans (Optional[SpanGetter]): Makes the windows.
+    labels (Sequence[str]): The labels to teach.
+    find_left_out (Callable): The gold of one window that cannot be taught.
+    RETURNS (Tuple[int, LeftOut]): How many gold mentions of these labels the example has, and
+        those that no window teaches, with their places in the doc.
+    """
+    left_out = LeftOut()
+    gold = {
+        mention
+        for mention in _gold_mentions(example.reference, spans_key)
+        if has_gold(example.reference, spans_key) and mention.label in labels
+    }
+    missing = set(gold)
+    reasons: dict[Mention, str] = {}
+    for of_doc in _annotated_windows([example], spans_key, get_spans):
+        for window, text in of_doc:
+            found = {
+                _move(mention, window.start): reason
+                for reason, entries in vars(find_left_out(text, labels)).items()
+                for _, mention in entries
+            }
+            reasons = {**found, **reasons}
+            missing -= {_move(m, window.start) for m in text.mentions} - set(found)
+    for mention in sorted(missing):
+        entries = getattr(left_out, reasons.get(mention, "across_windows"))
+        entries.append((example.reference.text, mention))
+    return len(gold), left_out
+
+
+def _annotated_windows(
+    examples: Iterable[Example], spans_key: str, get_spans: SpanGetter | None
+) -> list[list[tuple[Window, AnnotatedText]]]:
     annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
     for eg in annotated:
         if eg.predicted.text != eg.reference.text:
@@ -61,36 +78,30 @@ def annotated_texts(
                     predicted=eg.predicted.text[:60], reference=eg.reference.text[:60]
                 )
             )
-    windows = get_windows([eg.predicted for eg in annotated], get_spans)
+    try:
+        windows = get_windows([eg.predicted for eg in annotated], get_spans)
+    except ValueError as error:  # spaCy's, of what `get_spans` asks of a doc
+        raise ValueError(Errors.P206.format(error=error)) from error
     return [
-        _annotate(window, eg.reference, spans_key)
+        [(window, _annotate(window, eg.reference, spans_key)) for window in of_doc]
         for eg, of_doc in zip(annotated, windows, strict=True)
-        for window in of_doc
-    ]
-
-
-def mentions_across_windows(
-    example: Example, spans_key: str, get_spans: SpanGetter | None
-) -> list[tuple[str, Mention]]:
-    """example (Example): An example.
-    spans_key (str): The reference's span group with gold mentions.
-    get_spans (Optional[SpanGetter]): Makes the windows.
-    RETURNS (List[Tuple[str, Mention]]): Gold mentions that lie in no window, with their text.
-    """
-    (windows,) = get_windows([example.predicted], get_spans)
-    ranges = [(w.start, w.start + len(w.source.text)) for w in windows]
-    return [
-        (example.reference.text, Mention(span.start_char, span.end_char, span.label_))
-        for span in gold_spans(example.reference, spans_key)
-        if not any(start <= span.start_char and span.end_char <= end for start, end in ranges)
     ]
 
 
 def _annotate(window: Window, reference: Doc, spans_key: str) -> AnnotatedText:
     end = window.start + len(window.source.text)
     mentions = sorted(
-        Mention(span.start_char - window.start, span.end_char - window.start, span.label_)
-        for span in gold_spans(reference, spans_key)
-        if window.start <= span.start_char and span.end_char <= end
+        _move(mention, -window.start)
+        for mention in _gold_mentions(reference, spans_key)
+        if window.start <= mention.start and mention.end <= end
     )
     return AnnotatedText(window.source, tuple(mentions), annotated_labels(reference, spans_key))
+
+
+def _gold_mentions(reference: Doc, spans_key: str) -> list[Mention]:
+    spans = gold_spans(reference, spans_key)
+    return [Mention(span.start_char, span.end_char, span.label_) for span in spans]
+
+
+def _move(mention: Mention, by: int) -> Mention:
+    return replace(mention, start=mention.start + by, end=mention.end + by)

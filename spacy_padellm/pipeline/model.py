@@ -14,13 +14,14 @@ from .sources import LMSource
 
 
 def build_model(
-    source: LMSource, *, mixed_precision: bool
+    source: LMSource, *, mixed_precision: bool, tag_text: float = 0.0
 ) -> Model[Sequence[SupervisedTree], Floats1d]:
     """source (LMSource): Where the language model comes from.
     mixed_precision (bool): Whether to train under bfloat16 autocast.
+    tag_text (float): Weight of what the tokens of training texts are taught in addition.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
-    shim = CausalLMShim(source, mixed_precision=mixed_precision)
+    shim = CausalLMShim(source, mixed_precision=mixed_precision, tag_text=tag_text)
     return Model("padellm_causal_lm", forward, shims=[shim])
 
 

@@ -21,7 +21,8 @@ def score_mentions(
 
     examples (Iterable[Example]): The examples.
     spans_key (str): The span group with all mentions, in predicted and reference docs; where a
-        reference has none, its entities count.
+        reference has none, its entities count. Of a text that states which labels it is annotated
+        for, other predicted labels do not count.
     RETURNS (Dict[str, Any]): `ents_p`, `ents_r`, `ents_f`, `ents_per_type` as of spaCy's `ner`,
         and `mentions_p`, `mentions_r`, `mentions_f`: micro-averaged over, per text and label, the
         set of mention strings (paper, section 4.2). `None` without annotation.
@@ -29,7 +30,7 @@ def score_mentions(
     from spacy.scorer import get_ner_prf
 
     from ..core.scoring import MentionScores
-    from .gold import annotated_labels, gold_spans, has_gold
+    from ..corpus.docs import annotated_labels, gold_spans, has_gold
 
     examples = list(examples)
     scores = MentionScores()
@@ -42,8 +43,24 @@ def score_mentions(
             found = {(label, string) for label, string in found if label in labels}
         scores.add(found, gold)
     return {
-        **get_ner_prf(examples),
+        **get_ner_prf([_of_annotated_labels(eg, spans_key) for eg in examples]),
         "mentions_p": scores.precision if annotated else None,
         "mentions_r": scores.recall if annotated else None,
         "mentions_f": scores.fscore if annotated else None,
     }
+
+
+def _of_annotated_labels(example: Example, spans_key: str) -> Example:
+    """RETURNS (Example): The example without predicted entities of labels it is not annotated
+    for, which may well be right.
+    """
+    from spacy.training import Example
+
+    from ..corpus.docs import annotated_labels
+
+    labels = annotated_labels(example.reference, spans_key)
+    if labels is None:
+        return example
+    predicted = example.predicted.copy()
+    predicted.set_ents([ent for ent in predicted.ents if ent.label_ in labels])
+    return Example(predicted, example.reference)

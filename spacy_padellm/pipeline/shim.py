@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,15 @@ from thinc.shims import Shim
 from thinc.types import Floats1d
 
 from ..core.causal_lm import CausalLM
-from ..core.checkpoint import SETTINGS_FILE, CheckpointSettings, save_checkpoint
+from ..core.checkpoint import (
+    SETTINGS_FILE,
+    CheckpointSettings,
+    load_causal_lm,
+    save_checkpoint,
+)
 from ..core.checkpoint import load_settings as load_saved_settings
 from ..core.objective import SupervisedTree, target_log_probs
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from .sources import LMSource
 
 logger = logging.getLogger(__name__)
@@ -32,14 +38,18 @@ class CausalLMShim(Shim):
 
     source (LMSource): Where they come from, until something saved is loaded.
     mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
+    tag_text (float): Weight of what the tokens of training texts are taught in addition.
     """
 
-    def __init__(self, source: LMSource, *, mixed_precision: bool) -> None:
+    def __init__(self, source: LMSource, *, mixed_precision: bool, tag_text: float) -> None:
         super().__init__(None)
+        self.tag_text = tag_text
         self._source = source
         self._mixed_precision = mixed_precision
         self._settings: CheckpointSettings | None = None
         self._overrides: dict[str, Any] = {}
+        self._limits: dict[str, int | None] = {}
+        self._is_saved = False
 
     @property
     def has_settings(self) -> bool:
@@ -50,7 +60,8 @@ class CausalLMShim(Shim):
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): What the model is run with."""
         if self._settings is None:
-            self._settings = replace(self._source.settings(), **self._overrides)
+            settings = replace(self._source.settings(), **self._overrides)
+            self._settings = settings.override_limits(**self._limits)
         return self._settings
 
     def override_settings(self, **changes: Any) -> None:
@@ -61,6 +72,16 @@ class CausalLMShim(Shim):
         if self._settings is not None:
             self._settings = replace(self._settings, **changes)
 
+    def override_limits(self, max_mentions: int | None, max_mention_tokens: int | None) -> None:
+        """max_mentions (Optional[int]): Most mentions of a label, whatever a checkpoint says.
+        max_mention_tokens (Optional[int]): Longest mention, likewise.
+        RAISES (ValueError): One of them is below 1.
+        """
+        self._limits = {"max_mentions": max_mentions, "max_mention_tokens": max_mention_tokens}
+        settings = (self._settings or CheckpointSettings()).override_limits(**self._limits)
+        if self._settings is not None:
+            self._settings = settings
+
     @property
     def lm(self) -> CausalLM:
         """RETURNS (CausalLM): The model.
@@ -70,13 +91,13 @@ class CausalLMShim(Shim):
             self._model = self._source.load(self.settings)
         return self._model
 
-    def create(self, texts: Iterable[str], max_mentions: int) -> None:
+    def create(self, texts: Iterable[str]) -> None:
         """Make the model to train.
 
         texts (Iterable[str]): Training texts.
-        max_mentions (int): Most mentions of a label in a text.
         """
-        self._model = self._source.create(self.settings, texts, max_mentions)
+        saved = self._model if self._is_saved else None
+        self._model = self._source.create(self.settings, texts, saved)
         self._optimizer = None
 
     def __call__(
@@ -116,6 +137,7 @@ class CausalLMShim(Shim):
         """
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
         if self._optimizer is None:
+            _warn_of_ignored_settings(optimizer)
             self._optimizer = torch.optim.AdamW(
                 parameters,
                 betas=(optimizer.b1, optimizer.b2),
@@ -154,9 +176,27 @@ class CausalLMShim(Shim):
         settings = load_saved_settings(str(folder))
         if settings is None:
             raise ValueError(Errors.P041.format(name=folder, missing=SETTINGS_FILE))
-        self._settings, self._overrides = settings, {}
-        self._model = self._source.load_saved(str(folder), settings)
+        self._warn_of_ignored(settings)
+        self._settings, self._overrides = settings.override_limits(**self._limits), {}
+        self._model = load_causal_lm(
+            str(folder),
+            prefix_attention=settings.prefix_attention,
+            device=self._source.device,
+            dtype=self._source.dtype,
+        )
+        self._is_saved = True
         self._optimizer = None
+
+    def _warn_of_ignored(self, saved: CheckpointSettings) -> None:
+        """Warn of what the config states and a saved pipeline, trained otherwise, does not do."""
+        stated = {**self._source.stated(), **self._overrides}
+        # Labels are added in training, so those of the config need only be among the saved ones.
+        missing = stated.pop("labels", {}).items() - saved.labels.items()
+        ignored = [name for name, value in stated.items() if value != getattr(saved, name)]
+        if missing:
+            ignored.append(f"labels ({', '.join(sorted(label for label, _ in missing))})")
+        if ignored:
+            warnings.warn(Warnings.W202.format(ignored=", ".join(ignored)), stacklevel=2)
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The files of the checkpoint folder."""
@@ -182,6 +222,16 @@ class CausalLMShim(Shim):
                 path.write_bytes(content)
             self.load(Path(name))
         return self
+
+
+def _warn_of_ignored_settings(optimizer: Optimizer) -> None:
+    ignored = {
+        "use_averages = true": optimizer.averages is not None,
+        "use_radam = true": optimizer.use_radam,
+        "L2_is_weight_decay = false": optimizer.L2 and not optimizer.L2_is_weight_decay,
+    }
+    if names := [name for name, asked in ignored.items() if asked]:
+        warnings.warn(Warnings.W203.format(ignored=", ".join(names)), stacklevel=2)
 
 
 def has_fast_bfloat16(device: str) -> bool:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Any, ClassVar, Protocol
 
-from ..core.causal_lm import CausalLM, PrefixAttention
+from ..core.causal_lm import CausalLM
 from ..core.checkpoint import CheckpointSettings, load_causal_lm, load_settings
 from ..core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
-from ..core.softmax import Softmax
 from ..errors import Errors
 
 
 class LMSource(Protocol):
-    """Makes a language model."""
+    """Makes a language model.
+
+    device (str): Where to run.
+    dtype (str): What weights are kept in.
+    """
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def stated(self) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): Fields of `CheckpointSettings` that the config states."""
+        ...
 
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): The settings it comes with; no weights are loaded."""
@@ -28,19 +41,12 @@ class LMSource(Protocol):
         ...
 
     def create(
-        self, settings: CheckpointSettings, texts: Iterable[str], max_mentions: int
+        self, settings: CheckpointSettings, texts: Iterable[str], saved: CausalLM | None
     ) -> CausalLM:
         """settings (CheckpointSettings): What it is to be trained with.
         texts (Iterable[str]): Training texts.
-        max_mentions (int): Most mentions of a label in a text.
+        saved (Optional[CausalLM]): The model of the saved pipeline this is.
         RETURNS (CausalLM): The model to train.
-        """
-        ...
-
-    def load_saved(self, folder: str, settings: CheckpointSettings) -> CausalLM:
-        """folder (str): Where a pipeline was saved.
-        settings (CheckpointSettings): What it was saved with.
-        RETURNS (CausalLM): The model.
         """
         ...
 
@@ -62,45 +68,38 @@ class PretrainedSource:
     prefix_attention: str | None
     softmax: str | None
 
+    def stated(self) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): What overrides a checkpoint's `padellm.json`."""
+        fields = {"prefix_attention": self.prefix_attention, "softmax": self.softmax}
+        return {name: value for name, value in fields.items() if value is not None}
+
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): What its `padellm.json` says, or the defaults."""
         if not self.name:
             raise ValueError(Errors.P201)
-        settings = load_settings(self.name) or CheckpointSettings()
-        if self.prefix_attention is not None:
-            attention = cast(PrefixAttention, self.prefix_attention)
-            settings = replace(settings, prefix_attention=attention)
-        if self.softmax is not None:
-            settings = replace(settings, softmax=cast(Softmax, self.softmax))
-        return settings
+        return replace(load_settings(self.name) or CheckpointSettings(), **self.stated())
 
     def load(self, settings: CheckpointSettings) -> CausalLM:
         """settings (CheckpointSettings): What it is to be run with.
         RETURNS (CausalLM): The model.
         """
-        return self.load_saved(self.name, settings)
-
-    def create(
-        self, settings: CheckpointSettings, texts: Iterable[str], max_mentions: int
-    ) -> CausalLM:
-        """settings (CheckpointSettings): What it is to be trained with.
-        texts (Iterable[str]): Not needed.
-        max_mentions (int): Not needed.
-        RETURNS (CausalLM): The model to fine-tune.
-        """
-        return self.load(settings)
-
-    def load_saved(self, folder: str, settings: CheckpointSettings) -> CausalLM:
-        """folder (str): A checkpoint folder.
-        settings (CheckpointSettings): What it was saved with.
-        RETURNS (CausalLM): The model.
-        """
         return load_causal_lm(
-            folder,
+            self.name,
             prefix_attention=settings.prefix_attention,
             device=self.device,
             dtype=self.dtype,
         )
+
+    def create(
+        self, settings: CheckpointSettings, texts: Iterable[str], saved: CausalLM | None
+    ) -> CausalLM:
+        """settings (CheckpointSettings): What it is to be trained with.
+        texts (Iterable[str]): Not needed.
+        saved (Optional[CausalLM]): The model of a saved pipeline: what is fine-tuned further, as
+            the folder it once came from may be gone.
+        RETURNS (CausalLM): The model to fine-tune.
+        """
+        return saved or self.load(settings)
 
 
 @dataclass(frozen=True)
@@ -117,13 +116,15 @@ class SmallSource:
     device: str
     prefix_attention: str
     softmax: str
+    dtype: ClassVar[str] = "float32"
+
+    def stated(self) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): What it is made with."""
+        return {"prefix_attention": self.prefix_attention, "softmax": self.softmax}
 
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): The settings, as yet without labels."""
-        return CheckpointSettings(
-            prefix_attention=cast(PrefixAttention, self.prefix_attention),
-            softmax=cast(Softmax, self.softmax),
-        )
+        return CheckpointSettings(**self.stated())
 
     def load(self, settings: CheckpointSettings) -> CausalLM:
         """settings (CheckpointSettings): What it is to be run with.
@@ -132,24 +133,18 @@ class SmallSource:
         raise ValueError(Errors.P202)
 
     def create(
-        self, settings: CheckpointSettings, texts: Iterable[str], max_mentions: int
+        self, settings: CheckpointSettings, texts: Iterable[str], saved: CausalLM | None
     ) -> CausalLM:
         """settings (CheckpointSettings): What it is to be trained with.
         texts (Iterable[str]): The tokenizer's training texts.
-        max_mentions (int): Most mentions of a label in a text.
+        saved (Optional[CausalLM]): Not needed: it starts afresh.
         RETURNS (CausalLM): The model, untrained.
         """
-        wordings = settings.labels.values()
         tokenizer = train_tokenizer(
-            texts, settings.template, wordings, max_mentions, self.shape.vocab_size
+            texts,
+            settings.template,
+            settings.labels.values(),
+            settings.limits.max_mentions,
+            self.shape.vocab_size,
         )
         return build_small_lm(tokenizer, self.shape, settings.prefix_attention).to(self.device)
-
-    def load_saved(self, folder: str, settings: CheckpointSettings) -> CausalLM:
-        """folder (str): A checkpoint folder.
-        settings (CheckpointSettings): What it was saved with.
-        RETURNS (CausalLM): The model.
-        """
-        return load_causal_lm(
-            folder, prefix_attention=settings.prefix_attention, device=self.device
-        )

@@ -39,8 +39,8 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
-    from spacy_padellm.core.decoding.parallel import MentionLimits
     from spacy_padellm.core.extraction import MentionExtractor
+    from spacy_padellm.core.limits import MentionLimits
     from spacy_padellm.core.objective import Objective, target_log_probs
     from spacy_padellm.core.prompt import PromptEncoder
     from spacy_padellm.core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
@@ -50,8 +50,8 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels={label: label for label in LABELS},
         prefix_attention="bidirectional",
         softmax="admissible",
+        limits=MentionLimits(max_mentions=5),
     )
-    limits = MentionLimits(max_mentions=5)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         tokenizer = train_tokenizer(
@@ -60,7 +60,9 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shape = SmallModelShape(64, 2, 2, 128, max_positions=128)
         lm = build_small_lm(tokenizer, shape, settings.prefix_attention)
     objective = Objective(
-        PromptEncoder(settings.template, settings.labels, tokenizer), limits, settings.softmax
+        PromptEncoder(settings.template, settings.labels, tokenizer),
+        settings.limits,
+        settings.softmax,
     )
     trees = [objective.build(text, LABELS)[0] for text in texts]
     weights = [torch.tensor(tree.weights, dtype=torch.float32) for tree in trees]
@@ -79,7 +81,7 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 optimizer.step()
                 optimizer.zero_grad()
             if epoch % 5 == 4:
-                extractor = MentionExtractor(lm, settings, limits)
+                extractor = MentionExtractor(lm, settings)
                 found = extractor.extract([text.source for text in texts])
                 places = [tuple(Mention(m.start, m.end, m.label) for m in each) for each in found]
                 if places == [text.mentions for text in texts]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import (
@@ -21,6 +22,7 @@ from spacy_padellm.core.checkpoint import (
     load_settings,
     save_checkpoint,
 )
+from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.template import TEMPLATES, PromptTemplate
 from spacy_padellm.core.tokenization import TextEncoder
 
@@ -29,7 +31,11 @@ from .sample_tokenizers import WORDINGS, load_tokenizer, small_tokenizer
 from .tiny_models import plain_logits, tiny_lm, tiny_model
 
 SETTINGS = CheckpointSettings(
-    TEMPLATES["zh"], WORDINGS["zh"], prefix_attention="bidirectional", softmax="admissible"
+    TEMPLATES["zh"],
+    WORDINGS["zh"],
+    prefix_attention="bidirectional",
+    softmax="admissible",
+    limits=MentionLimits(max_mentions=30, max_mention_tokens=24),
 )
 
 
@@ -144,15 +150,46 @@ def test_saving_that_fails_leaves_what_was_there(folder, monkeypatch):
     assert_same_lm(load_checkpoint(str(folder))[0], small_lm())
 
 
-def test_saving_that_is_interrupted_leaves_no_settings(folder, monkeypatch):
-    """A folder with a `padellm.json` is whole, though it was overwritten."""
+def test_saving_that_is_interrupted_is_noticed(folder, monkeypatch):
+    """Neither as a checkpoint nor as a plain Hugging Face folder is such a folder whole."""
     monkeypatch.setattr(os, "replace", _fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(folder, small_lm("gpt2"), SETTINGS)
     monkeypatch.undo()
-    assert not (folder / SETTINGS_FILE).exists()
-    with pytest.raises(ValueError, match=r"P041.*is missing"):
-        load_checkpoint(str(folder))
+    for load in (load_settings, load_checkpoint):
+        with pytest.raises(ValueError, match=r"P041.*is missing.*if saving was interrupted"):
+            load(str(folder))
+
+
+def test_saving_that_is_interrupted_at_the_end_is_noticed(folder, monkeypatch):
+    """When all of Hugging Face's files are there and only the settings are not."""
+    monkeypatch.setattr(CheckpointSettings, "to_json", _fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, small_lm("gpt2"), SETTINGS)
+    monkeypatch.undo()
+    for load in (load_settings, load_checkpoint):
+        with pytest.raises(ValueError, match=r"P041.*what padellm.json holds is missing"):
+            load(str(folder))
+
+
+@pytest.mark.parametrize(
+    "family, lost", [("llama", "model.layers.1."), ("gpt2", "transformer.h.0")]
+)
+def test_weights_that_lack_parameters(tmp_path, family, lost):
+    """Transformers itself fills them in at random."""
+    save_checkpoint(tmp_path, small_lm(family), SETTINGS)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if not name.startswith(lost)}
+    assert 0 < len(kept) < len(weights)
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"P044.*lack {len(weights) - len(kept)} .*{lost}"):
+        load_causal_lm(str(tmp_path))
+
+
+def test_a_folder_in_the_home_directory(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_settings(f"~/{folder.name}") == SETTINGS
+    assert_same_lm(load_causal_lm(f"~/{folder.name}"), small_lm())
 
 
 def _fail(*args, **kwargs):
@@ -196,6 +233,7 @@ all_settings = st.builds(
     st.dictionaries(line, line, max_size=4),
     st.sampled_from(["causal", "bidirectional"]),
     st.sampled_from(["vocabulary", "admissible"]),
+    st.builds(MentionLimits, st.integers(1, 99), st.integers(1, 99)),
 )
 
 
@@ -222,7 +260,11 @@ def test_settings_are_readable():
     "LOC": "籍贯"
   },
   "prefix_attention": "bidirectional",
-  "softmax": "admissible"
+  "softmax": "admissible",
+  "limits": {
+    "max_mentions": 30,
+    "max_mention_tokens": 24
+  }
 }
 """
     )
@@ -233,6 +275,14 @@ def test_a_template_may_be_named():
     assert CheckpointSettings.from_json(text, "here") == CheckpointSettings(
         TEMPLATES["zh"], {"ORG": "公司"}
     )
+
+
+def test_limits_are_changed_one_by_one():
+    assert SETTINGS.override_limits(None, None) == SETTINGS
+    assert SETTINGS.override_limits(5, None).limits == MentionLimits(5, 24)
+    assert SETTINGS.override_limits(None, 5).limits == MentionLimits(30, 5)
+    with pytest.raises(ValueError, match=r"P032.*max_mentions is 0"):
+        SETTINGS.override_limits(0, None)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +300,7 @@ def test_settings_that_cannot_be(setting, code):
 
 
 WRONG = {
-    "nothing": "",
+    "a blank line": "\n",
     "no JSON": "labels",
     "no object": "[1, 2]",
     "null": "null",
@@ -263,6 +313,8 @@ WRONG = {
     "an unknown entry": '{"format": 1, "template": "en", "colour": "red"}',
     "labels without wording": '{"format": 1, "template": "en", "labels": ["PER"]}',
     "a wording that is no string": '{"format": 1, "template": "en", "labels": {"PER": 3}}',
+    "an unknown limit": '{"format": 1, "template": "en", "limits": {"max_words": 3}}',
+    "an impossible limit": '{"format": 1, "template": "en", "limits": {"max_mentions": 0}}',
     "an unknown attention": '{"format": 1, "template": "en", "prefix_attention": "no"}',
 }
 
@@ -279,7 +331,7 @@ def test_settings_that_cannot_be_read(folder, wrong):
 def test_settings_that_are_cut_off(folder):
     """Anywhere, in the middle of a Chinese character too."""
     whole = SETTINGS.to_json().encode()
-    for size in range(len(whole) - 2):
+    for size in range(1, len(whole) - 2):
         (folder / SETTINGS_FILE).write_bytes(whole[:size])
         with pytest.raises(ValueError, match=rf"P040.*{SETTINGS_FILE}.*Write it again"):
             load_settings(str(folder))

@@ -8,7 +8,6 @@ from spacy_padellm.core.comparison import (
     NOT_ADMISSIBLE,
     compare_decoders,
 )
-from spacy_padellm.core.decoding.parallel import MentionLimits
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import TokenizedText
 
@@ -21,7 +20,7 @@ SOURCES = [text.source for text in TEXTS]
 
 
 def test_a_trained_model_writes_the_same_in_every_way():
-    result = compare_decoders(*trained_lm(), SOURCES, LIMITS)
+    result = compare_decoders(*trained_lm(), SOURCES)
     assert (result.texts, result.same_as_sequences, result.same_as_plain) == (8, 8, 8)
     assert result.largest_difference < 1e-4
     assert not result.reasons
@@ -29,8 +28,8 @@ def test_a_trained_model_writes_the_same_in_every_way():
 
 def test_a_random_model_needs_the_tries():
     lm = random_lm("llama", "en", "causal", 1)
-    settings = CheckpointSettings(TEMPLATES["en"], WORDINGS["en"])
-    result = compare_decoders(lm, settings, RANDOM_TEXTS["en"], LIMITS)
+    settings = CheckpointSettings(TEMPLATES["en"], WORDINGS["en"], limits=LIMITS)
+    result = compare_decoders(lm, settings, RANDOM_TEXTS["en"])
     assert (result.texts, result.same_as_sequences, result.same_as_plain) == (4, 4, 0)
     assert 0 < result.largest_difference < 1e-4
     assert result.reasons == {MALFORMED_COUNT: 4}
@@ -39,15 +38,15 @@ def test_a_random_model_needs_the_tries():
 def test_mentions_cut_through_a_token_are_told_apart():
     """As if the texts' tokens were larger than the mentions."""
     sources = [TokenizedText(s.text, ((0, len(s.text)),)) for s in SOURCES]
-    result = compare_decoders(*trained_lm(), sources, LIMITS)
+    result = compare_decoders(*trained_lm(), sources)
     with_mentions = sum(bool(text.mentions) for text in TEXTS)
     assert result.same_as_plain == len(TEXTS) - with_mentions
     assert result.reasons == {NOT_ADMISSIBLE: with_mentions}
 
 
 def test_so_are_mentions_that_are_too_long():
-    limits = MentionLimits(max_mentions=4, max_mention_tokens=1)
-    result = compare_decoders(*trained_lm(), SOURCES, limits)
+    lm, settings = trained_lm()
+    result = compare_decoders(lm, settings.override_limits(None, 1), SOURCES)
     longer = sum(
         any(" " in text.source.text[m.start : m.end] for m in text.mentions) for text in TEXTS
     )
@@ -57,5 +56,5 @@ def test_so_are_mentions_that_are_too_long():
 
 def test_the_settings_of_the_checkpoint_count():
     lm, settings = trained_lm()
-    result = compare_decoders(lm, replace(settings, softmax="admissible"), SOURCES[:2], LIMITS)
+    result = compare_decoders(lm, replace(settings, softmax="admissible"), SOURCES[:2])
     assert (result.same_as_sequences, result.same_as_plain) == (2, 2)

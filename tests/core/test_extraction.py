@@ -8,7 +8,7 @@ from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.mentions import Resolution
 from spacy_padellm.core.texts import Mention, TokenizedText
 
-from .trained import LIMITS, TEXTS, trained_lm
+from .trained import TEXTS, trained_lm
 
 
 def found_in(extractor: MentionExtractor, texts) -> list[tuple[Mention, ...]]:
@@ -19,7 +19,7 @@ def found_in(extractor: MentionExtractor, texts) -> list[tuple[Mention, ...]]:
 
 
 def test_what_was_learnt_is_found():
-    extractor = MentionExtractor(*trained_lm(), LIMITS)
+    extractor = MentionExtractor(*trained_lm())
     assert found_in(extractor, TEXTS) == [text.mentions for text in TEXTS]
     assert any(text.mentions for text in TEXTS)
     for mentions in extractor.extract([text.source for text in TEXTS]):
@@ -27,13 +27,13 @@ def test_what_was_learnt_is_found():
 
 
 def test_the_resolution_is_applied():
-    extractor = MentionExtractor(*trained_lm(), LIMITS, Resolution(threshold=1.0))
+    extractor = MentionExtractor(*trained_lm(), Resolution(threshold=1.0))
     assert found_in(extractor, TEXTS) == [()] * len(TEXTS)
 
 
 def test_only_the_labels_of_the_settings_are_looked_for():
     lm, settings = trained_lm()
-    extractor = MentionExtractor(lm, replace(settings, labels={"PER": "PER"}), LIMITS)
+    extractor = MentionExtractor(lm, replace(settings, labels={"PER": "PER"}))
     assert extractor.labels == ("PER",)
     assert found_in(extractor, TEXTS) == [
         tuple(m for m in text.mentions if m.label == "PER") for text in TEXTS
@@ -47,7 +47,7 @@ def test_no_labels():
 
 
 def test_the_cost_so_far_is_a_copy():
-    extractor = MentionExtractor(*trained_lm(), LIMITS)
+    extractor = MentionExtractor(*trained_lm())
     before = extractor.cost
     assert before.passes == 0
     extractor.extract([TEXTS[0].source])
@@ -56,6 +56,6 @@ def test_the_cost_so_far_is_a_copy():
 
 
 def test_no_texts():
-    extractor = MentionExtractor(*trained_lm(), LIMITS)
+    extractor = MentionExtractor(*trained_lm())
     assert extractor.extract([]) == []
     assert extractor.extract([TokenizedText("", ())]) == [[]]

@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spacy_padellm.core.augmentation import MentionSwap
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.decoding.parallel import MentionLimits
-from spacy_padellm.core.objective import LeftOut, Objective, SupervisedTree, target_log_probs
+from spacy_padellm.core.limits import MentionLimits
+from spacy_padellm.core.objective import (
+    LeftOut,
+    Objective,
+    SupervisedTree,
+    TreeCache,
+    target_log_probs,
+)
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
@@ -221,6 +228,124 @@ def taught_labels(text: AnnotatedText, labels: Sequence[str]) -> dict[str, int]:
             if tree.tree.sequence(node) == prefix + encoder.branch(label):
                 taught[label] = counts[target,]
     return taught
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_text_tags_come_on_top(lang, softmax):
+    """All else stays as it is."""
+    labels = list(WORDINGS[lang])
+    plain = objective(lang, softmax)
+    tagged = Objective(plain.encoder, LIMITS, softmax, tag_text=0.25)
+    for text in CASES[lang]:
+        (without, _), (tree, left_out) = plain.build(text, labels), tagged.build(text, labels)
+        assert tree.tree.ids == without.tree.ids and len(left_out) == 0
+        count = len(without.nodes)
+        for field in ("nodes", "targets", "weights", "admissible"):
+            assert getattr(tree, field)[:count] == getattr(without, field)
+        nodes, size = tree.nodes[count:], len(plain.encoder.text([text.source.text])[0])
+        end = tree.tree.prefix_length
+        assert set(nodes) == set(range(end - size, end))
+        assert sum(tree.weights[count:]) == pytest.approx(0.25 * 2 * size)
+        choices = tree.admissible[count:]
+        if softmax == "vocabulary":
+            assert choices == [None] * len(nodes)
+        else:
+            pairs = zip(tree.targets[count:], choices, strict=True)
+            assert all(ids is not None and target in ids for target, ids in pairs)
+        # The first mention's first character opens it.
+        first = min(text.mentions, default=None)
+        if first is not None:
+            before = len(plain.encoder.text([text.source.text[: first.start]])[0])
+            begun = [
+                t
+                for n, t in zip(nodes, tree.targets[count:], strict=True)
+                if n == end - size + before
+            ]
+            assert plain.encoder.opener(1)[0] in begun
+
+
+def test_text_tags_are_learnt_with_the_rest():
+    """The loss over both is the weighted sum of the two."""
+    lm = random_lm("llama", "en", "bidirectional")
+    labels = list(WORDINGS["en"])
+    plain = objective("en", "admissible")
+    half, whole = (Objective(plain.encoder, LIMITS, "admissible", tag) for tag in (0.5, 1.0))
+    with torch.no_grad():
+        a, b, c = (
+            tree_loss(lm, [each.build(ENGLISH[0], labels)[0]]) for each in (plain, half, whole)
+        )
+    assert c - a > 1
+    assert (c - a).item() == pytest.approx(2 * (b - a).item(), rel=1e-5)
+
+
+def test_a_tree_of_labels_that_are_not_taught_has_no_tags():
+    unknown = annotate(cut_at_spaces("Anna ."), labels=["OTHER"])
+    each = Objective(objective().encoder, LIMITS, tag_text=0.5)
+    assert each.build(unknown, list(WORDINGS["en"]))[0].nodes == []
+
+
+def test_a_negative_weight():
+    with pytest.raises(ValueError, match=r"P034.*tag_text is -1"):
+        Objective(objective().encoder, LIMITS, tag_text=-1)
+
+
+def test_trees_are_built_once_while_there_is_room():
+    each = objective()
+    labels = list(WORDINGS["en"])
+    expected = [each.build(text, labels)[0] for text in ENGLISH]
+    cache = TreeCache(each, labels)
+    built = [cache.build(text) for text in ENGLISH]
+    assert [vars(tree)["targets"] for tree in built] == [tree.targets for tree in expected]
+    assert all(cache.build(text) is tree for text, tree in zip(ENGLISH, built, strict=True))
+    assert len(cache) == 3
+    # Room for the first two: the one used longest ago makes way.
+    cache = TreeCache(each, labels, max_bytes=expected[0].bytes + expected[1].bytes)
+    first, second = cache.build(ENGLISH[0]), cache.build(ENGLISH[1])
+    assert cache.build(ENGLISH[0]) is first
+    cache.build(ENGLISH[2])
+    assert cache.build(ENGLISH[0]) is first and len(cache) == 2
+    assert cache.build(ENGLISH[1]) is not second
+    # Without any, nothing is kept.
+    none = TreeCache(each, labels, max_bytes=0)
+    assert none.build(ENGLISH[0]).targets == expected[0].targets and len(none) == 0
+    assert none.build(ENGLISH[0]).targets == expected[0].targets
+
+
+def test_texts_are_augmented_as_often_as_wanted():
+    labels = ["PER"]
+    texts = [
+        annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob")),
+        # Neither what is too long nor another label's mentions are swapped in.
+        annotate(cut_at_spaces("a b c d e f g"), ("PER", "a b c d e f"), ("LOC", "g")),
+    ]
+    swap = MentionSwap(rate=1.0, uses=2)
+    cache = TreeCache(objective(), labels, swap=swap)
+    plain = [objective().build(text, labels)[0] for text in texts]
+    first = [cache.build(text) for text in texts]
+    assert [tree.targets for tree in first] == [tree.targets for tree in plain]
+    assert [cache.build(text) for text in texts] == first
+    made = set()
+    for _ in range(40):
+        (tree, _), (again, _) = ([cache.build(text) for text in texts] for _ in range(2))
+        assert again is tree is not first[0]
+        made.add(tuple(tree.tree.ids))
+    sources = [cut_at_spaces(f"{a} met {b} .") for a in ("Anna", "Bob") for b in ("Anna", "Bob")]
+    expected = [
+        AnnotatedText(s, tuple(Mention(a, b, "PER") for a, b in (s.tokens[0], s.tokens[2])))
+        for s in sources
+    ]
+    assert made == {tuple(objective().build(text, labels)[0].tree.ids) for text in expected}
+
+
+def test_about_the_bytes_a_tree_takes():
+    tree = objective("en", "admissible").build(ENGLISH[0], list(WORDINGS["en"]))[0]
+    before = tree.bytes
+    lm = random_lm("llama", "en", "causal")
+    with torch.no_grad():
+        target_log_probs(lm, [tree])
+    size = len(tree.tree)
+    assert tree.bytes == before > size * size + 100 * size
 
 
 def test_labels_a_text_is_not_annotated_for_are_left_out():

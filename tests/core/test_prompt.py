@@ -82,9 +82,12 @@ def test_ids_of_llama_2(request):
     for name in ("llama2", "llama2-auto", "llama2-slow"):
         if name not in TOKENIZERS:
             continue
-        encoder = PromptEncoder(TEMPLATES["en"], {"PER": "PER"}, load_tokenizer(name, request))
-        assert encoder.prefix("")[0] == 1
-        assert encoder.prefix("")[2:] == [29901, 13]
+        tokenizer = load_tokenizer(name, request)
+        encoder = PromptEncoder(TEMPLATES["en"], {"PER": "PER"}, tokenizer)
+        # AutoTokenizer of transformers 5 reads a bare tokenizer.model without the leading space.
+        (first,) = tokenizer("text", add_special_tokens=False).input_ids
+        assert first == 1426 or name == "llama2-auto"
+        assert encoder.prefix("") == [1, first, 29901, 13]
         assert encoder.branch("PER") == [
             13,
             10041,
@@ -117,14 +120,12 @@ def test_ids_of_gpt_2(request):
 
 @pytest.mark.parametrize("name", ["llama2", "gpt2"])
 def test_real_sequences_are_tokenized_as_whole_strings_are(name, request, shared_data):
-    """Part by part or all at once, the paper's sequences have the same ids, but for their very
-    first token: where a string begins, SentencePiece puts a space before it. Mentions that begin
+    """Part by part or all at once, the paper's sequences have the same ids. Mentions that begin
     with a punctuation mark are left out; whole strings merge it with the opener.
     """
     tokenizer = load_tokenizer(name, request)
     template, wording = TEMPLATES["en"], "PER"
     encoder = PromptEncoder(template, {wording: wording}, tokenizer)
-    size = len(tokenizer("text", add_special_tokens=False).input_ids)
     texts = paper_texts(shared_data, "conll03", 60)
     assert len(texts) == 60
     for text in texts:
@@ -138,8 +139,7 @@ def test_real_sequences_are_tokenized_as_whole_strings_are(name, request, shared
             ours = encoder.prefix(text.text) + encoder.branch(wording)
             ours += encoder.count(len(mentions)) + encoder.opener(n)
             ours += encoder.mentions([mention])[0]
-            assert ours[-len(whole) + size :] == whole[size:]
-            assert len(ours) == len(whole) + (name == "llama2")
+            assert ours == [tokenizer.bos_token_id] * (name == "llama2") + whole
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -183,3 +183,19 @@ def test_sequences_are_found_and_nothing_else(sequences):
 
 def _continues(sequence: tuple[int, ...], beginning: tuple[int, ...]) -> bool:
     return len(sequence) > len(beginning) and sequence[: len(beginning)] == beginning
+
+
+@pytest.mark.parametrize("name", ["small-en", "gpt2"])
+def test_only_what_training_needs(name, request):
+    """Continuations of what begins with the ids given, and all beginnings."""
+    encoder = PromptEncoder(TEMPLATES["en"], {"PER": "PER"}, load_tokenizer(name, request))
+    source = cut_at_spaces("Anna met Bob in New York , Anna met Bob Hill .")
+    full = build_source_trie(encoder, source, 4)
+    for mention in ("Anna", "New York", "Bob Hill", "Bob"):
+        (ids,) = encoder.mentions([mention])
+        part = build_source_trie(encoder, source, 4, whole={ids[0]})
+        assert len(part.children) < len(full.children)
+        for place in range(len(ids)):
+            assert set(part.continuations(ids[:place])) == set(full.continuations(ids[:place]))
+    with pytest.raises(KeyError):
+        full.continuations([-1])

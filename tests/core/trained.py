@@ -8,7 +8,7 @@ import torch
 
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import CheckpointSettings
-from spacy_padellm.core.decoding.parallel import MentionLimits
+from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.objective import Objective, target_log_probs
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
@@ -24,7 +24,7 @@ SHAPE = SmallModelShape(width=48, depth=2, heads=4, feed_forward=64, max_positio
 @cache
 def trained_lm(template: PromptTemplate = TEMPLATES["en"]) -> tuple[CausalLM, CheckpointSettings]:
     """The tokenizer knows the pieces of the English template, whichever is used."""
-    settings = CheckpointSettings(template, {label: label for label in LABELS})
+    settings = CheckpointSettings(template, {label: label for label in LABELS}, limits=LIMITS)
     texts = [text.source.text for text in TEXTS]
     tokenizer = train_tokenizer(texts, TEMPLATES["en"], LABELS, LIMITS.max_mentions, 320)
     with torch.random.fork_rng(devices=[]):

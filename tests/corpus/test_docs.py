@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,22 @@ pytest.importorskip("spacy")
 
 import spacy
 from corpus_strategies import annotated_texts
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.vocab import Vocab
 
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.corpus.docs import (
     annotate_doc,
-    annotated_text_from_doc,
+    annotated_labels,
     doc_from_tokens,
-    doc_offsets,
     docs_from_annotated_texts,
+    gold_spans,
+    has_gold,
     off_tokens,
 )
 from spacy_padellm.corpus.formats import read_annotated_texts
 
+BLANK = spacy.blank("en")
 VOCAB = Vocab()
 NEW_YORK = TokenizedText("In New York .", ((0, 2), (3, 6), (7, 11), (12, 13)))
 
@@ -31,6 +34,18 @@ def annotate(*mentions: Mention, labels: tuple[str, ...] | None = None) -> Doc:
     doc = doc_from_tokens(NEW_YORK, VOCAB)
     assert annotate_doc(doc, AnnotatedText(NEW_YORK, mentions, labels), spans_key="gold") == []
     return doc
+
+
+def spans_of(spans: Iterable[Span]) -> list[tuple[int, int, str]]:
+    return [(span.start_char, span.end_char, span.label_) for span in spans]
+
+
+def read(doc: Doc, spans_key: str = "padellm") -> AnnotatedText:
+    """The text with its tokens and gold mentions, as they came in."""
+    mentions = sorted(Mention(*place) for place in spans_of(gold_spans(doc, spans_key)))
+    tokens = tuple((t.idx, t.idx + len(t)) for t in doc if not t.text.isspace())
+    source = TokenizedText(doc.text, tokens)
+    return AnnotatedText(source, tuple(mentions), annotated_labels(doc, spans_key))
 
 
 def entities(doc: Doc) -> list[tuple[str, str]]:
@@ -49,8 +64,8 @@ def test_round_trip_through_docs_and_docbin(texts: list[AnnotatedText]):
         docs.append(doc_from_tokens(annotated.source, VOCAB))
         assert docs[-1].text == annotated.source.text
         assert annotate_doc(docs[-1], annotated) == []
-    assert [annotated_text_from_doc(doc) for doc in docs] == texts
-    assert [annotated_text_from_doc(doc) for doc in through_docbin(docs)] == texts
+    assert [read(doc) for doc in docs] == texts
+    assert [read(doc) for doc in through_docbin(docs)] == texts
 
 
 @pytest.mark.parametrize(
@@ -68,6 +83,37 @@ def test_doc_from_tokens(text: str, tokens: tuple, words: list[str]):
     doc = doc_from_tokens(TokenizedText(text, tokens), VOCAB)
     assert doc.text == text
     assert [token.text for token in doc] == words
+
+
+def test_gold_is_the_span_group_else_the_entities():
+    doc = BLANK("Ada left Rome")
+    doc.set_ents([Span(doc, 0, 1, "PER")])
+    assert spans_of(gold_spans(doc, "gold")) == [(0, 3, "PER")]
+    doc.spans["gold"] = [Span(doc, 2, 3, "LOC")]
+    assert spans_of(gold_spans(doc, "gold")) == [(9, 13, "LOC")]
+    assert spans_of(gold_spans(doc, "other")) == [(0, 3, "PER")]
+    # An empty group states that there is nothing.
+    doc.spans["gold"] = []
+    assert gold_spans(doc, "gold") == []
+
+
+def test_annotation():
+    doc = BLANK("Ada left Rome")
+    assert not has_gold(doc, "gold")
+    doc.set_ents([])
+    assert has_gold(doc, "gold")
+    doc = BLANK("Ada left Rome")
+    doc.spans["gold"] = []
+    assert has_gold(doc, "gold") and not has_gold(doc, "other")
+
+
+def test_annotated_labels():
+    doc = BLANK("Ada left Rome")
+    assert annotated_labels(doc, "gold") is None
+    doc.spans["gold"] = []
+    assert annotated_labels(doc, "gold") is None
+    doc.spans["gold"] = SpanGroup(doc, name="gold", attrs={"labels": ["PER", "ORG"]})
+    assert annotated_labels(doc, "gold") == ("PER", "ORG")
 
 
 def test_flat_gold_is_in_the_entities_alone():
@@ -99,7 +145,7 @@ def test_annotated_labels_are_kept(mentions: tuple[Mention, ...]):
     assert len(doc.ents) == len(doc.spans["gold"]) == len(mentions)
     (loaded,) = through_docbin([doc])
     assert loaded.spans["gold"].attrs["labels"] == ["LOC", "PER"]
-    assert annotated_text_from_doc(loaded, spans_key="gold").labels == ("LOC", "PER")
+    assert annotated_labels(loaded, "gold") == ("LOC", "PER")
 
 
 def test_entities_off_the_tokens_are_returned():
@@ -108,14 +154,6 @@ def test_entities_off_the_tokens_are_returned():
     text = AnnotatedText(TokenizedText(doc.text, ()), (inside, good))
     assert annotate_doc(doc, text) == [inside] == off_tokens(doc, text.mentions)
     assert entities(doc) == [("York", "LOC")]
-
-
-def test_doc_without_annotation():
-    doc = spacy.blank("en").make_doc("a  b")
-    assert annotated_text_from_doc(doc) == AnnotatedText(
-        TokenizedText("a  b", ((0, 1), (3, 4))), ()
-    )
-    assert doc_offsets(doc) == ((0, 1), (3, 4))
 
 
 def test_gold_tokens_are_kept_and_characters_left_to_the_tokenizer():
@@ -145,7 +183,7 @@ def test_real_corpora(data: Path, name: str, lang: str, off: int, nested: int):
     texts = read_annotated_texts(data / name)
     made = list(docs_from_annotated_texts(texts, spacy.blank(lang)))
     assert [doc.text for doc, _ in made] == [each.source.text for each in texts]
-    kept = sum(len(annotated_text_from_doc(doc).mentions) for doc, _ in made)
+    kept = sum(len(read(doc).mentions) for doc, _ in made)
     assert kept + off == sum(len(each.mentions) for each in texts)
     assert sum(len(misaligned) for _, misaligned in made) == off
     assert sum(bool(doc.spans) for doc, _ in made) == nested

@@ -37,6 +37,7 @@ device = "cuda"
 mixed_precision = true
 prefix_attention = "causal"
 softmax = "vocabulary"
+tag_text = 0.5
 """
 
 
@@ -60,7 +61,8 @@ def test_what_a_config_states_reaches_the_model():
     shim = get_shim(make(SMALL_CAUSAL_LM.replace('"cuda"', '"cpu"')))
     assert (shim.settings.prefix_attention, shim.settings.softmax) == ("causal", "vocabulary")
     shim.override_settings(labels={"PER": "PER"})
-    shim.create(["Ada left"], max_mentions=2)
+    assert shim.tag_text == 0.5
+    shim.create(["Ada left"])
     config = shim.lm.model.config
     assert (config.hidden_size, config.num_hidden_layers) == (48, 1)
     assert (config.num_attention_heads, config.intermediate_size) == (2, 64)

@@ -1,56 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
 pytest.importorskip("spacy")
 
 import spacy
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from spacy_padellm.core.objective import LeftOut
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
-from spacy_padellm.pipeline.gold import (
-    annotated_labels,
-    annotated_texts,
-    gold_spans,
-    has_gold,
-    mentions_across_windows,
-)
+from spacy_padellm.pipeline.gold import annotated_texts, count_left_out
+from spacy_padellm.pipeline.windows import SpanGetter
 
-from .toy_pipeline import make_example, places, strided
+from .toy_pipeline import make_example, strided
 
 NLP = spacy.blank("en")
-
-
-def test_gold_is_the_span_group_else_the_entities():
-    doc = NLP("Ada left Rome")
-    doc.set_ents([Span(doc, 0, 1, "PER")])
-    assert places(gold_spans(doc, "padellm")) == [(0, 3, "PER")]
-    doc.spans["padellm"] = [Span(doc, 2, 3, "LOC")]
-    assert places(gold_spans(doc, "padellm")) == [(9, 13, "LOC")]
-    assert places(gold_spans(doc, "other")) == [(0, 3, "PER")]
-    # An empty group states that there is nothing.
-    doc.spans["padellm"] = []
-    assert gold_spans(doc, "padellm") == []
-
-
-def test_annotation():
-    doc = NLP("Ada left Rome")
-    assert not has_gold(doc, "padellm")
-    doc.set_ents([])
-    assert has_gold(doc, "padellm")
-    doc = NLP("Ada left Rome")
-    doc.spans["padellm"] = []
-    assert has_gold(doc, "padellm") and not has_gold(doc, "other")
-
-
-def test_annotated_labels():
-    doc = NLP("Ada left Rome")
-    assert annotated_labels(doc, "padellm") is None
-    doc.spans["padellm"] = []
-    assert annotated_labels(doc, "padellm") is None
-    doc.spans["padellm"] = SpanGroup(doc, name="padellm", attrs={"labels": ["PER", "ORG"]})
-    assert annotated_labels(doc, "padellm") == ("PER", "ORG")
 
 
 def test_texts_have_the_predicted_tokens_and_the_reference_mentions():
@@ -86,11 +53,55 @@ def test_windows_have_the_mentions_within_them():
         ("Ada met Bob Hill", (Mention(0, 3, "PER"), Mention(8, 16, "PER"))),
         ("Hill again", ()),
     ]
-    assert mentions_across_windows(example, "padellm", getter) == []
-    assert mentions_across_windows(example, "padellm", None) == []
-    across = mentions_across_windows(example, "padellm", strided(2, 2))
-    text = example.reference.text
-    assert across == [(text, Mention(3, 11, "LOC")), (text, Mention(20, 28, "PER"))]
+
+
+def find_long(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
+    """As if mentions of five characters and more could not be taught."""
+    found = [m for m in text.mentions if m.label in labels and m.end - m.start >= 5]
+    return LeftOut(too_long=[(text.source.text, mention) for mention in found])
+
+
+def find_none(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
+    return LeftOut()
+
+
+LABELLED = "in [New York|LOC] [Ada|PER] met [Bob Hill|PER] again"
+NEW_YORK, BOB_HILL = Mention(3, 11, "LOC"), Mention(20, 28, "PER")
+
+
+def left_out(
+    get_spans: SpanGetter | None, find: Callable = find_none, labels: Sequence[str] = ("LOC", "PER")
+) -> tuple[int, dict[str, list[Mention]]]:
+    example = make_example(NLP, LABELLED)
+    gold, found = count_left_out(example, "padellm", get_spans, labels, find)
+    assert all(text == example.reference.text for each in vars(found).values() for text, _ in each)
+    return gold, {reason: [m for _, m in each] for reason, each in vars(found).items() if each}
+
+
+def test_gold_in_no_window_is_left_out():
+    assert left_out(None) == (3, {})
+    assert left_out(strided(4, 3)) == (3, {})
+    assert left_out(strided(2, 2)) == (3, {"across_windows": [NEW_YORK, BOB_HILL]})
+
+
+def test_gold_in_several_windows_counts_once():
+    """Each window has half the tokens of the one before."""
+    assert left_out(strided(4, 2), find_long) == (3, {"too_long": [NEW_YORK, BOB_HILL]})
+
+    def find_in_first(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
+        return find_long(text, labels) if text.source.text.startswith("in") else LeftOut()
+
+    # Of the two windows with Bob Hill, the second one can teach him.
+    assert left_out(strided(7, 3)) == (3, {})
+    assert left_out(strided(7, 3), find_in_first) == (3, {"too_long": [NEW_YORK]})
+
+
+def test_gold_of_labels_that_are_not_taught_does_not_count():
+    assert left_out(strided(2, 2), labels=["LOC"]) == (1, {"across_windows": [NEW_YORK]})
+    partly = make_example(NLP, LABELLED, labels=["PER"])
+    assert count_left_out(partly, "padellm", None, ["ORG"], find_none)[0] == 0
+    unknown = Example(NLP.make_doc("Ada left"), NLP.make_doc("Ada left"))
+    assert count_left_out(unknown, "padellm", None, ["PER"], find_none) == (0, LeftOut())
 
 
 def test_texts_that_differ():

@@ -93,10 +93,14 @@ def test_nested_gold_counts_for_mentions():
 
 def test_labels_a_text_is_not_annotated_for_do_not_count():
     found = [(0, 1, "PER"), (6, 7, "LOC")]
-    scores = score_mentions([example(TEXT, found, [(0, 1, "PER")], labels=["PER"])])
+    annotated = example(TEXT, found, [(0, 1, "PER")], labels=["PER"])
+    scores = score_mentions([annotated])
     assert scores["mentions_p"] == scores["mentions_r"] == 1.0
+    assert scores["ents_p"] == scores["ents_r"] == 1.0
+    assert set(scores["ents_per_type"]) == {"PER"}
+    assert len(annotated.predicted.ents) == 2
     scores = score_mentions([example(TEXT, found, [(0, 1, "PER")], labels=["PER", "LOC"])])
-    assert scores["mentions_p"] == 0.5
+    assert scores["mentions_p"] == scores["ents_p"] == 0.5
 
 
 def test_another_key():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,9 @@ from thinc.api import Adam
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoint import load_checkpoint
-from spacy_padellm.core.decoding.parallel import MentionLimits
+from spacy_padellm.core.checkpoint import load_checkpoint, load_settings
 from spacy_padellm.core.extraction import MentionExtractor
+from spacy_padellm.core.limits import MentionLimits
 
 from ..toy_corpus import LABELS, parse
 from .toy_pipeline import (
@@ -176,7 +177,7 @@ def test_the_folder_is_one_of_hugging_face(toy_nlp: Language, toy_checkpoint: Pa
 
 def test_the_core_alone_runs_it(toy_nlp: Language, toy_checkpoint: Path):
     lm, settings = load_checkpoint(str(toy_checkpoint))
-    (found,) = MentionExtractor(lm, settings, MentionLimits(5)).extract([parse(TEXT).source])
+    (found,) = MentionExtractor(lm, settings).extract([parse(TEXT).source])
     assert [(TEXT[m.start : m.end], m.label) for m in found] == mentions(toy_nlp(TEXT))
 
 
@@ -270,11 +271,67 @@ def test_a_saved_pipeline_keeps_what_it_was_trained_with(toy_checkpoint: Path, t
         f"{OVERRIDE}.model.softmax": "admissible",
         f"{OVERRIDE}.labels": ["ORG"],
     }
-    again = spacy.load(tmp_path / "pipeline", config=config)
+    ignored = r"\[W202\].*prefix_attention, softmax, labels \(ORG\)\..*`add_label`"
+    with pytest.warns(UserWarning, match=ignored):
+        again = spacy.load(tmp_path / "pipeline", config=config)
     settings = component(again).shim.settings
     assert (settings.prefix_attention, settings.softmax) == ("causal", "vocabulary")
     assert dict(settings.labels) == {"PER": "PER"}
     assert component(again).shim.lm.prefix_attention == "causal"
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_saved_pipeline_does_anyway_is_no_warning(toy_checkpoint: Path, tmp_path: Path):
+    """Its config names fewer labels than it was trained with, for example."""
+    nlp = checkpoint_nlp(toy_checkpoint, template="en", labels=["PER"])
+    assert component(nlp).add_label("ORG") == 1
+    nlp.to_disk(tmp_path / "pipeline")
+    again = spacy.load(tmp_path / "pipeline")
+    assert component(again).labels == ("PER", "ORG")
+    config = {f"{OVERRIDE}.template": "zh"}
+    with pytest.raises(UserWarning, match=r"\[W202\].*: template\."):
+        spacy.load(tmp_path / "pipeline", config=config)
+
+
+def test_a_checkpoint_knows_its_limits(toy_checkpoint: Path, tmp_path: Path):
+    """What it was trained with, where the config says nothing."""
+    for max_mentions, max_mention_tokens, expected in [
+        (None, None, MentionLimits(5, 16)),
+        (2, None, MentionLimits(2, 16)),
+        (None, 3, MentionLimits(5, 3)),
+    ]:
+        limits = {"max_mentions": max_mentions, "max_mention_tokens": max_mention_tokens}
+        nlp = checkpoint_nlp(toy_checkpoint, **limits)
+        assert component(nlp).shim.settings.limits == expected
+        nlp.to_disk(tmp_path / "pipeline")
+        settings = load_settings(str(tmp_path / "pipeline" / "padellm_ner" / "model"))
+        assert settings is not None and settings.limits == expected
+        assert component(spacy.load(tmp_path / "pipeline")).shim.settings.limits == expected
+    config = {f"{OVERRIDE}.max_mention_tokens": 1}
+    nlp = spacy.load(tmp_path / "pipeline", config=config)
+    assert component(nlp).shim.settings.limits == MentionLimits(5, 1)
+    doc = nlp(TEXT)
+    assert mentions(doc) and all(len(span) == 1 for span in doc.spans["padellm"])
+
+
+def test_a_pipeline_can_be_pickled_while_it_is_trained(toy_folder: Path):
+    nlp = spacy.load(toy_folder)
+    nlp.update([make_example(nlp, "[Ada|PER] met [Bob|PER]")], sgd=nlp.create_optimizer())
+    pipe = pickle.loads(pickle.dumps(component(nlp)))
+    (found,) = pipe.predict([nlp.make_doc(TEXT)])
+    assert found == component(nlp).predict([nlp.make_doc(TEXT)])[0]
+
+
+def test_initializing_a_saved_pipeline_fine_tunes_it_further(toy_checkpoint: Path, tmp_path: Path):
+    """What it was once made from may be gone."""
+    original = shutil.copytree(toy_checkpoint, tmp_path / "original")
+    checkpoint_nlp(original).to_disk(tmp_path / "pipeline")
+    shutil.rmtree(original)
+    nlp = spacy.load(tmp_path / "pipeline")
+    before = weights_of(nlp)
+    nlp.initialize(lambda: [make_example(nlp, "[Ada|FOUNDER] left .")])
+    assert component(nlp).labels == (*LABELS, "FOUNDER")
+    assert torch.equal(weights_of(nlp), before)
 
 
 def test_the_model_can_be_left_out(toy_nlp: Language, tmp_path: Path):
@@ -285,7 +342,8 @@ def test_the_model_can_be_left_out(toy_nlp: Language, tmp_path: Path):
     other = component(fresh_nlp(labels=["X"]))
     other.from_bytes(pipe.to_bytes(), exclude=["model"]).from_disk(tmp_path, exclude=["model"])
     assert other.labels == ("X",)
-    assert other.from_bytes(pipe.to_bytes()).labels == tuple(LABELS)
+    with pytest.warns(UserWarning, match=r"\[W202\].*labels \(X\)"):
+        assert other.from_bytes(pipe.to_bytes()).labels == tuple(LABELS)
 
 
 def test_an_untrained_pipeline_cannot_be_saved(tmp_path: Path):

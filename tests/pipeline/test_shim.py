@@ -13,7 +13,7 @@ pytest.importorskip("spacy")
 import numpy as np
 import torch
 from spacy.language import Language
-from thinc.api import Adam
+from thinc.api import Adam, Optimizer, RAdam
 
 from spacy_padellm.core.objective import target_log_probs
 from spacy_padellm.core.small_lm import SmallModelShape
@@ -140,7 +140,7 @@ def test_prediction_keeps_no_graph_and_leaves_the_model_in_evaluation_mode(nlp: 
 
 @pytest.fixture
 def bfloat16_model(nlp: Language) -> CausalLMShim:
-    shim = CausalLMShim(shim_of(nlp)._source, mixed_precision=True)
+    shim = CausalLMShim(shim_of(nlp)._source, mixed_precision=True, tag_text=0.0)
     shim._settings, shim._model = shim_of(nlp).settings, shim_of(nlp).lm
     return shim
 
@@ -189,14 +189,17 @@ def test_fast_bfloat16_by_device(monkeypatch: pytest.MonkeyPatch):
 
 def test_overrides_hold_until_something_is_loaded(toy_checkpoint: Path):
     shim = CausalLMShim(
-        PretrainedSource(str(toy_checkpoint), "cpu", "float32", None, None), mixed_precision=False
+        PretrainedSource(str(toy_checkpoint), "cpu", "float32", None, None),
+        mixed_precision=False,
+        tag_text=0.0,
     )
     shim.override_settings(labels={"X": "x"})
     assert not shim.has_settings
     assert shim.settings.labels == {"X": "x"} and shim.settings.softmax == "admissible"
     shim.override_settings(softmax="vocabulary")
     assert shim.settings.labels == {"X": "x"} and shim.settings.softmax == "vocabulary"
-    shim.load(toy_checkpoint)
+    with pytest.warns(UserWarning, match=r"\[W202\].*softmax, labels \(X\)"):
+        shim.load(toy_checkpoint)
     assert list(shim.settings.labels) == ["LOC", "ORG", "PER"]
     assert shim.settings.softmax == "admissible"
 
@@ -231,3 +234,25 @@ def test_averages_change_nothing(nlp: Language):
     with nlp.use_params({("x", 1): np.zeros(1)}):
         after = weights_of(shim_of(nlp))
     assert all(torch.equal(weight, before[name]) for name, weight in after.items())
+
+
+@pytest.mark.parametrize(
+    "optimizer, ignored",
+    [
+        (Adam(1e-3, use_averages=True), "use_averages = true"),
+        (RAdam(1e-3, use_averages=False), "use_radam = true"),
+        (
+            Adam(1e-3, use_averages=False, L2=0.1, L2_is_weight_decay=False),
+            "L2_is_weight_decay = false",
+        ),
+    ],
+)
+def test_settings_that_adamw_ignores(nlp: Language, optimizer: Optimizer, ignored: str):
+    with pytest.warns(UserWarning, match=rf"\[W203\].*: {ignored}\. Remove"):
+        update(nlp, optimizer)
+
+
+@pytest.mark.filterwarnings("error")
+def test_settings_that_adamw_knows(nlp: Language):
+    update(nlp, Adam(1e-3, use_averages=False, L2=0.0, L2_is_weight_decay=False))
+    update(nlp, nlp.create_optimizer())

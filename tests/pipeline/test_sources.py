@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.small_lm import SmallModelShape
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.pipeline.sources import PretrainedSource, SmallSource
@@ -55,11 +55,13 @@ def test_pretrained_model(toy_checkpoint: Path):
     lm = source.load(source.settings())
     assert lm.model.dtype == torch.bfloat16
     assert lm.prefix_attention == "bidirectional"
-    created = pretrained(toy_checkpoint).create(source.settings(), iter([]), 5)
+    created = pretrained(toy_checkpoint).create(source.settings(), iter([]), None)
     assert created.model.dtype == torch.float32
     weights = lm.model.state_dict()
     for name, weight in created.model.state_dict().items():
         assert torch.equal(weight.bfloat16(), weights[name])
+    # A saved pipeline's own model goes before it.
+    assert pretrained("/absent/folder").create(source.settings(), iter([]), lm) is lm
 
 
 def test_no_name():
@@ -84,8 +86,10 @@ def test_wrong_dtype(toy_checkpoint: Path):
 
 def test_small_model():
     source = small()
-    settings = CheckpointSettings(TEMPLATES["zh"], {"P": "名称"}, *["bidirectional", "admissible"])
-    lm = source.create(settings, ["Ada left", "Ada met Bob"], max_mentions=3)
+    settings = CheckpointSettings(
+        TEMPLATES["zh"], {"P": "名称"}, "bidirectional", "admissible", MentionLimits(max_mentions=3)
+    )
+    lm = source.create(settings, ["Ada left", "Ada met Bob"], None)
     config = lm.model.config
     assert (config.hidden_size, config.num_hidden_layers) == (32, 1)
     assert (config.num_attention_heads, config.intermediate_size) == (2, 64)
@@ -102,7 +106,7 @@ def test_a_small_model_is_made_on_its_device(monkeypatch: pytest.MonkeyPatch):
     moved = []
     monkeypatch.setattr(CausalLM, "to", lambda lm, device: moved.append(device) or lm)
     source = small(device="cuda:1")
-    source.create(CheckpointSettings(labels={"PER": "PER"}), ["Ada left"], max_mentions=1)
+    source.create(CheckpointSettings(labels={"PER": "PER"}), ["Ada left"], None)
     assert moved == ["cuda:1"]
 
 
@@ -115,10 +119,8 @@ def test_a_small_model_is_made_in_training():
         source.load(source.settings())
 
 
-def test_saved_models(toy_checkpoint: Path):
-    settings = CheckpointSettings(prefix_attention="causal")
-    for source in (small(), pretrained("/absent/folder")):
-        lm = source.load_saved(str(toy_checkpoint), settings)
-        assert lm.prefix_attention == "causal"
-        expected = json.loads((toy_checkpoint / "config.json").read_text())["hidden_size"]
-        assert lm.model.config.hidden_size == expected
+def test_what_a_config_states():
+    assert pretrained("x").stated() == {}
+    assert pretrained("x", softmax="admissible").stated() == {"softmax": "admissible"}
+    both = {"prefix_attention": "causal", "softmax": "vocabulary"}
+    assert pretrained("x", **both).stated() == both == small(**both).stated()

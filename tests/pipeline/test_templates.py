@@ -50,6 +50,7 @@ def test_wrong_wording(fields: dict[str, str], code: str):
         make(**fields)
 
 
+@pytest.mark.filterwarnings("ignore:.*W202.*template")
 @pytest.mark.parametrize(
     "template, expected",
     [

@@ -17,7 +17,10 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_padellm.core.mentions import ScoredMention
+from spacy_padellm.core.objective import Objective, SupervisedTree
 from spacy_padellm.core.prompt import PromptEncoder
+from spacy_padellm.core.texts import AnnotatedText
+from spacy_padellm.pipeline.shim import CausalLMShim
 
 from ..toy_corpus import LABELS, SENTENCES, parse
 from .toy_pipeline import (
@@ -415,3 +418,46 @@ def test_windows_of_what_no_component_sets():
         ValueError, match=r"\[P206\].*\[E030\].*\n.*`training\.annotating_components`"
     ):
         nlp.initialize(lambda: toy_examples(nlp))
+
+
+def test_training_texts_are_augmented_as_the_config_says(monkeypatch: pytest.MonkeyPatch):
+    taught = []
+    build = Objective.build
+
+    def recording_build(self: Objective, text: AnnotatedText, labels: Sequence[str]) -> Any:
+        taught.append(text)
+        return build(self, text, labels)
+
+    monkeypatch.setattr(Objective, "build", recording_build)
+    swap = {"@misc": "spacy_padellm.swap_mentions.v1", "rate": 1.0, "uses": 2}
+    nlp = initialized_nlp(augment=swap)
+    examples = [make_example(nlp, markup) for markup in ("[Ada|PER] left", "met [Bob Hill|PER]")]
+    for _ in range(12):
+        component(nlp).update(examples)
+    # As they are at first, and then anew for every second time.
+    assert len(taught) == 2 * 12 / 2
+    assert [text.source.text for text in taught[:2]] == ["Ada left", "met Bob Hill"]
+    found = {text.source.text for text in taught[2:]}
+    assert found == {"Ada left", "Bob Hill left", "met Ada", "met Bob Hill"}
+    assert [eg.reference.text for eg in examples] == ["Ada left", "met Bob Hill"]
+
+
+def test_text_tags_are_taught_as_the_config_says(monkeypatch: pytest.MonkeyPatch):
+    taught: dict[float, SupervisedTree] = {}
+    for weight in (0.0, 0.5):
+        nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": weight})
+        call = CausalLMShim.__call__
+
+        def recording_call(
+            shim: CausalLMShim, trees: Sequence[SupervisedTree], is_train: bool
+        ) -> Any:
+            (taught[shim.tag_text],) = trees
+            return call(shim, trees, is_train)  # noqa: B023
+
+        monkeypatch.setattr(CausalLMShim, "__call__", recording_call)
+        component(nlp).update([make_example(nlp, "[Ada|PER] left")])
+        monkeypatch.undo()
+    plain, tagged = taught[0.0], taught[0.5]
+    assert tagged.targets[: len(plain.targets)] == plain.targets
+    # What each of the two words, and the space between them, is in and begins.
+    assert tagged.weights[len(plain.weights) :] == [0.5] * 2 * 3

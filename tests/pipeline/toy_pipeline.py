@@ -67,7 +67,7 @@ def checkpoint_nlp(folder: Path, lang: str = "en", **config: Any) -> Language:
     """A blank pipeline with a checkpoint."""
     nlp = spacy.blank(lang)
     model = {"name": str(folder), **config.pop("model", {})}
-    nlp.add_pipe("padellm_ner", config={"model": model, "max_mentions": 5, **config})
+    nlp.add_pipe("padellm_ner", config={"model": model, **config})
     return nlp
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ...errors import Errors
 from ..causal_lm import CausalLM
+from ..limits import MentionLimits
 from ..mentions import DecodedMention
 from ..prompt import PromptEncoder
 from ..softmax import Softmax
@@ -17,23 +17,6 @@ from ..token_tree import TokenTree
 from ..trie import Span, Trie, build_count_trie, build_source_trie
 from .guides import TrieGuide
 from .writing import Branch, write_branches
-
-
-@dataclass(frozen=True)
-class MentionLimits:
-    """How much may be written.
-
-    max_mentions (int): Most mentions of a label in a text.
-    max_mention_tokens (int): Longest mention, in tokens of the text.
-    """
-
-    max_mentions: int = 30
-    max_mention_tokens: int = 16
-
-    def __post_init__(self) -> None:
-        for name in ("max_mentions", "max_mention_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(Errors.P032.format(name=name, value=getattr(self, name)))
 
 
 @dataclass
@@ -146,5 +129,6 @@ class ParallelDecoder:
         """RETURNS (int): Length of the longest sequence that may come of it."""
         branch = max(len(self.encoder.branch(label)) for label in labels)
         opener = len(self.encoder.opener(self.limits.max_mentions))
-        text = max(len(tree) + trie.depth for tree, trie in zip(trees, tries, strict=True))
+        # The end token of a mention is written last and never run.
+        text = max(len(tree) + trie.depth - 1 for tree, trie in zip(trees, tries, strict=True))
         return text + branch + self._count_trie.depth + opener

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from ..causal_lm import CausalLM
+from ..limits import MentionLimits
 from ..prompt import PromptEncoder
 from ..texts import TokenizedText
 from ..token_tree import TokenTree
 from .guides import FreeGuide
-from .parallel import MentionLimits
 from .writing import Branch, write_branches
 
 
@@ -41,10 +41,13 @@ class WrittenText:
 
     mentions (Tuple[WrittenMention, ...]): The mentions.
     malformed_counts (Tuple[str, ...]): What stood where a count was due and is none.
+    excessive_counts (Tuple[int, ...]): Counts above the limit, of which the first mentions up to
+        the limit were written.
     """
 
     mentions: tuple[WrittenMention, ...]
-    malformed_counts: tuple[str, ...]
+    malformed_counts: tuple[str, ...] = ()
+    excessive_counts: tuple[int, ...] = ()
 
 
 class UnconstrainedDecoder:
@@ -69,22 +72,25 @@ class UnconstrainedDecoder:
         tree = TokenTree(self.encoder.prefix(text.text))
         end, count_end = [self.encoder.end_id], self.encoder.count_end
         longest = max(len(self.encoder.count(n)) for n in range(self.limits.max_mentions + 1))
-        # A mention of a text has no more tokens than the text, and is cut off there.
-        room = len(tree) + 1
-        run = self.lm.open([tree], self._depth(tree, labels, longest + room))
+        depth = self._depth(tree, labels, longest)
+        room = self._room(tree, depth)
+        run = self.lm.open([tree], depth + room - 1)
         counted = []
         for label in labels:
             node = tree.insert(self.encoder.branch(label), tree.prefix_end)[-1]
             counted.append((label, Branch(0, node, FreeGuide([end, count_end], longest))))
         write_branches(run, [tree], [branch for _, branch in counted], "vocabulary")
-        opened, malformed = [], []
+        opened, malformed, excessive = [], [], []
         for label, branch in counted:
             number = self._decode(branch.guide.ids)
             if not (branch.guide.ended and number.isascii() and number.isdigit()):
                 malformed.append(number)
                 continue
-            start = self.encoder.branch(label) + self.encoder.count(int(number))
-            for n in range(1, min(int(number), self.limits.max_mentions) + 1):
+            count = int(number)
+            if count > self.limits.max_mentions:
+                excessive.append(count)
+            start = self.encoder.branch(label) + self.encoder.count(count)
+            for n in range(1, min(count, self.limits.max_mentions) + 1):
                 node = tree.insert(start + self.encoder.opener(n), tree.prefix_end)[-1]
                 opened.append((label, Branch(0, node, FreeGuide([end], room))))
         write_branches(run, [tree], [branch for _, branch in opened], "vocabulary")
@@ -97,12 +103,22 @@ class UnconstrainedDecoder:
             )
             for label, branch in opened
         )
-        return WrittenText(mentions, tuple(malformed))
+        return WrittenText(mentions, tuple(malformed), tuple(excessive))
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self.lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
-    def _depth(self, tree: TokenTree, labels: Sequence[str], written: int) -> int:
+    def _depth(self, tree: TokenTree, labels: Sequence[str], count: int) -> int:
+        """RETURNS (int): Where mentions begin, at the latest."""
         branch = max(len(self.encoder.branch(label)) for label in labels)
         opener = len(self.encoder.opener(self.limits.max_mentions))
-        return len(tree) + branch + opener + written
+        return len(tree) + branch + count + opener
+
+    def _room(self, tree: TokenTree, depth: int) -> int:
+        """RETURNS (int): Where a mention is cut off: it has no more tokens than the text, or than
+        the model has positions left.
+        """
+        room = len(tree) + 1
+        if self.lm.max_positions is not None:
+            room = min(room, self.lm.max_positions - depth + 1)
+        return max(room, 1)

@@ -6,7 +6,8 @@ from itertools import chain
 import pytest
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.decoding.parallel import MentionLimits, ParallelDecoder
+from spacy_padellm.core.decoding.parallel import ParallelDecoder
+from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.mentions import DecodedMention
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES

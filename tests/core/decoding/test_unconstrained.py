@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spacy_padellm.core.decoding.parallel import MentionLimits
 from spacy_padellm.core.decoding.unconstrained import UnconstrainedDecoder, WrittenText
+from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES, PromptTemplate
 from spacy_padellm.core.texts import TokenizedText

@@ -1,0 +1,122 @@
+"""Augmentation: more training texts from those there are."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..errors import Errors
+from .texts import AnnotatedText, Mention, TokenizedText
+
+# Mentions kept of a label.
+_POOL_SIZE = 100_000
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Text with its tokens, counted from its start."""
+
+    text: str
+    tokens: tuple[tuple[int, int], ...]
+
+
+class MentionSwap:
+    """Puts other mentions of the same label in the place of some of a text's, so that a model
+    learns where mentions stand rather than which ones there are.
+
+    rate (float): Probability of a mention to be swapped.
+    uses (int): How often a version of a text is used before the next one is made, as building a
+        tree takes time.
+    RAISES (ValueError): The rate is no probability, or there are no uses.
+    """
+
+    def __init__(self, rate: float, uses: int = 1) -> None:
+        if not 0 <= rate <= 1:
+            raise ValueError(Errors.P035.format(value=rate))
+        if uses < 1:
+            raise ValueError(Errors.P032.format(name="uses", value=uses))
+        self.rate = rate
+        self.uses = uses
+        self._pool: dict[str, list[_Stretch]] = {}
+
+    def collect(self, source: TokenizedText, mentions: Iterable[Mention]) -> None:
+        """Have mentions to swap with; frequent ones will come more often.
+
+        source (TokenizedText): A training text.
+        mentions (Iterable[Mention]): Those of its mentions that can be taught.
+        """
+        for mention in mentions:
+            stretch = _cut(source, mention.start, mention.end)
+            if stretch is None:
+                continue
+            pool = self._pool.setdefault(mention.label, [])
+            if len(pool) < _POOL_SIZE:
+                pool.append(stretch)
+            else:
+                pool[random.randrange(_POOL_SIZE)] = stretch
+
+    def __call__(self, text: AnnotatedText) -> AnnotatedText:
+        """text (AnnotatedText): A text. Mentions that overlap others, or are not on its tokens'
+            boundaries, stay.
+        RETURNS (AnnotatedText): The text with others in their places, from `random`'s state.
+        """
+        swapped = {
+            mention: random.choice(self._pool[mention.label])
+            for mention in _alone(text)
+            if mention.label in self._pool and random.random() < self.rate
+        }
+        return _replace(text, swapped) if swapped else text
+
+
+def _alone(text: AnnotatedText) -> list[Mention]:
+    """RETURNS (List[Mention]): Mentions that overlap no other and are cut at tokens."""
+    ordered = sorted(text.mentions)
+    ends = [0]
+    for mention in ordered:
+        ends.append(max(ends[-1], mention.end))
+    starts = [*(mention.start for mention in ordered[1:]), len(text.source.text)]
+    return [
+        mention
+        for mention, before, after in zip(ordered, ends, starts, strict=False)
+        if before <= mention.start
+        and mention.end <= after
+        and _cut(text.source, mention.start, mention.end) is not None
+    ]
+
+
+def _cut(source: TokenizedText, start: int, end: int) -> _Stretch | None:
+    """RETURNS (Optional[_Stretch]): The stretch, `None` if it is empty or cuts a token."""
+    tokens = tuple((a - start, b - start) for a, b in source.tokens if start <= a and b <= end)
+    if not tokens or tokens[0][0] != 0 or tokens[-1][1] != end - start:
+        return None
+    return _Stretch(source.text[start:end], tokens)
+
+
+def _replace(text: AnnotatedText, swapped: dict[Mention, _Stretch]) -> AnnotatedText:
+    source, ordered = text.source, sorted(swapped)
+    ends, shifts = [0], [0]
+    for mention in ordered:
+        longer = len(swapped[mention].text) - (mention.end - mention.start)
+        ends.append(mention.end)
+        shifts.append(shifts[-1] + longer)
+
+    def move(offset: int) -> int:
+        return offset + shifts[bisect_right(ends, offset) - 1]
+
+    pieces, tokens = [], []
+    for start, mention in zip(ends, ordered, strict=False):
+        stretch, place = swapped[mention], move(mention.start)
+        pieces += [source.text[start : mention.start], stretch.text]
+        tokens += [(a + place, b + place) for a, b in stretch.tokens]
+    tokens += [
+        (move(a), move(b))
+        for a, b in source.tokens
+        if not any(mention.start <= a < mention.end for mention in ordered)
+    ]
+    return AnnotatedText(
+        TokenizedText("".join([*pieces, source.text[ends[-1] :]]), tuple(sorted(tokens))),
+        tuple(replace(m, start=move(m.start), end=move(m.end)) for m in text.mentions),
+        text.labels,
+    )

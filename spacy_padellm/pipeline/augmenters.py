@@ -1,0 +1,20 @@
+"""`spacy_padellm.swap_mentions.v1`: augmentation of a component's training texts in a config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..core.augmentation import MentionSwap
+
+
+def create_swap_mentions_v1(rate: float, uses: int = 1) -> MentionSwap:
+    """rate (float): Probability of a mention in a training text to be swapped for another of its
+        label.
+    uses (int): How often a version of a text is used before the next one is made.
+    RETURNS (MentionSwap): The augmentation.
+    RAISES (ValueError): The rate is no probability, or there are no uses.
+    """
+    from ..core.augmentation import MentionSwap
+
+    return MentionSwap(rate, uses)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_padellm.core import augmentation
+from spacy_padellm.core.augmentation import MentionSwap
+from spacy_padellm.core.texts import AnnotatedText, Mention
+
+from ..toy_corpus import SENTENCES, parse
+from .sample_texts import cut_at_characters, cut_at_spaces
+
+TOY = [parse(markup) for markup in SENTENCES]
+
+
+@pytest.fixture(autouse=True)
+def seed() -> Iterator[None]:
+    state = random.getstate()
+    random.seed(0)
+    yield
+    random.setstate(state)
+
+
+def swap_with(*markups: str, rate: float = 1.0) -> MentionSwap:
+    swap = MentionSwap(rate)
+    for text in map(parse, markups):
+        swap.collect(text.source, text.mentions)
+    return swap
+
+
+def strings(text: AnnotatedText) -> list[tuple[str, str]]:
+    return [(m.label, text.source.text[m.start : m.end]) for m in text.mentions]
+
+
+def test_mentions_make_way_for_others_of_their_label():
+    swap = swap_with("[Grace Hopper|PER]", "[New South Wales|LOC]")
+    found = swap(parse("in [Rome|LOC] , [Ada|PER] met [Bob Hill|PER] ."))
+    text = "in New South Wales , Grace Hopper met Grace Hopper ."
+    assert found.source == cut_at_spaces(text)
+    assert strings(found) == [
+        ("LOC", "New South Wales"),
+        ("PER", "Grace Hopper"),
+        ("PER", "Grace Hopper"),
+    ]
+
+
+def test_where_mentions_touch_each_other_and_the_ends():
+    source = cut_at_characters("甲乙丙丁")
+    text = AnnotatedText(source, (Mention(0, 1, "A"), Mention(1, 3, "B"), Mention(3, 4, "A")))
+    swap = MentionSwap(1.0)
+    swap.collect(cut_at_characters("一二三"), [Mention(0, 3, "A")])
+    swap.collect(cut_at_characters("四"), [Mention(0, 1, "B")])
+    found = swap(text)
+    assert found.source == cut_at_characters("一二三四一二三")
+    assert found.mentions == (Mention(0, 3, "A"), Mention(3, 4, "B"), Mention(4, 7, "A"))
+
+
+def test_mentions_that_overlap_stay():
+    swap = swap_with("[Grace Hopper|PER]", "[Lima|LOC]", "[Acme|ORG]")
+    found = swap(parse("[University of [Oslo|LOC]|ORG] hired [Dan|PER] in [Rome|LOC] ."))
+    assert found.source.text == "University of Oslo hired Grace Hopper in Lima ."
+    assert sorted(strings(found)) == [
+        ("LOC", "Lima"),
+        ("LOC", "Oslo"),
+        ("ORG", "University of Oslo"),
+        ("PER", "Grace Hopper"),
+    ]
+
+
+def test_so_do_mentions_that_cut_a_token():
+    cut = AnnotatedText(cut_at_spaces("Anna left"), (Mention(0, 2, "PER"),))
+    swap = swap_with("[Bob|PER]")
+    assert swap(cut) == cut
+    # And nothing is swapped for a part of a token.
+    swap = MentionSwap(1.0)
+    swap.collect(cut.source, cut.mentions)
+    assert swap(parse("[Bob|PER]")) == parse("[Bob|PER]")
+
+
+def test_labels_nothing_is_known_of_stay():
+    assert swap_with("[Bob|PER]")(parse("in [Rome|LOC]")) == parse("in [Rome|LOC]")
+
+
+def test_labels_a_text_is_annotated_for_are_kept():
+    assert swap_with("[Bob|PER]")(parse("[Ada|PER]", ["PER"])).labels == ("PER",)
+
+
+def test_the_rate():
+    text = parse("[Ada|PER] [Ada|PER]")
+    assert swap_with("[Bob|PER]", rate=0.0)(text) == text
+    swap = swap_with("[Bob|PER]", rate=0.25)
+    found = [string for _ in range(2000) for _, string in strings(swap(text))]
+    assert found.count("Bob") == pytest.approx(1000, abs=120)
+
+
+def test_frequent_mentions_come_more_often():
+    swap = swap_with("[Bob|PER]", "[Bob|PER]", "[Bob|PER]", "[Eve|PER]")
+    found = [strings(swap(parse("[Ada|PER]")))[0][1] for _ in range(1000)]
+    assert found.count("Bob") == pytest.approx(750, abs=80)
+    assert found.count("Eve") == 1000 - found.count("Bob")
+
+
+def test_the_pool_is_limited(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(augmentation, "_POOL_SIZE", 3)
+    swap = swap_with(*["[Bob|PER]"] * 3, *["[Eve|PER]"] * 50)
+    assert {strings(swap(parse("[Ada|PER]")))[0][1] for _ in range(50)} == {"Eve"}
+
+
+@given(st.data())
+def test_everything_else_stays(data: st.DataObject):
+    """What is between the mentions, their order and nesting, and tokens that cover the text."""
+    swap = MentionSwap(data.draw(st.sampled_from([0.3, 1.0])))
+    for text in TOY:
+        swap.collect(text.source, text.mentions)
+    text = data.draw(st.sampled_from(TOY))
+    found = swap(text)
+    assert [m.label for m in found.mentions] == [m.label for m in text.mentions]
+    known = {(label, string) for each in TOY for label, string in strings(each)}
+    assert set(strings(found)) <= known
+    assert outside(found) == outside(text)
+    assert found.source == cut_at_spaces(found.source.text)
+    order = [sorted(range(len(t.mentions)), key=t.mentions.__getitem__) for t in (text, found)]
+    assert order[0] == order[1]
+
+
+def outside(text: AnnotatedText) -> str:
+    """The text with a bar in the place of each run of mentions."""
+    covered = {place for m in text.mentions for place in range(m.start, m.end)}
+    kept = ("|" if place in covered else c for place, c in enumerate(text.source.text))
+    return re.sub(r"\|+", "|", "".join(kept))
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1])
+def test_wrong_rates(rate: float):
+    with pytest.raises(ValueError, match="P035"):
+        MentionSwap(rate)
+
+
+def test_no_uses():
+    with pytest.raises(ValueError, match=r"P032.*uses is 0"):
+        MentionSwap(0.5, uses=0)
