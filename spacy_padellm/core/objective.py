@@ -14,7 +14,7 @@ from .augmentation import MentionSwap
 from .causal_lm import CausalLM
 from .limits import MentionLimits
 from .prompt import PromptEncoder
-from .softmax import Softmax, admissible_logits, pad_admissible
+from .softmax import Softmax, pad_admissible
 from .text_tags import TextTagger
 from .texts import AnnotatedText, Mention
 from .token_tree import TokenTree
@@ -68,15 +68,15 @@ class SupervisedTree:
     nodes (List[int]): Node before each supervised token.
     targets (List[int]): The token's id.
     weights (List[float]): Sequences through it.
-    admissible (List[Optional[List[int]]]): Ids that may stand in its place, `None` for a softmax
-        over the whole vocabulary.
+    admissible (Optional[List[List[int]]]): Ids that may stand in its place, for the softmax over
+        admissible continuations.
     """
 
     tree: TokenTree
     nodes: list[int]
     targets: list[int]
     weights: list[float]
-    admissible: list[list[int] | None]
+    admissible: list[list[int]] | None
 
     @property
     def depth(self) -> int:
@@ -86,7 +86,7 @@ class SupervisedTree:
     @property
     def bytes(self) -> int:
         """RETURNS (int): About the memory it takes: lists of numbers, and a mask once it is run."""
-        numbers = sum(len(ids) for ids in self.admissible if ids) + 3 * len(self.nodes)
+        numbers = sum(map(len, self.admissible or [])) + 3 * len(self.nodes)
         # A node has an id, parent, depth and dictionary entry.
         return 8 * numbers + 400 * len(self.tree) + len(self.tree) ** 2
 
@@ -146,7 +146,7 @@ class Objective:
             nodes=[node for node, _ in edges],
             targets=[target for _, target in edges],
             weights=[supervised[edge] for edge in edges],
-            admissible=[tries.get(edge) for edge in edges],
+            admissible=[tries[edge] for edge in edges] if self.softmax == "admissible" else None,
         )
         self._add_tags(built, text.source.text, taught)
         return built, left_out
@@ -170,7 +170,8 @@ class Objective:
             built.nodes.append(first + tag.place)
             built.targets.append(tag.target)
             built.weights.append(self.tag_text * tag.share)
-            built.admissible.append(tag.choices if self.softmax == "admissible" else None)
+            if built.admissible is not None:
+                built.admissible.append(tag.choices)
 
     def _source_trie(
         self, text: AnnotatedText, taught: Mapping[str, list[TaughtMention]]
@@ -295,15 +296,30 @@ def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
     RETURNS (Tensor): Tree by tree, shape `(n_supervised,)`, with gradients where enabled.
     """
     run = lm.open_for_training([t.tree for t in trees], max(t.depth for t in trees))
-    logits = run.logits([t.nodes for t in trees]).float()
-    targets = torch.tensor([i for t in trees for i in t.targets], device=logits.device)
-    picked = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-    rows = [ids for t in trees for ids in t.admissible]
-    whole = [i for i, ids in enumerate(rows) if ids is None]
-    if len(whole) == len(rows):
-        return picked - logits.logsumexp(dim=1)
-    admissible = [ids if ids is not None else [0] for ids in rows]
-    total = admissible_logits(logits, pad_admissible(admissible, logits.device)).logsumexp(dim=1)
-    if whole:
-        total[whole] = logits[whole].logsumexp(dim=1)
-    return picked - total
+    # Several tokens may be supervised at one node.
+    nodes = [list(dict.fromkeys(t.nodes)) for t in trees]
+    rows = _places(nodes, [t.nodes for t in trees])
+    targets = torch.tensor([i for t in trees for i in t.targets], dtype=torch.long)
+    admissible = [ids for t in trees for ids in t.admissible or []]
+    device = lm.model.device
+    if not admissible:
+        logits = run.logits(nodes).float()
+        return logits[rows, targets.to(device)] - logits.logsumexp(dim=1)[rows]
+    needed = torch.tensor(sorted(set().union(*admissible)))
+    logits = run.logits(nodes, needed.to(device)).float()
+    choices = pad_admissible(admissible, needed.device)
+    columns = torch.searchsorted(needed, choices.clamp_min(int(needed[0]))).to(device)
+    allowed = logits[rows.unsqueeze(1), columns].masked_fill((choices < 0).to(device), -torch.inf)
+    picked = logits[rows, torch.searchsorted(needed, targets).to(device)]
+    return picked - allowed.logsumexp(dim=1)
+
+
+def _places(nodes: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) -> Tensor:
+    """RETURNS (Tensor): For each wanted node, tree by tree, its place among all nodes."""
+    places: list[int] = []
+    first = 0
+    for asked, of_tree in zip(nodes, wanted, strict=True):
+        place_of = {node: first + place for place, node in enumerate(asked)}
+        places.extend(place_of[node] for node in of_tree)
+        first += len(asked)
+    return torch.tensor(places, dtype=torch.long)

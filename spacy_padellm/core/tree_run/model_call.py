@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 
@@ -27,23 +28,36 @@ class ModelCall:
         """RETURNS (torch.device): Where the inputs have to be."""
         return next(self.model.get_input_embeddings().parameters()).device
 
-    def __call__(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
+    def __call__(
+        self, rows: Tensor, columns: Tensor, ids: Tensor | None = None, **inputs: Any
+    ) -> Tensor:
         """Run the model.
 
         rows (Tensor): Batch indices of the logits asked for, shape `(n,)`.
         columns (Tensor): Their places in the sequence, shape `(n,)`.
+        ids (Optional[Tensor]): Only the logits of these ids are needed, shape `(n_ids,)`.
         inputs (Any): Arguments of the forward pass; those the model does not know are left out.
-        RETURNS (Tensor): Logits, shape `(n, vocabulary)`.
+        RETURNS (Tensor): Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
         """
         known = {name: value for name, value in inputs.items() if name in self.parameters}
-        length = inputs["input_ids"].shape[1]
-        with _head_input_at(self.model, rows * length + columns):
-            logits = self.model(**known, return_dict=True).logits
-        return logits[0]
+        index = rows * inputs["input_ids"].shape[1] + columns
+        head = self.model.get_output_embeddings()
+        selected = ids
+        if type(head) is not torch.nn.Linear:
+            selected = None  # a quantized layer, for example, has its own way
+        with ExitStack() as stack:
+            stack.enter_context(_head_input_at(head, index))
+            if selected is not None:
+                stack.enter_context(_head_output_at(head, selected))
+            if torch.is_grad_enabled() and index.device.type == "cpu":
+                # On a CPU its fused kernel is several times slower backwards, for trees at least.
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            logits: Tensor = self.model(**known, return_dict=True).logits[0]
+        return logits if selected is not None or ids is None else logits[:, ids]
 
 
 @contextmanager
-def _head_input_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
+def _head_input_at(head: torch.nn.Module, index: Tensor) -> Iterator[None]:
     """Let the output layer see only some of the hidden states.
 
     Only the last layer is cut, so what a model does before and after it (BERT's transform,
@@ -55,11 +69,31 @@ def _head_input_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0].flatten(0, 1)[index].unsqueeze(0), *args[1:])
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(select)
+    hook = head.register_forward_pre_hook(select)
     try:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def _head_output_at(head: torch.nn.Module, ids: Tensor) -> Iterator[None]:
+    """Let the output layer compute only some of its outputs. What a model does after it (a soft
+    cap, a scale) it does to each output on its own.
+
+    ids (Tensor): The outputs.
+    """
+
+    def forward(hidden: Tensor) -> Tensor:
+        weight, bias = cast(Tensor, head.weight), cast("Tensor | None", head.bias)
+        picked = None if bias is None else bias[ids]
+        return torch.nn.functional.linear(hidden, weight[ids], picked)
+
+    head.forward = forward
+    try:
+        yield
+    finally:
+        del head.forward
 
 
 def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -26,9 +26,11 @@ class TreeRun(Protocol):
     passes: int
     tokens: int
 
-    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
         """nodes (Sequence[Sequence[int]]): For each tree, nodes added since the last call.
-        RETURNS (Tensor): Next-token logits at these nodes, tree by tree, `(n, vocabulary)`.
+        ids (Optional[Tensor]): Only the logits of these ids are needed, shape `(n_ids,)`.
+        RETURNS (Tensor): Next-token logits at these nodes, tree by tree, `(n, vocabulary)` or
+            `(n, n_ids)`.
         """
         ...
 
@@ -54,17 +56,17 @@ class CachedRun:
         # Padding makes a node's place in the cache differ from its number.
         self._slots = [np.zeros(0, dtype=np.int64) for _ in trees]
 
-    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
         first = [len(slots) for slots in self._slots]
         new = [len(tree) - start for tree, start in zip(self._trees, first, strict=True)]
         length = max(new)
-        ids = np.zeros((len(new), length), dtype=np.int64)
-        positions = np.zeros_like(ids)
+        tokens = np.zeros((len(new), length), dtype=np.int64)
+        positions = np.zeros_like(tokens)
         visible = np.zeros((len(new), length, self._width + length), dtype=bool)
         # Padding sees itself, or its softmax would be over nothing.
         visible[:, np.arange(length), self._width + np.arange(length)] = True
         for row, (tree, start, count) in enumerate(zip(self._trees, first, new, strict=True)):
-            ids[row, :count] = tree.ids[start:]
+            tokens[row, :count] = tree.ids[start:]
             positions[row, :count] = tree.depths[start:]
             added = self._width + np.arange(count)
             self._slots[row] = np.concatenate([self._slots[row], added])
@@ -72,7 +74,7 @@ class CachedRun:
                 start, bidirectional_prefix=self._bidirectional_prefix
             ).T
         rows, columns = _pick(nodes, [slots - self._width for slots in self._slots], self._call)
-        inputs = _inputs(self._call, ids, positions, visible, "4d")
+        inputs = _inputs(self._call, tokens, positions, visible, "4d")
         places = torch.arange(self._width, self._width + length, device=self._call.device)
         self._width += length
         self.passes += 1
@@ -80,6 +82,7 @@ class CachedRun:
         return self._call(
             rows,
             columns,
+            ids,
             past_key_values=self._cache,
             cache_position=places,
             use_cache=True,
@@ -111,12 +114,18 @@ class RecomputedRun:
         self._mask_form = mask_form
         self._bidirectional_prefix = bidirectional_prefix
 
-    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
         self.passes += 1
         self.tokens += sum(len(tree) for tree in self._trees)
         rows, columns = _pick(nodes, [np.arange(len(t)) for t in self._trees], self._call)
         return _run_whole(
-            self._call, self._trees, rows, columns, self._mask_form, self._bidirectional_prefix
+            self._call,
+            self._trees,
+            rows,
+            columns,
+            ids,
+            self._mask_form,
+            self._bidirectional_prefix,
         )
 
 
@@ -145,7 +154,7 @@ class SequencesRun:
         self._mask_form = mask_form
         self._bidirectional_prefix = bidirectional_prefix
 
-    def logits(self, nodes: Sequence[Sequence[int]]) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
         chains: list[TokenTree] = []
         wanted: list[tuple[int, int]] = []
         for tree, asked in zip(self._trees, nodes, strict=True):
@@ -163,8 +172,8 @@ class SequencesRun:
         place = torch.tensor(wanted, dtype=torch.long, device=self._call.device)
         rows, columns = place.reshape(-1, 2).T
         if self._bidirectional_prefix and self._mask_form is not None:
-            return _run_whole(self._call, chains, rows, columns, self._mask_form, True)
-        return _run_padded(self._call, chains, rows, columns)
+            return _run_whole(self._call, chains, rows, columns, ids, self._mask_form, True)
+        return _run_padded(self._call, chains, rows, columns, ids)
 
 
 def open_run(
@@ -204,41 +213,47 @@ def _run_whole(
     trees: Sequence[TokenTree],
     rows: Tensor,
     columns: Tensor,
+    ids: Tensor | None,
     mask_form: MaskForm,
     bidirectional_prefix: bool,
 ) -> Tensor:
     """RETURNS (Tensor): Logits at these places, all nodes of all trees run at once."""
     length = max(len(tree) for tree in trees)
-    ids = np.zeros((len(trees), length), dtype=np.int64)
-    positions = np.zeros_like(ids)
+    tokens = np.zeros((len(trees), length), dtype=np.int64)
+    positions = np.zeros_like(tokens)
     visible = np.zeros((len(trees), length, length), dtype=bool)
     # Padding sees itself, or its softmax would be over nothing.
     visible[:, np.arange(length), np.arange(length)] = True
     for row, tree in enumerate(trees):
         size = len(tree)
-        ids[row, :size] = tree.ids
+        tokens[row, :size] = tree.ids
         positions[row, :size] = tree.depths
         visible[row, :size, :size] = tree.visible(bidirectional_prefix=bidirectional_prefix)
-    inputs = _inputs(call, ids, positions, visible, mask_form)
-    return call(rows, columns, use_cache=False, **inputs)
+    inputs = _inputs(call, tokens, positions, visible, mask_form)
+    return call(rows, columns, ids, use_cache=False, **inputs)
 
 
 def _run_padded(
-    call: ModelCall, chains: Sequence[TokenTree], rows: Tensor, columns: Tensor
+    call: ModelCall,
+    chains: Sequence[TokenTree],
+    rows: Tensor,
+    columns: Tensor,
+    ids: Tensor | None,
 ) -> Tensor:
     """RETURNS (Tensor): Logits at these places, under the model's own causal mask. Padding comes
     last, where causal attention never looks, and positions are the model's own.
     """
     length = max(len(chain) for chain in chains)
-    ids = np.zeros((len(chains), length), dtype=np.int64)
-    real = np.zeros_like(ids)
+    tokens = np.zeros((len(chains), length), dtype=np.int64)
+    real = np.zeros_like(tokens)
     for row, chain in enumerate(chains):
-        ids[row, : len(chain)] = chain.ids
+        tokens[row, : len(chain)] = chain.ids
         real[row, : len(chain)] = 1
     return call(
         rows,
         columns,
-        input_ids=torch.from_numpy(ids).to(call.device),
+        ids,
+        input_ids=torch.from_numpy(tokens).to(call.device),
         attention_mask=torch.from_numpy(real).to(call.device),
         use_cache=False,
     )
@@ -273,7 +288,7 @@ def _pick(
 
 def _inputs(
     call: ModelCall,
-    ids: np.ndarray,
+    tokens: np.ndarray,
     positions: np.ndarray,
     visible: np.ndarray,
     mask_form: MaskForm,
@@ -281,7 +296,7 @@ def _inputs(
     device = call.device
     mask = torch.from_numpy(visible).to(device)
     inputs = {
-        "input_ids": torch.from_numpy(ids).to(device),
+        "input_ids": torch.from_numpy(tokens).to(device),
         "position_ids": torch.from_numpy(positions).to(device),
         "attention_mask": (
             additive_mask(mask, call.model.dtype) if mask_form == "4d" else mask.long()
