@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from spacy_padellm.core.checkpoint import CheckpointSettings
 from spacy_padellm.core.comparison import (
     MALFORMED_COUNT,
     NOT_ADMISSIBLE,
+    TOO_MANY,
     compare_decoders,
 )
 from spacy_padellm.core.template import TEMPLATES
@@ -42,6 +44,14 @@ def test_mentions_cut_through_a_token_are_told_apart():
     with_mentions = sum(bool(text.mentions) for text in TEXTS)
     assert result.same_as_plain == len(TEXTS) - with_mentions
     assert result.reasons == {NOT_ADMISSIBLE: with_mentions}
+
+
+def test_so_are_counts_above_the_limit():
+    lm, settings = trained_lm()
+    result = compare_decoders(lm, settings.override_limits(1, None), SOURCES)
+    many = sum(max(Counter(m.label for m in t.mentions).values(), default=0) > 1 for t in TEXTS)
+    assert 0 < many < len(TEXTS)
+    assert result.reasons == {TOO_MANY: many}
 
 
 def test_so_are_mentions_that_are_too_long():

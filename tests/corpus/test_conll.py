@@ -49,6 +49,26 @@ def test_iob1_reads_mixed_tags(write: Write):
     assert quoted(path, scheme="iob1") == [("a b c d", [("a", "X"), ("c d", "X")])]
 
 
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        ("常 建 良 ， 男", "常建良，男"),
+        ("中国 移动 于 1997 年", "中国移动于1997年"),
+        ("听 · 汉服 iPhone 6s 来 拿 ！", "听·汉服iPhone 6s来拿！"),
+        ("ラーメン と ＡＢＣ です 。", "ラーメンとＡＢＣです。"),
+        ("𠀀 𠀁 a b", "𠀀𠀁a b"),
+        # Korean has spaces, and so has everything else.
+        ("서울 에서 Zoë 🙂 ½", "서울 에서 Zoë 🙂 ½"),
+    ],
+)
+def test_chinese_and_japanese_are_written_without_spaces(write: Write, words: str, text: str):
+    tokens = words.split()
+    ((_, found),) = parse_conll(write(*(f"{token}\tB-X" for token in tokens)))
+    assert found.source.text == text
+    assert [found.source.text[m.start : m.end] for m in found.mentions] == tokens
+    assert [found.source.text[a:b] for a, b in found.source.tokens] == tokens
+
+
 def test_columns(write: Write):
     path = write("1 New NNP B-LOC _", "2 York NNP I-LOC _")
     expected = [("New York", [("New York", "LOC")])]

@@ -200,6 +200,25 @@ def test_sharded_weights(toy_folder: Path, tmp_path: Path):
     assert result(spacy.load(folder)) == expected
 
 
+@pytest.mark.slow
+def test_weights_of_more_than_four_gibibytes(toy_folder: Path, tmp_path: Path):
+    """Beyond what one number of 32 bits can count."""
+    nlp = spacy.load(toy_folder)
+    expected = result(nlp)
+    model = component(nlp).shim.lm.model
+    rows = 2**32 // (4 * model.config.hidden_size) + 1000
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    nlp.to_disk(tmp_path / "pipeline")
+    checkpoint = tmp_path / "pipeline" / "padellm_ner" / "model"
+    assert sum(path.stat().st_size for path in checkpoint.glob("model*.safetensors")) > 2**32
+    last = model.get_input_embeddings().weight[-1].clone()
+    del nlp, model
+    again = spacy.load(tmp_path / "pipeline")
+    loaded = component(again).shim.lm.model
+    assert torch.equal(loaded.get_input_embeddings().weight[-1], last)
+    assert result(again) == expected
+
+
 @pytest.mark.parametrize("name", ["padellm.json", "model.safetensors", "tokenizer.json"])
 def test_an_incomplete_pipeline_is_an_error(toy_folder: Path, tmp_path: Path, name: str):
     folder = shutil.copytree(toy_folder, tmp_path / "pipeline")

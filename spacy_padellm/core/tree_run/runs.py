@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,26 +35,40 @@ class TreeRun(Protocol):
         ...
 
 
-class CachedRun:
-    """Every node is run once; keys and values of all nodes stay in a KV cache.
+class _BaseRun:
+    """What the three have in common.
 
     call (ModelCall): The model.
     trees (Sequence[TokenTree]): The trees; the caller may add nodes between calls.
+    mask_form (Optional[MaskForm]): The custom mask the model takes.
     bidirectional_prefix (bool): Whether the prefix attends in both directions.
     """
 
     def __init__(
-        self, call: ModelCall, trees: Sequence[TokenTree], *, bidirectional_prefix: bool
+        self,
+        call: ModelCall,
+        trees: Sequence[TokenTree],
+        *,
+        mask_form: MaskForm | None,
+        bidirectional_prefix: bool,
     ) -> None:
         self.passes = 0
         self.tokens = 0
         self._call = call
         self._trees = trees
+        self._mask_form = mask_form
         self._bidirectional_prefix = bidirectional_prefix
+
+
+class CachedRun(_BaseRun):
+    """Every node is run once; keys and values of all nodes stay in a KV cache."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._cache = DynamicCache()
         self._width = 0
         # Padding makes a node's place in the cache differ from its number.
-        self._slots = [np.zeros(0, dtype=np.int64) for _ in trees]
+        self._slots = [np.zeros(0, dtype=np.int64) for _ in self._trees]
 
     def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
         first = [len(slots) for slots in self._slots]
@@ -90,29 +104,8 @@ class CachedRun:
         )
 
 
-class RecomputedRun:
-    """The whole tree is run at each pass, without a cache: also the way to train.
-
-    call (ModelCall): The model.
-    trees (Sequence[TokenTree]): The trees.
-    mask_form (MaskForm): The custom mask the model takes.
-    bidirectional_prefix (bool): Whether the prefix attends in both directions.
-    """
-
-    def __init__(
-        self,
-        call: ModelCall,
-        trees: Sequence[TokenTree],
-        *,
-        mask_form: MaskForm,
-        bidirectional_prefix: bool,
-    ) -> None:
-        self.passes = 0
-        self.tokens = 0
-        self._call = call
-        self._trees = trees
-        self._mask_form = mask_form
-        self._bidirectional_prefix = bidirectional_prefix
+class RecomputedRun(_BaseRun):
+    """The whole tree is run at each pass, without a cache: also the way to train."""
 
     def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
         self.passes += 1
@@ -129,30 +122,10 @@ class RecomputedRun:
         )
 
 
-class SequencesRun:
-    """Each branch is a sequence of its own, padded to the longest: what any model can do.
-
-    call (ModelCall): The model.
-    trees (Sequence[TokenTree]): The trees.
-    mask_form (Optional[MaskForm]): The custom mask the model takes; needed only for a
-        bidirectional prefix.
-    bidirectional_prefix (bool): Whether the prefix attends in both directions.
+class SequencesRun(_BaseRun):
+    """Each branch is a sequence of its own, padded to the longest: what any model can do. It takes
+    a custom mask only where the prefix is bidirectional.
     """
-
-    def __init__(
-        self,
-        call: ModelCall,
-        trees: Sequence[TokenTree],
-        *,
-        mask_form: MaskForm | None,
-        bidirectional_prefix: bool,
-    ) -> None:
-        self.passes = 0
-        self.tokens = 0
-        self._call = call
-        self._trees = trees
-        self._mask_form = mask_form
-        self._bidirectional_prefix = bidirectional_prefix
 
     def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
         chains: list[TokenTree] = []
@@ -171,7 +144,7 @@ class SequencesRun:
         self.tokens += sum(len(chain) for chain in chains)
         place = torch.tensor(wanted, dtype=torch.long, device=self._call.device)
         rows, columns = place.reshape(-1, 2).T
-        if self._bidirectional_prefix and self._mask_form is not None:
+        if self._bidirectional_prefix:
             return _run_whole(self._call, chains, rows, columns, ids, self._mask_form, True)
         return _run_padded(self._call, chains, rows, columns, ids)
 
@@ -194,16 +167,10 @@ def open_run(
     """
     if bidirectional_prefix and support.mask_form is None:
         raise ValueError(Errors.P021.format(model=type(call.model).__name__))
-    if support.way == "cached":
-        return CachedRun(call, trees, bidirectional_prefix=bidirectional_prefix)
-    if support.way == "recomputed" and support.mask_form is not None:
-        return RecomputedRun(
-            call,
-            trees,
-            mask_form=support.mask_form,
-            bidirectional_prefix=bidirectional_prefix,
-        )
-    return SequencesRun(
+    kinds = {"cached": CachedRun, "recomputed": RecomputedRun, "sequences": SequencesRun}
+    # Without a custom mask nothing else is right.
+    way = "sequences" if support.mask_form is None else support.way
+    return kinds[way](
         call, trees, mask_form=support.mask_form, bidirectional_prefix=bidirectional_prefix
     )
 
@@ -214,7 +181,7 @@ def _run_whole(
     rows: Tensor,
     columns: Tensor,
     ids: Tensor | None,
-    mask_form: MaskForm,
+    mask_form: MaskForm | None,
     bidirectional_prefix: bool,
 ) -> Tensor:
     """RETURNS (Tensor): Logits at these places, all nodes of all trees run at once."""
@@ -291,7 +258,7 @@ def _inputs(
     tokens: np.ndarray,
     positions: np.ndarray,
     visible: np.ndarray,
-    mask_form: MaskForm,
+    mask_form: MaskForm | None,
 ) -> dict[str, Tensor]:
     device = call.device
     mask = torch.from_numpy(visible).to(device)

@@ -225,12 +225,12 @@ def test_a_text_longer_than_the_positions(way):
     """Sequences of the text have to fit, with all that may be written."""
     lm = random_lm("llama", "en", "causal", 1).forced(way)
     each = decoder(lm)
-    text = TokenizedText("a" * 118, ((0, 1),))
-    # 2 + 118 of the text, 3 of the label, 2 of the count, 1 of the opener, 2 of the mention.
-    assert len(each.encoder.prefix(text.text)) == 120
+    text = TokenizedText("a" * 119, ((0, 1),))
+    # 2 + 119 of the text, 3 of the label, 2 of the count, 1 of the opener, 1 of the mention.
+    assert len(each.encoder.prefix(text.text)) == 121
     (found,) = each.decode([text], labels())
     assert {m.places for m in found} <= {((0, 1),)}
-    longer = TokenizedText("a" * 119, ((0, 1),))
+    longer = TokenizedText("a" * 120, ((0, 1),))
     with pytest.raises(ValueError, match=r"P023.* 129 tokens.* 128 positions.*get_spans"):
         each.decode([TEXTS["en"][0], longer], labels())
 

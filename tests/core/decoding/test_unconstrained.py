@@ -103,7 +103,33 @@ def test_no_more_mentions_than_allowed():
         written = decoder.decode(text.source, LABELS)
         first = {label: string for label, string in reversed(gold(text))}
         assert {m.label: m.string for m in written.mentions} == first
+        counts = [sum(label == each for each, _ in gold(text)) for label in LABELS]
+        assert written.excessive_counts == tuple(count for count in counts if count > 1)
         assert len(written.mentions) == len(first)
+
+
+def test_a_text_that_leaves_little_room():
+    """As long a text as the trie decoder takes."""
+    lm, settings = trained_lm()
+    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+    text = next(text for text in TEXTS if text.mentions).source
+    longest = max(len(text.text[m.start : m.end]) for text in TEXTS for m in text.mentions)
+    expected = UnconstrainedDecoder(lm, encoder, LIMITS).decode(text, LABELS)
+    size = len(encoder.prefix(text.text)) + len(encoder.branch("PER"))
+    size += len(encoder.count(LIMITS.max_mentions)) + len(encoder.opener(1))
+    before = lm.model.config.max_position_embeddings
+    try:
+        lm.model.config.max_position_embeddings = size + longest
+        assert UnconstrainedDecoder(lm, encoder, LIMITS).decode(text, LABELS) == expected
+        # Cut off after a token, and no error.
+        lm.model.config.max_position_embeddings = size
+        written = UnconstrainedDecoder(lm, encoder, LIMITS).decode(text, LABELS)
+        assert written.mentions and all(len(m.ids) <= 1 for m in written.mentions)
+        lm.model.config.max_position_embeddings = size - 1
+        with pytest.raises(ValueError, match="P023"):
+            UnconstrainedDecoder(lm, encoder, LIMITS).decode(text, LABELS)
+    finally:
+        lm.model.config.max_position_embeddings = before
 
 
 def test_a_text_longer_than_the_positions():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -20,6 +22,40 @@ def test_logits_at_some_places_are_the_models_own(family):
     alone = [plain_logits(model, ids[0]), plain_logits(model, ids[1])]
     expected = torch.stack([alone[1][3], alone[0][0], alone[1][1]])
     assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_of_some_ids_are_the_same(family, gradients):
+    model = tiny_lm(family).model
+    place, ids = torch.tensor([0, 0]), torch.tensor([[3, 4, 5]])
+    wanted = torch.tensor([2, 9, 40])
+    with torch.set_grad_enabled(gradients):
+        whole = ModelCall(model)(place, place + 1, input_ids=ids, use_cache=False)
+        some = ModelCall(model)(place, place + 1, wanted, input_ids=ids, use_cache=False)
+    assert some.shape == (2, 3)
+    assert torch.allclose(some, whole[:, wanted], atol=1e-5)
+    assert some.requires_grad == gradients
+    # Nothing is left of it.
+    assert ModelCall(model)(place, place, input_ids=ids, use_cache=False).shape == whole.shape
+
+
+def test_another_kind_of_output_layer_is_asked_for_everything():
+    """A quantized one, for example, whose weight is not a matrix of numbers."""
+
+    class Quantized(torch.nn.Linear):
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            return torch.round(super().forward(hidden))
+
+    model = copy.deepcopy(tiny_lm("llama").model)
+    head = Quantized(model.lm_head.in_features, model.lm_head.out_features, bias=False)
+    head.weight = torch.nn.Parameter(model.lm_head.weight * 100)
+    model.lm_head = head
+    place, ids = torch.tensor([1]), torch.tensor([[3, 4]])
+    whole = ModelCall(model)(place - 1, place, input_ids=ids)
+    assert torch.equal(whole, whole.round()) and whole.abs().max() > 0
+    some = ModelCall(model)(place - 1, place, torch.tensor([5, 6]), input_ids=ids)
+    assert torch.equal(some, whole[:, 5:7])
 
 
 def test_what_a_model_does_not_know_is_left_out():
