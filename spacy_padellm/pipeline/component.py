@@ -20,9 +20,10 @@ from thinc.types import Floats1d
 from ..core.augmentation import MentionSwap
 from ..core.extraction import MentionExtractor
 from ..core.mentions import Resolution, ScoredMention
-from ..core.objective import LeftOut, Objective, SupervisedTree, TreeCache
+from ..core.objective import LeftOut, Objective, SupervisedTree
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
+from ..core.tree_cache import TreeCache
 from ..corpus.docs import gold_spans
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension

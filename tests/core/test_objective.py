@@ -10,14 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spacy_padellm.core.augmentation import MentionSwap
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.objective import (
     LeftOut,
     Objective,
     SupervisedTree,
-    TreeCache,
     target_log_probs,
 )
 from spacy_padellm.core.prompt import PromptEncoder
@@ -288,54 +286,6 @@ def test_a_tree_of_labels_that_are_not_taught_has_no_tags():
 def test_a_negative_weight():
     with pytest.raises(ValueError, match=r"P034.*tag_text is -1"):
         Objective(objective().encoder, LIMITS, tag_text=-1)
-
-
-def test_trees_are_built_once_while_there_is_room():
-    each = objective()
-    labels = list(WORDINGS["en"])
-    expected = [each.build(text, labels)[0] for text in ENGLISH]
-    cache = TreeCache(each, labels)
-    built = [cache.build(text) for text in ENGLISH]
-    assert [vars(tree)["targets"] for tree in built] == [tree.targets for tree in expected]
-    assert all(cache.build(text) is tree for text, tree in zip(ENGLISH, built, strict=True))
-    assert len(cache) == 3
-    # Room for the first two: the one used longest ago makes way.
-    cache = TreeCache(each, labels, max_bytes=expected[0].bytes + expected[1].bytes)
-    first, second = cache.build(ENGLISH[0]), cache.build(ENGLISH[1])
-    assert cache.build(ENGLISH[0]) is first
-    cache.build(ENGLISH[2])
-    assert cache.build(ENGLISH[0]) is first and len(cache) == 2
-    assert cache.build(ENGLISH[1]) is not second
-    # Without any, nothing is kept.
-    none = TreeCache(each, labels, max_bytes=0)
-    assert none.build(ENGLISH[0]).targets == expected[0].targets and len(none) == 0
-    assert none.build(ENGLISH[0]).targets == expected[0].targets
-
-
-def test_texts_are_augmented_as_often_as_wanted():
-    labels = ["PER"]
-    texts = [
-        annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob")),
-        # Neither what is too long nor another label's mentions are swapped in.
-        annotate(cut_at_spaces("a b c d e f g"), ("PER", "a b c d e f"), ("LOC", "g")),
-    ]
-    swap = MentionSwap(rate=1.0, uses=2)
-    cache = TreeCache(objective(), labels, swap=swap)
-    plain = [objective().build(text, labels)[0] for text in texts]
-    first = [cache.build(text) for text in texts]
-    assert [tree.targets for tree in first] == [tree.targets for tree in plain]
-    assert [cache.build(text) for text in texts] == first
-    made = set()
-    for _ in range(40):
-        (tree, _), (again, _) = ([cache.build(text) for text in texts] for _ in range(2))
-        assert again is tree is not first[0]
-        made.add(tuple(tree.tree.ids))
-    sources = [cut_at_spaces(f"{a} met {b} .") for a in ("Anna", "Bob") for b in ("Anna", "Bob")]
-    expected = [
-        AnnotatedText(s, tuple(Mention(a, b, "PER") for a, b in (s.tokens[0], s.tokens[2])))
-        for s in sources
-    ]
-    assert made == {tuple(objective().build(text, labels)[0].tree.ids) for text in expected}
 
 
 def test_about_the_bytes_a_tree_takes():
