@@ -58,7 +58,6 @@ class Errors(metaclass=_WithCodes):
         "{model} takes no custom attention mask, so its text cannot attend in both directions. "
         "Set prefix_attention='causal'."
     )
-    P022 = "prefix_attention is {value!r}, but has to be one of {values}."
     P023 = (
         "A text's sequences may take {depth} tokens, but the model has {positions} positions. Set "
         "`get_spans` to read the text in windows, shorten the windows, or lower "
@@ -208,6 +207,10 @@ class Errors(metaclass=_WithCodes):
         "Cannot make the windows of a training text: {error}\nIf a component before this one sets "
         "what `get_spans` needs, name it in `training.annotating_components`."
     )
+    P207 = (
+        "`augment` is {value!r}, which augments no training texts. Set it to null or to "
+        "spacy_padellm.swap_mentions.v1."
+    )
 
     # Command line and project (P3xx)
     P301 = "{purpose} needs {package}, which isn't installed. Run `pip install {package}`."
@@ -251,8 +254,9 @@ class Warnings(metaclass=_WithCodes):
     # Component (W2xx)
     W201 = (
         "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
-        "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, or use a "
-        "tokenizer that splits where the mentions start and end."
+        "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, use a tokenizer "
+        "that splits where the mentions start and end, or name their labels among those the text "
+        "is annotated for."
     )
     W202 = (
         "The saved pipeline was trained with other settings than its config now states, and keeps "
@@ -260,6 +264,10 @@ class Warnings(metaclass=_WithCodes):
         "else, train again."
     )
     W203 = (
-        "Weights are stepped by a torch AdamW, which ignores these settings of the optimizer: "
-        "{ignored}. Remove them from [training.optimizer]."
+        "Weights are stepped by a torch AdamW, whatever the optimizer of the config asks for. In "
+        "[training.optimizer] set {remedies}."
+    )
+    W204 = (
+        "Texts are trained on without tags (tag_text): the tokenizer, made when the model was, has "
+        "no token for {name!r}."
     )

@@ -39,8 +39,13 @@ def compare(
         from ..corpus.formats import read_annotated_texts
 
         texts = [each.source for each in read_annotated_texts(corpus, format=format)[:limit]]
-        lm, settings = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        settings = settings.override_limits(max_mentions, max_mention_tokens)
+        lm, settings = load_checkpoint(
+            checkpoint,
+            device=device,
+            dtype=dtype,
+            max_mentions=max_mentions,
+            max_mention_tokens=max_mention_tokens,
+        )
         result = compare_decoders(lm, settings, with_progress(texts, len(texts)))
     typer.echo(f"Trees are run as: {lm.support.way}; softmax over: {settings.softmax}")
     typer.echo(

@@ -50,8 +50,13 @@ def predict(
 
         resolution = Resolution(threshold)
         texts = read_annotated_texts(corpus, format=format)[:limit]
-        lm, settings = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        settings = settings.override_limits(max_mentions, max_mention_tokens)
+        lm, settings = load_checkpoint(
+            checkpoint,
+            device=device,
+            dtype=dtype,
+            max_mentions=max_mentions,
+            max_mention_tokens=max_mention_tokens,
+        )
         extractor = MentionExtractor(lm, settings, resolution)
         output_path.parent.mkdir(parents=True, exist_ok=True)
         with output_path.open("w", encoding="utf8") as output:

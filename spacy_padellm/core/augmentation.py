@@ -13,6 +13,9 @@ from .texts import AnnotatedText, Mention, TokenizedText
 # Mentions kept of a label.
 _POOL_SIZE = 100_000
 
+# The labels a text is annotated for, `None` for all.
+Labels = tuple[str, ...] | None
+
 
 @dataclass(frozen=True)
 class _Stretch:
@@ -39,19 +42,25 @@ class MentionSwap:
             raise ValueError(Errors.P032.format(name="uses", value=uses))
         self.rate = rate
         self.uses = uses
-        self._pool: dict[str, list[_Stretch]] = {}
+        self._pools: dict[tuple[str, Labels], list[_Stretch]] = {}
 
-    def collect(self, source: TokenizedText, mentions: Iterable[Mention]) -> None:
-        """Have mentions to swap with; frequent ones will come more often.
+    def fresh(self) -> MentionSwap:
+        """RETURNS (MentionSwap): The same settings, with nothing collected yet."""
+        return MentionSwap(self.rate, self.uses)
 
-        source (TokenizedText): A training text.
+    def collect(self, text: AnnotatedText, mentions: Iterable[Mention]) -> None:
+        """Have mentions to swap with; frequent ones will come more often. Those that overlap
+        others stay out: what is nested in them would be lost.
+
+        text (AnnotatedText): A training text.
         mentions (Iterable[Mention]): Those of its mentions that can be taught.
         """
+        alone = set(_alone(text))
         for mention in mentions:
-            stretch = _cut(source, mention.start, mention.end)
-            if stretch is None:
+            stretch = _cut(text.source, mention.start, mention.end)
+            if mention not in alone or stretch is None:
                 continue
-            pool = self._pool.setdefault(mention.label, [])
+            pool = self._pools.setdefault((mention.label, text.labels), [])
             if len(pool) < _POOL_SIZE:
                 pool.append(stretch)
             else:
@@ -60,14 +69,24 @@ class MentionSwap:
     def __call__(self, text: AnnotatedText) -> AnnotatedText:
         """text (AnnotatedText): A text. Mentions that overlap others, or are not on its tokens'
             boundaries, stay.
-        RETURNS (AnnotatedText): The text with others in their places, from `random`'s state.
+        RETURNS (AnnotatedText): The text with others in their places, from `random`'s state. They
+            are from texts annotated for all labels that this one is annotated for.
         """
-        swapped = {
-            mention: random.choice(self._pool[mention.label])
-            for mention in _alone(text)
-            if mention.label in self._pool and random.random() < self.rate
-        }
+        swapped = {}
+        for mention in _alone(text):
+            pools = self._pools_for(mention.label, text.labels)
+            if pools and random.random() < self.rate:
+                (pool,) = random.choices(pools, [len(pool) for pool in pools])
+                swapped[mention] = random.choice(pool)
         return _replace(text, swapped) if swapped else text
+
+    def _pools_for(self, label: str, labels: Labels) -> list[list[_Stretch]]:
+        return [
+            pool
+            for (of_label, annotated), pool in self._pools.items()
+            if of_label == label
+            and (annotated is None or (labels is not None and set(labels) <= set(annotated)))
+        ]
 
 
 def _alone(text: AnnotatedText) -> list[Mention]:

@@ -39,7 +39,11 @@ class CausalLM:
     ) -> None:
         if prefix_attention not in get_args(PrefixAttention):
             raise ValueError(
-                Errors.P022.format(value=prefix_attention, values=get_args(PrefixAttention))
+                Errors.P031.format(
+                    name="prefix_attention",
+                    value=prefix_attention,
+                    values=get_args(PrefixAttention),
+                )
             )
         self.model = model
         self.tokenizer = tokenizer
@@ -74,6 +78,20 @@ class CausalLM:
         return CausalLM(
             self.model, self.tokenizer, prefix_attention=self.prefix_attention, support=support
         )
+
+    @property
+    def max_depth(self) -> int | None:
+        """RETURNS (Optional[int]): Longest sequence that can be run, in tokens; `None` for any.
+        With a bidirectional prefix it has to fit into the attention's window.
+        """
+        window = self.support.max_depth if self.bidirectional else None
+        return min(filter(None, (self.max_positions, window)), default=None)
+
+    def fits(self, depth: int) -> bool:
+        """depth (int): Length of the longest sequence to be run, in tokens.
+        RETURNS (bool): Whether the model can run it.
+        """
+        return self.max_depth is None or depth <= self.max_depth
 
     def check_depth(self, depth: int) -> None:
         """depth (int): Length of the longest sequence to be run, in tokens.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -135,19 +136,27 @@ def load_causal_lm(
 
 
 def load_checkpoint(
-    name: str, *, device: str = "cpu", dtype: str = "float32"
+    name: str,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    max_mentions: int | None = None,
+    max_mention_tokens: int | None = None,
 ) -> tuple[CausalLM, CheckpointSettings]:
     """Load a checkpoint with all it was trained with.
 
     name (str): A folder or hub id with a `padellm.json`.
     device (str): Where to run.
     dtype (str): What weights are kept in.
+    max_mentions (Optional[int]): Overrides the checkpoint's most mentions of a label.
+    max_mention_tokens (Optional[int]): Overrides the checkpoint's longest mention.
     RETURNS (Tuple[CausalLM, CheckpointSettings]): The model and its settings.
-    RAISES (ValueError): The folder is missing or not complete.
+    RAISES (ValueError): The folder is missing or not complete, or a limit is below 1.
     """
     settings = load_settings(name)
     if settings is None:
         raise ValueError(Errors.P041.format(name=name, missing=SETTINGS_FILE))
+    settings = settings.override_limits(max_mentions, max_mention_tokens)
     lm = load_causal_lm(
         name, prefix_attention=settings.prefix_attention, device=device, dtype=dtype
     )
@@ -162,6 +171,8 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
     settings (CheckpointSettings): What goes into `padellm.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob(".saving-*"):
+        shutil.rmtree(left_over)
     # Aside first: the model may be mapped from the very files that are replaced.
     with TemporaryDirectory(dir=folder, prefix=".saving-") as name:
         aside = Path(name)
@@ -172,6 +183,8 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
         for stale in folder.glob("model*.safetensors*"):
             stale.unlink()
         for path in aside.iterdir():
+            if (folder / path.name).is_dir():
+                shutil.rmtree(folder / path.name)
             os.replace(path, folder / path.name)
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")
 

@@ -30,12 +30,14 @@ class LeftOut:
     unaligned (List[Tuple[str, Mention]]): Not on the text's token boundaries, or without ids.
     too_long (List[Tuple[str, Mention]]): Longer than the longest mention.
     too_many (List[Tuple[str, Mention]]): Beyond the most mentions of a label.
+    not_annotated (List[Tuple[str, Mention]]): Of a label their text is not annotated for.
     across_windows (List[Tuple[str, Mention]]): In no window of their text.
     """
 
     unaligned: list[tuple[str, Mention]] = field(default_factory=list)
     too_long: list[tuple[str, Mention]] = field(default_factory=list)
     too_many: list[tuple[str, Mention]] = field(default_factory=list)
+    not_annotated: list[tuple[str, Mention]] = field(default_factory=list)
     across_windows: list[tuple[str, Mention]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -61,12 +63,12 @@ class SupervisedTree:
     """All training sequences of a text in one tree, and what is to be learnt at its nodes.
 
     A supervised token is a node to read logits at, the token that follows, and the number of the
-    paper's sequences in which it does.
+    paper's sequences in which it does; after these come the text's tags, if any.
 
     tree (TokenTree): The tree; the last token of a sequence is a target only.
     nodes (List[int]): Node before each supervised token.
     targets (List[int]): The token's id.
-    weights (List[float]): Sequences through it.
+    weights (List[float]): Sequences through it, or a text tag's weight.
     admissible (Optional[List[List[int]]]): Ids that may stand in its place, for the softmax over
         admissible continuations.
     """
@@ -144,7 +146,7 @@ class Objective:
             tree,
             nodes=[node for node, _ in edges],
             targets=[target for _, target in edges],
-            weights=[supervised[edge] for edge in edges],
+            weights=[float(supervised[edge]) for edge in edges],
             admissible=[tries[edge] for edge in edges] if self.softmax == "admissible" else None,
         )
         self._add_tags(built, text.source.text, taught)
@@ -216,6 +218,11 @@ class Objective:
         ]
         first = {start: place for place, start, _ in solid}
         last = {end: place for place, _, end in solid}
+        left_out.not_annotated += [
+            (source.text, mention)
+            for mention in sorted(text.mentions)
+            if mention.label in labels and mention.label not in annotated
+        ]
         ordered = sorted(m for m in text.mentions if m.label in taught)
         strings = [source.text[m.start : m.end] for m in ordered]
         for mention, ids in zip(ordered, self.encoder.mentions(strings), strict=True):

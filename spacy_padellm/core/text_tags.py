@@ -88,6 +88,16 @@ class TextTagger:
         }
 
 
+def find_untaggable(encoder: PromptEncoder, max_mentions: int) -> str | None:
+    """encoder (PromptEncoder): The template's ids.
+    max_mentions (int): Highest mention number.
+    RETURNS (Optional[str]): A label, or a mention's number, that is not a single token.
+    """
+    pieces = {label: encoder.wording(label) for label in encoder.wordings}
+    pieces |= {str(n): encoder.opener(n) for n in range(1, max_mentions + 1)}
+    return next((name for name, ids in pieces.items() if len(ids) != 1), None)
+
+
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:
     """RETURNS (int): How many ids both begin with."""
     pairs = zip(a, b, strict=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .augmentation import MentionSwap
 from .objective import Objective, SupervisedTree
@@ -15,7 +15,9 @@ class TreeCache:
 
     objective (Objective): Builds them.
     labels (Sequence[str]): The labels to teach.
-    swap (Optional[MentionSwap]): Augments the texts.
+    swap (Optional[MentionSwap]): Augments the texts, with mentions of the texts seen here.
+    fits (Optional[Callable[[int], bool]]): Whether the model can run a tree of a depth. An
+        augmented text that is too long is used as it was.
     max_bytes (int): About how much memory the trees may take.
     """
 
@@ -25,14 +27,17 @@ class TreeCache:
         labels: Sequence[str],
         *,
         swap: MentionSwap | None = None,
+        fits: Callable[[int], bool] | None = None,
         max_bytes: int = 2**30,
     ) -> None:
         self._objective = objective
         self._labels = tuple(labels)
-        self._swap = swap
+        self._swap = None if swap is None else swap.fresh()
+        self._fits = fits
         self._room = max_bytes
         self._trees: OrderedDict[AnnotatedText, SupervisedTree] = OrderedDict()
-        self._uses: Counter[AnnotatedText] = Counter()
+        # By hash, as texts themselves may be too many to keep.
+        self._uses: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._trees)
@@ -41,27 +46,27 @@ class TreeCache:
         """text (AnnotatedText): A text with its gold mentions.
         RETURNS (SupervisedTree): Its tree, or that of an augmented version.
         """
+        uses = self._uses[hash(text)]
+        self._uses[hash(text)] += 1
         tree = self._trees.pop(text, None)
         if tree is not None:
             self._room += tree.bytes
-        if tree is None:
-            tree = self._build_first(text)
-        elif self._swap is not None and self._uses[text] >= self._swap.uses:
-            tree = self._objective.build(self._swap(text), self._labels)[0]
-            self._uses[text] = 0
+        if tree is None or (self._swap is not None and uses % self._swap.uses == 0):
+            tree = self._make(text, uses)
         self._trees[text] = tree
-        self._uses[text] += 1
         self._room -= tree.bytes
         while self._room < 0:
-            oldest, dropped = self._trees.popitem(last=False)
-            self._room += dropped.bytes
-            del self._uses[oldest]
+            self._room += self._trees.popitem(last=False)[1].bytes
         return tree
 
-    def _build_first(self, text: AnnotatedText) -> SupervisedTree:
+    def _make(self, text: AnnotatedText, uses: int) -> SupervisedTree:
+        if self._swap is not None and uses >= self._swap.uses:
+            tree = self._objective.build(self._swap(text), self._labels)[0]
+            if self._fits is None or self._fits(tree.depth):
+                return tree
         tree, left_out = self._objective.build(text, self._labels)
-        if self._swap is not None:
+        if self._swap is not None and uses == 0:
             missing = {mention for mentions in vars(left_out).values() for _, mention in mentions}
             taught = {m for m in text.mentions if m.label in self._labels} - missing
-            self._swap.collect(text.source, sorted(taught))
+            self._swap.collect(text, sorted(taught))
         return tree

@@ -43,9 +43,10 @@ def parse_conll(
     path: Path, *, scheme: str = "auto", token_column: int = 0, tag_column: int = -1
 ) -> list[NumberedText]:
     """Read a token-per-line file. The text of a sentence is its tokens, joined with single
-    spaces but where Chinese or Japanese characters meet another token. See `numbered_rows` for
-    what counts as a comment and `detect_scheme` for "auto". A row with an empty token holds no
-    text: it's passed over if its tag is O.
+    spaces but where Chinese or Japanese characters meet another token, and nowhere in a file
+    of such text that has a character a line. See `numbered_rows` for what counts as a comment and
+    `detect_scheme` for "auto". A row with an empty token holds no text: it's passed over if its
+    tag is O.
 
     path (Path): The file.
     scheme (str): The tag scheme, one of `SCHEME_NAMES`. "iob1" also reads files which mix B- and
@@ -64,14 +65,17 @@ def parse_conll(
     name = reader.find_scheme(sentences) if scheme == "auto" else scheme
     for sentence in sentences:
         reader.check_tags(sentence, name)
-    return [(sentence[0].line, _annotate(sentence)) for sentence in sentences]
+    texts = [token.text for sentence in sentences for token in sentence]
+    # A character a line: spaces between Latin letters and digits are not the text's own.
+    by_character = all(len(text) == 1 for text in texts) and any(map(_UNSPACED.match, texts))
+    return [(each[0].line, _annotate(each, spaced=not by_character)) for each in sentences]
 
 
-def _annotate(sentence: _Sentence) -> AnnotatedText:
+def _annotate(sentence: _Sentence, *, spaced: bool) -> AnnotatedText:
     offsets: list[tuple[int, int]] = []
     text = ""
     for token in sentence:
-        if text and not (_UNSPACED.match(text[-1]) or _UNSPACED.match(token.text[0])):
+        if text and spaced and not (_UNSPACED.match(text[-1]) or _UNSPACED.match(token.text[0])):
             text += " "
         offsets.append((len(text), len(text) + len(token.text)))
         text += token.text

@@ -23,6 +23,7 @@ from ..core.mentions import Resolution, ScoredMention
 from ..core.objective import LeftOut, Objective, SupervisedTree
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
+from ..core.text_tags import find_untaggable
 from ..core.tree_cache import TreeCache
 from ..corpus.docs import gold_spans
 from ..errors import Errors, Warnings
@@ -77,6 +78,8 @@ class PaDeLLMNER(TrainablePipe):
         self.scorer = scorer
         self.resolution = resolution or Resolution()
         self._get_spans = get_spans
+        if not (augment is None or isinstance(augment, MentionSwap)):
+            raise ValueError(Errors.P207.format(value=augment))
         self._swap = augment
         self._extractor: MentionExtractor | None = None
         self._trees: TreeCache | None = None
@@ -299,11 +302,20 @@ class PaDeLLMNER(TrainablePipe):
     def _make_objective(self) -> Objective:
         settings = self.shim.settings
         encoder = PromptEncoder(settings.template, settings.labels, self.shim.lm.tokenizer)
-        return Objective(encoder, settings.limits, settings.softmax, self.shim.tag_text)
+        tag_text = self.shim.tag_text
+        if tag_text:
+            # A label or number that came after the tokenizer was made.
+            name = find_untaggable(encoder, settings.limits.max_mentions)
+            if name is not None:
+                warnings.warn(Warnings.W204.format(name=name), stacklevel=2)
+                tag_text = 0.0
+        return Objective(encoder, settings.limits, settings.softmax, tag_text)
 
     def _supervised_trees(self, examples: Sequence[Example]) -> list[SupervisedTree]:
         if self._trees is None:
-            self._trees = TreeCache(self._make_objective(), self.labels, swap=self._swap)
+            self._trees = TreeCache(
+                self._make_objective(), self.labels, swap=self._swap, fits=self.shim.lm.fits
+            )
         texts = annotated_texts(examples, self.spans_key, self._get_spans)
         trees = [self._trees.build(text) for text in texts]
         return [tree for tree in trees if tree.nodes]

@@ -225,13 +225,13 @@ class CausalLMShim(Shim):
 
 
 def _warn_of_ignored_settings(optimizer: Optimizer) -> None:
-    ignored = {
-        "use_averages = true": optimizer.averages is not None,
-        "use_radam = true": optimizer.use_radam,
-        "L2_is_weight_decay = false": optimizer.L2 and not optimizer.L2_is_weight_decay,
+    remedies = {
+        '@optimizers = "Adam.v1"': optimizer.use_radam or not (optimizer.b1 or optimizer.b2),
+        "use_averages = false": optimizer.averages is not None,
+        "L2_is_weight_decay = true": optimizer.L2 and not optimizer.L2_is_weight_decay,
     }
-    if names := [name for name, asked in ignored.items() if asked]:
-        warnings.warn(Warnings.W203.format(ignored=", ".join(names)), stacklevel=2)
+    if wanted := [remedy for remedy, needed in remedies.items() if needed]:
+        warnings.warn(Warnings.W203.format(remedies=", ".join(wanted)), stacklevel=2)
 
 
 def has_fast_bfloat16(device: str) -> bool:

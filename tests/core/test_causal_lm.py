@@ -105,7 +105,7 @@ def test_a_model_without_custom_masks_has_no_bidirectional_prefix():
 
 
 def test_unknown_prefix_attention():
-    with pytest.raises(ValueError, match=r"P022.*'sideways'.*'causal', 'bidirectional'"):
+    with pytest.raises(ValueError, match=r"P031.*'sideways'.*'causal', 'bidirectional'"):
         tiny_lm("llama", "sideways")
 
 

@@ -150,6 +150,26 @@ def test_saving_that_fails_leaves_what_was_there(folder, monkeypatch):
     assert_same_lm(load_checkpoint(str(folder))[0], small_lm())
 
 
+def test_folders_inside_are_replaced_and_what_was_left_over_goes(folder, monkeypatch):
+    """A tokenizer with several chat templates has one of its own."""
+    lm = small_lm()
+    save = type(lm.tokenizer).save_pretrained
+
+    def save_with_folder(tokenizer, path, **kwargs):
+        (Path(path) / "additional_chat_templates").mkdir()
+        (Path(path) / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
+        return save(tokenizer, path, **kwargs)
+
+    monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", save_with_folder)
+    (folder / ".saving-killed").mkdir()
+    (folder / ".saving-killed" / "model.safetensors").write_text("half")
+    for _ in range(2):
+        save_checkpoint(folder, lm, SETTINGS)
+    assert not list(folder.glob(".saving-*"))
+    assert [path.name for path in folder.glob("*/*")] == ["tools.jinja"]
+    assert_same_lm(load_checkpoint(str(folder))[0], lm)
+
+
 def test_saving_that_is_interrupted_is_noticed(folder, monkeypatch):
     """Neither as a checkpoint nor as a plain Hugging Face folder is such a folder whole."""
     monkeypatch.setattr(os, "replace", _fail)

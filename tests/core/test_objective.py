@@ -430,6 +430,7 @@ def test_left_out_gold_adds_up():
         "unaligned": [anna, bob],
         "too_long": [anna],
         "too_many": [bob],
+        "not_annotated": [],
         "across_windows": [bob],
     }
     assert len(total) == 5

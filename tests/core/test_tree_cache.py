@@ -55,3 +55,35 @@ def test_texts_are_augmented_as_often_as_wanted():
         for s in sources
     ]
     assert made == {tuple(objective().build(text, labels)[0].tree.ids) for text in expected}
+
+
+def test_texts_are_augmented_where_there_is_no_room_to_keep_trees():
+    text = annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob"))
+    cache = TreeCache(objective(), ["PER"], swap=MentionSwap(rate=1.0, uses=2), max_bytes=0)
+    plain = objective().build(text, ["PER"])[0].tree.ids
+    assert cache.build(text).tree.ids == cache.build(text).tree.ids == plain
+    assert len({tuple(cache.build(text).tree.ids) for _ in range(40)}) == 4
+
+
+def test_an_augmented_text_that_is_too_long_is_used_as_it_was():
+    texts = [
+        annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna")),
+        annotate(cut_at_spaces("Annabella Bobadilla left"), ("PER", "Annabella Bobadilla")),
+    ]
+    plain = [objective().build(text, ["PER"])[0] for text in texts]
+    swap = MentionSwap(rate=1.0)
+    for limit, kinds in [(max(tree.depth for tree in plain), 1), (100, 2)]:
+        cache = TreeCache(objective(), ["PER"], swap=swap, fits=lambda depth: depth <= limit)  # noqa: B023
+        assert [cache.build(text).depth for text in texts] == [tree.depth for tree in plain]
+        assert len({cache.build(texts[0]).depth for _ in range(30)}) == kinds
+
+
+def test_mentions_of_one_training_are_not_in_another():
+    swap = MentionSwap(rate=1.0)
+    first, second = (
+        annotate(cut_at_spaces(f"{name} left"), ("PER", name)) for name in ("Anna", "Bob")
+    )
+    TreeCache(objective(), ["PER"], swap=swap).build(first)
+    cache = TreeCache(objective(), ["PER"], swap=swap)
+    expected = objective().build(second, ["PER"])[0].tree.ids
+    assert all(cache.build(second).tree.ids == expected for _ in range(20))

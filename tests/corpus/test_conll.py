@@ -56,7 +56,7 @@ def test_iob1_reads_mixed_tags(write: Write):
         ("中国 移动 于 1997 年", "中国移动于1997年"),
         ("听 · 汉服 iPhone 6s 来 拿 ！", "听·汉服iPhone 6s来拿！"),
         ("ラーメン と ＡＢＣ です 。", "ラーメンとＡＢＣです。"),
-        ("𠀀 𠀁 a b", "𠀀𠀁a b"),
+        ("𠀀 𠀁 ab c", "𠀀𠀁ab c"),
         # Korean has spaces, and so has everything else.
         ("서울 에서 Zoë 🙂 ½", "서울 에서 Zoë 🙂 ½"),
     ],
@@ -67,6 +67,14 @@ def test_chinese_and_japanese_are_written_without_spaces(write: Write, words: st
     assert found.source.text == text
     assert [found.source.text[m.start : m.end] for m in found.mentions] == tokens
     assert [found.source.text[a:b] for a, b in found.source.tokens] == tokens
+
+
+def test_a_character_a_line(write: Write):
+    rows = [f"{character}\tO" for character in "“ＯOK”2008年"]
+    ((_, found),) = parse_conll(write(*rows))
+    assert found.source.text == "“ＯOK”2008年"
+    ((_, found),) = parse_conll(write(*(f"{character}\tO" for character in ["OK", "2008"])))
+    assert found.source.text == "OK 2008"
 
 
 def test_columns(write: Write):

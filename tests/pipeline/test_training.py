@@ -461,3 +461,27 @@ def test_text_tags_are_taught_as_the_config_says(monkeypatch: pytest.MonkeyPatch
     assert tagged.targets[: len(plain.targets)] == plain.targets
     # What each of the two words, and the space between them, is in and begins.
     assert tagged.weights[len(plain.weights) :] == [0.5] * 2 * 3
+
+
+def test_text_tags_of_what_came_after_the_tokenizer():
+    """They are left out, and training goes on."""
+    nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": 0.5})
+    component(nlp).add_label("FOUNDER")
+    with pytest.warns(UserWarning, match=r"\[W204\].*'FOUNDER'"):
+        loss = component(nlp).update([make_example(nlp, "[Ada|FOUNDER] left")])
+    assert loss["padellm_ner"] > 0
+
+
+def test_what_augments_nothing():
+    with pytest.raises(ValueError, match=r"\[P207\].*swap_mentions"):
+        fresh_nlp(augment={"@misc": "spacy.first_longest_spans_filter.v1"})
+
+
+def test_gold_of_labels_a_text_is_not_annotated_for_is_reported():
+    nlp = fresh_nlp()
+    examples = [
+        make_example(nlp, "[Ada|PER] left [Rome|LOC]", labels=["PER"]),
+        make_example(nlp, "in [Rome|LOC]"),
+    ]
+    with pytest.warns(UserWarning, match=r"\[W201\] 1 of 3 .*1 not annotated .*LOC 'Rome'"):
+        nlp.initialize(lambda: examples)

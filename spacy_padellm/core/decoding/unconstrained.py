@@ -119,6 +119,6 @@ class UnconstrainedDecoder:
         the model has positions left.
         """
         room = len(tree) + 1
-        if self.lm.max_positions is not None:
-            room = min(room, self.lm.max_positions - depth + 1)
+        if self.lm.max_depth is not None:
+            room = min(room, self.lm.max_depth - depth + 1)
         return max(room, 1)

@@ -89,11 +89,15 @@ def _head_output_at(head: torch.nn.Module, ids: Tensor) -> Iterator[None]:
         picked = None if bias is None else bias[ids]
         return torch.nn.functional.linear(hidden, weight[ids], picked)
 
+    own = head.__dict__.get("forward")
     head.forward = forward
     try:
         yield
     finally:
-        del head.forward
+        if own is None:
+            del head.forward
+        else:
+            head.forward = own
 
 
 def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -113,7 +113,7 @@ def test_a_text_that_leaves_little_room():
     lm, settings = trained_lm()
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
     text = next(text for text in TEXTS if text.mentions).source
-    longest = max(len(text.text[m.start : m.end]) for text in TEXTS for m in text.mentions)
+    longest = max(m.end - m.start for each in TEXTS for m in each.mentions)
     expected = UnconstrainedDecoder(lm, encoder, LIMITS).decode(text, LABELS)
     size = len(encoder.prefix(text.text)) + len(encoder.branch("PER"))
     size += len(encoder.count(LIMITS.max_mentions)) + len(encoder.opener(1))
