@@ -63,7 +63,8 @@ class SupervisedTree:
     """All training sequences of a text in one tree, and what is to be learnt at its nodes.
 
     A supervised token is a node to read logits at, the token that follows, and the number of the
-    paper's sequences in which it does; after these come the text's tags, if any.
+    paper's sequences in which it does; after these come the text's tags, if any, which are read at
+    the model's middle layer.
 
     tree (TokenTree): The tree; the last token of a sequence is a target only.
     nodes (List[int]): Node before each supervised token.
@@ -71,6 +72,7 @@ class SupervisedTree:
     weights (List[float]): Sequences through it, or a text tag's weight.
     admissible (Optional[List[List[int]]]): Ids that may stand in its place, for the softmax over
         admissible continuations.
+    tags (int): How many of them, the last ones, are tags.
     """
 
     tree: TokenTree
@@ -78,6 +80,7 @@ class SupervisedTree:
     targets: list[int]
     weights: list[float]
     admissible: list[list[int]] | None
+    tags: int = 0
 
     @property
     def depth(self) -> int:
@@ -166,6 +169,7 @@ class Objective:
             return
         mentions = {label: [mention for mention, _ in each] for label, each in taught.items()}
         tags = self._tagger.tag(text, mentions)
+        built.tags = len(tags)
         first = built.tree.prefix_length - len({tag.place for tag in tags})
         for tag in tags:
             built.nodes.append(first + tag.place)
@@ -247,20 +251,28 @@ def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
     run = lm.open_for_training([t.tree for t in trees], max(t.depth for t in trees))
     # Several tokens may be supervised at one node.
     nodes = [list(dict.fromkeys(t.nodes)) for t in trees]
+    middle = _tagged(nodes, trees).to(lm.model.device) if any(t.tags for t in trees) else None
     rows = _places(nodes, [t.nodes for t in trees])
     targets = torch.tensor([i for t in trees for i in t.targets], dtype=torch.long)
     admissible = [ids for t in trees for ids in t.admissible or []]
     device = lm.model.device
     if not admissible:
-        logits = run.logits(nodes).float()
+        logits = run.logits(nodes, None, middle).float()
         return logits[rows, targets.to(device)] - logits.logsumexp(dim=1)[rows]
     needed = torch.tensor(sorted(set().union(*admissible)))
-    logits = run.logits(nodes, needed.to(device)).float()
+    logits = run.logits(nodes, needed.to(device), middle).float()
     choices = pad_admissible(admissible, needed.device)
     columns = torch.searchsorted(needed, choices.clamp_min(int(needed[0]))).to(device)
     allowed = logits[rows.unsqueeze(1), columns].masked_fill((choices < 0).to(device), -torch.inf)
     picked = logits[rows, torch.searchsorted(needed, targets).to(device)]
     return picked - allowed.logsumexp(dim=1)
+
+
+def _tagged(nodes: Sequence[Sequence[int]], trees: Sequence[SupervisedTree]) -> Tensor:
+    """RETURNS (Tensor): For each node, tree by tree, whether it is one of the text, with tags."""
+    tagged = [set(tree.nodes[len(tree.nodes) - tree.tags :]) for tree in trees]
+    pairs = zip(nodes, tagged, strict=True)
+    return torch.tensor([node in of_text for asked, of_text in pairs for node in asked])
 
 
 def _places(nodes: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) -> Tensor:

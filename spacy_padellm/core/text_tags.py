@@ -2,7 +2,9 @@
 
 The paper teaches nothing at the text itself, so a model from scratch has to find out through the
 mentions alone where they stand and which of a label is the n-th. Here each token of the text also
-names the label of the mention it is in, and the opener of the mention it begins.
+names the label of the mention it is in, and the opener of the mention it begins. What it names is
+read at the model's middle layer, so that the layers above find label and number there: a mention's
+opener then needs only look for its like in the text.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import random
 from collections.abc import Sequence
 from functools import cache
@@ -239,6 +241,7 @@ def test_text_tags_come_on_top(lang, softmax):
         (without, _), (tree, left_out) = plain.build(text, labels), tagged.build(text, labels)
         assert tree.tree.ids == without.tree.ids and len(left_out) == 0
         count = len(without.nodes)
+        assert tree.tags == len(tree.nodes) - count and without.tags == 0
         for field in ("nodes", "targets", "weights"):
             assert getattr(tree, field)[:count] == getattr(without, field)
         nodes, size = tree.nodes[count:], len(plain.encoder.text([text.source.text])[0])
@@ -275,6 +278,31 @@ def test_text_tags_are_learnt_with_the_rest():
         )
     assert c - a > 1
     assert (c - a).item() == pytest.approx(2 * (b - a).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_text_tags_are_read_at_the_middle_layer(softmax):
+    """Beside trees without any; the rest is read at the last one, as ever."""
+    whole = tiny_model("llama", num_hidden_layers=4, vocab_size=len(small_tokenizer("en")))
+    lower = copy.deepcopy(whole)
+    lower.model.layers = lower.model.layers[:2]
+    lm, middle = (
+        CausalLM(model, small_tokenizer("en"), prefix_attention="bidirectional")
+        for model in (whole, lower)
+    )
+    labels = list(WORDINGS["en"])
+    plain = objective("en", softmax)
+    tagged = Objective(plain.encoder, LIMITS, softmax, tag_text=0.25)
+    tree, other = tagged.build(ENGLISH[0], labels)[0], plain.build(ENGLISH[1], labels)[0]
+    untagged = plain.build(ENGLISH[0], labels)[0]
+    last = len(untagged.nodes)
+    with torch.no_grad():
+        found = target_log_probs(lm, [tree, other])
+        taught, beside = target_log_probs(lm, [untagged, other]).split([last, len(other.nodes)])
+        all_at_the_end = dataclasses.replace(tree, tags=0)
+        tags = target_log_probs(middle, [all_at_the_end])[last:]
+    assert tree.tags == len(tags) > 0
+    assert torch.allclose(found, torch.cat([taught, tags, beside]), atol=1e-4)
 
 
 def test_a_tree_of_labels_that_are_not_taught_has_no_tags():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -29,13 +29,20 @@ class ModelCall:
         return next(self.model.get_input_embeddings().parameters()).device
 
     def __call__(
-        self, rows: Tensor, columns: Tensor, ids: Tensor | None = None, **inputs: Any
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        ids: Tensor | None = None,
+        middle: Tensor | None = None,
+        **inputs: Any,
     ) -> Tensor:
         """Run the model.
 
         rows (Tensor): Batch indices of the logits asked for, shape `(n,)`.
         columns (Tensor): Their places in the sequence, shape `(n,)`.
         ids (Optional[Tensor]): Only the logits of these ids are needed, shape `(n_ids,)`.
+        middle (Optional[Tensor]): Which of the logits are read at the middle layer, as if the
+            model ended there, shape `(n,)`. The model has to be Llama-shaped.
         inputs (Any): Arguments of the forward pass; those the model does not know are left out.
         RETURNS (Tensor): Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
         """
@@ -46,7 +53,10 @@ class ModelCall:
         if type(head) is not torch.nn.Linear:
             selected = None  # a quantized layer, for example, has its own way
         with ExitStack() as stack:
-            stack.enter_context(_head_input_at(head, index))
+            states = None
+            if middle is not None:
+                states = stack.enter_context(_middle_states(self.model))
+            stack.enter_context(_head_input_at(head, index, middle, states))
             if selected is not None:
                 stack.enter_context(_head_output_at(head, selected))
             if torch.is_grad_enabled() and index.device.type == "cpu":
@@ -57,17 +67,51 @@ class ModelCall:
 
 
 @contextmanager
-def _head_input_at(head: torch.nn.Module, index: Tensor) -> Iterator[None]:
+def _middle_states(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Keep what the middle layer gives.
+
+    YIELDS (Callable[[Tensor], Tensor]): Flat indices into `(batch * length)` → its hidden states
+        there, normalised as the last layer's are.
+    """
+    base: Any = model.base_model
+    kept: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
+        kept.append(output[0] if isinstance(output, tuple) else output)
+
+    def read(index: Tensor) -> Tensor:
+        states: Tensor = base.norm(kept[-1].flatten(0, 1)[index])
+        return states
+
+    hook = base.layers[(len(base.layers) - 1) // 2].register_forward_hook(keep)
+    try:
+        yield read
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _head_input_at(
+    head: torch.nn.Module,
+    index: Tensor,
+    middle: Tensor | None,
+    states: Callable[[Tensor], Tensor] | None,
+) -> Iterator[None]:
     """Let the output layer see only some of the hidden states.
 
     Only the last layer is cut, so what a model does before and after it (BERT's transform,
     Gemma's soft cap) stays its own.
 
     index (Tensor): Flat indices into `(batch * length)`.
+    middle (Optional[Tensor]): Which of them are another layer's, shape `(n,)`.
+    states (Optional[Callable[[Tensor], Tensor]]): Its hidden states.
     """
 
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0].flatten(0, 1)[index].unsqueeze(0), *args[1:])
+        hidden = args[0].flatten(0, 1)[index]
+        if middle is not None and states is not None:
+            hidden = hidden.index_put((middle,), states(index[middle]).to(hidden.dtype))
+        return (hidden.unsqueeze(0), *args[1:])
 
     hook = head.register_forward_pre_hook(select)
     try:

@@ -26,9 +26,15 @@ class TreeRun(Protocol):
     passes: int
     tokens: int
 
-    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
+    def logits(
+        self,
+        nodes: Sequence[Sequence[int]],
+        ids: Tensor | None = None,
+        middle: Tensor | None = None,
+    ) -> Tensor:
         """nodes (Sequence[Sequence[int]]): For each tree, nodes added since the last call.
         ids (Optional[Tensor]): Only the logits of these ids are needed, shape `(n_ids,)`.
+        middle (Optional[Tensor]): Which are read at the middle layer, shape `(n,)`.
         RETURNS (Tensor): Next-token logits at these nodes, tree by tree, `(n, vocabulary)` or
             `(n, n_ids)`.
         """
@@ -70,7 +76,12 @@ class CachedRun(_BaseRun):
         # Padding makes a node's place in the cache differ from its number.
         self._slots = [np.zeros(0, dtype=np.int64) for _ in self._trees]
 
-    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
+    def logits(
+        self,
+        nodes: Sequence[Sequence[int]],
+        ids: Tensor | None = None,
+        middle: Tensor | None = None,
+    ) -> Tensor:
         first = [len(slots) for slots in self._slots]
         new = [len(tree) - start for tree, start in zip(self._trees, first, strict=True)]
         length = max(new)
@@ -97,6 +108,7 @@ class CachedRun(_BaseRun):
             rows,
             columns,
             ids,
+            middle,
             past_key_values=self._cache,
             cache_position=places,
             use_cache=True,
@@ -107,7 +119,12 @@ class CachedRun(_BaseRun):
 class RecomputedRun(_BaseRun):
     """The whole tree is run at each pass, without a cache: also the way to train."""
 
-    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
+    def logits(
+        self,
+        nodes: Sequence[Sequence[int]],
+        ids: Tensor | None = None,
+        middle: Tensor | None = None,
+    ) -> Tensor:
         self.passes += 1
         self.tokens += sum(len(tree) for tree in self._trees)
         rows, columns = _pick(nodes, [np.arange(len(t)) for t in self._trees], self._call)
@@ -117,6 +134,7 @@ class RecomputedRun(_BaseRun):
             rows,
             columns,
             ids,
+            middle,
             self._mask_form,
             self._bidirectional_prefix,
         )
@@ -127,7 +145,12 @@ class SequencesRun(_BaseRun):
     a custom mask only where the prefix is bidirectional.
     """
 
-    def logits(self, nodes: Sequence[Sequence[int]], ids: Tensor | None = None) -> Tensor:
+    def logits(
+        self,
+        nodes: Sequence[Sequence[int]],
+        ids: Tensor | None = None,
+        middle: Tensor | None = None,
+    ) -> Tensor:
         chains: list[TokenTree] = []
         wanted: list[tuple[int, int]] = []
         for tree, asked in zip(self._trees, nodes, strict=True):
@@ -145,8 +168,8 @@ class SequencesRun(_BaseRun):
         place = torch.tensor(wanted, dtype=torch.long, device=self._call.device)
         rows, columns = place.reshape(-1, 2).T
         if self._bidirectional_prefix:
-            return _run_whole(self._call, chains, rows, columns, ids, self._mask_form, True)
-        return _run_padded(self._call, chains, rows, columns, ids)
+            return _run_whole(self._call, chains, rows, columns, ids, middle, self._mask_form, True)
+        return _run_padded(self._call, chains, rows, columns, ids, middle)
 
 
 def open_run(
@@ -181,6 +204,7 @@ def _run_whole(
     rows: Tensor,
     columns: Tensor,
     ids: Tensor | None,
+    middle: Tensor | None,
     mask_form: MaskForm | None,
     bidirectional_prefix: bool,
 ) -> Tensor:
@@ -197,7 +221,7 @@ def _run_whole(
         positions[row, :size] = tree.depths
         visible[row, :size, :size] = tree.visible(bidirectional_prefix=bidirectional_prefix)
     inputs = _inputs(call, tokens, positions, visible, mask_form)
-    return call(rows, columns, ids, use_cache=False, **inputs)
+    return call(rows, columns, ids, middle, use_cache=False, **inputs)
 
 
 def _run_padded(
@@ -206,6 +230,7 @@ def _run_padded(
     rows: Tensor,
     columns: Tensor,
     ids: Tensor | None,
+    middle: Tensor | None,
 ) -> Tensor:
     """RETURNS (Tensor): Logits at these places, under the model's own causal mask. Padding comes
     last, where causal attention never looks, and positions are the model's own.
@@ -220,6 +245,7 @@ def _run_padded(
         rows,
         columns,
         ids,
+        middle,
         input_ids=torch.from_numpy(tokens).to(call.device),
         attention_mask=torch.from_numpy(real).to(call.device),
         use_cache=False,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from spacy_padellm.core.tree_run.model_call import ModelCall
 from spacy_padellm.core.tree_run.runs import CachedRun, RecomputedRun, SequencesRun, open_run
 from spacy_padellm.core.tree_run.support import TreeSupport
 
-from ..tiny_models import plain_logits, tiny_lm
+from ..tiny_models import plain_logits, tiny_lm, tiny_model
 
 CACHED = TreeSupport("cached", "4d")
 RECOMPUTED = TreeSupport("recomputed", "4d")
@@ -70,6 +72,30 @@ def test_logits_come_tree_by_tree_in_the_order_asked_for(call, support):
     found = open_run(call, two_trees(), support).logits([[4, 2, 3, 4, 1], [1]])
     order = [(1, 2, 5), (1, 2, 3), (1, 2, 3, 4), (1, 2, 5), (1, 2), (1, 9)]
     assert torch.allclose(found, torch.stack([expected[ids] for ids in order]), atol=1e-4)
+
+
+@pytest.mark.parametrize("layers, middle", [(1, 1), (2, 1), (3, 2), (6, 3)])
+@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+def test_logits_read_at_the_middle_layer_are_those_of_a_model_that_ends_there(
+    support, layers, middle
+):
+    whole = tiny_model("llama", num_hidden_layers=layers)
+    lower = copy.deepcopy(whole)
+    lower.model.layers = lower.model.layers[:middle]
+    sequences = [(1, 2, 5), (1, 2, 3), (1, 2, 3, 4), (1, 9)]
+    flags = torch.tensor([True, False, True, True])
+    run = open_run(ModelCall(whole), two_trees(), support)
+    found = run.logits([[4, 2, 3], [1]], None, flags)
+    expected = [
+        plain_logits(lower if early else whole, ids)[-1]
+        for ids, early in zip(sequences, flags, strict=True)
+    ]
+    assert torch.allclose(found, torch.stack(expected), atol=1e-4)
+    if middle < layers:
+        assert not torch.allclose(found[0], plain_logits(whole, sequences[0])[-1], atol=1e-2)
+    # Nothing is left of it.
+    again = open_run(ModelCall(whole), two_trees(), support).logits([[], [1]])
+    assert torch.allclose(again[0], plain_logits(whole, (1, 9))[-1], atol=1e-4)
 
 
 @pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
