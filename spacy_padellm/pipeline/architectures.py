@@ -63,8 +63,8 @@ def build_small_causal_lm_v1(
         `"bidirectional"`.
     softmax (str): What probabilities are taken over: `"vocabulary"` or `"admissible"`.
     tag_text (float): Weight of what each token of a training text is taught in addition to the
-        paper's sequences: the label it is in and the number of the mention it begins. 0 for the
-        paper's objective alone.
+        paper's sequences, at the middle layer: the label it is in and the number of the mention it
+        begins. 0 for the paper's objective alone.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
     from .model import build_model
