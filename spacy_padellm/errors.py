@@ -50,6 +50,10 @@ class Errors(metaclass=_WithCodes):
         "Text tags need a tokenizer with one token for every label's wording and for every mention "
         "opener, but {name!r} has {count}. Train without tags (tag_text = 0), or add the tokens."
     )
+    P013 = (
+        "Text tags are read at the middle layer of a model with Llama's names, and {model} has "
+        "others. Train without tags (tag_text = 0)."
+    )
     P020 = (
         "A model loaded with attn_implementation={implementation!r} takes no attention mask, and "
         "a token tree needs one. Load it with attn_implementation='sdpa' or 'eager'."
@@ -60,13 +64,13 @@ class Errors(metaclass=_WithCodes):
     )
     P023 = (
         "A text's sequences may take {depth} tokens, but the model has {positions} positions. Set "
-        "`get_spans` to read the text in windows, shorten the windows, or lower "
-        "`max_mention_tokens`."
+        "the component's `get_spans` to read the text in windows, or shorten the windows; without "
+        "a pipeline, split the text. A lower `max_mention_tokens` makes sequences shorter, too."
     )
     P024 = (
         "A text's sequences may take {depth} tokens, but the model's attention has a window of "
-        "{window}, and a bidirectional prefix has to fit into it. Set `get_spans` to read the "
-        "text in windows, or shorten them."
+        "{window}, and a bidirectional prefix has to fit into it. Set the component's "
+        "`get_spans` to read the text in windows, or shorten them; without a pipeline, split it."
     )
     P030 = "threshold is {value}, but is a probability, from 0 to 1."
     P031 = "{name} is {value!r}, but has to be one of {values}."
@@ -96,6 +100,14 @@ class Errors(metaclass=_WithCodes):
         "The weights of {name} lack {count} of the model's parameters, the first of them {first}: "
         "they would be random. Give a folder whose weights fit its config.json, saved with a "
         "language modelling head."
+    )
+    P045 = (
+        "The model cannot be moved to {device!r}: {error}\nSet `device` to one that torch has, for "
+        "example 'cpu'."
+    )
+    P046 = (
+        "{model} is more than a language model (its config.json has a text_config). Give a "
+        "checkpoint of its language model alone."
     )
 
     # Corpora: readers and converters (P1xx)
@@ -211,6 +223,7 @@ class Errors(metaclass=_WithCodes):
         "`augment` is {value!r}, which augments no training texts. Set it to null or to "
         "spacy_padellm.swap_mentions.v1."
     )
+    P208 = "A training text is too long. {error}\nIt begins: {text!r}"
 
     # Command line and project (P3xx)
     P301 = "{purpose} needs {package}, which isn't installed. Run `pip install {package}`."

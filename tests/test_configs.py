@@ -44,7 +44,7 @@ def test_nothing_is_left_to_defaults(config: Path):
 
 
 def test_scores_and_corpora_fit_the_component(config: Path):
-    stated = load_config(config)
+    stated = load_config(config, interpolate=True)
     assert stated["nlp"]["pipeline"] == ["padellm_ner"]
     assert stated["training"]["score_weights"]["mentions_f"] == 1.0
     assert stated["training"]["optimizer"]["use_averages"] is False

@@ -50,6 +50,7 @@ def test_a_blank_pipeline_loads_the_factory_only():
     modules = loaded_after('import spacy; spacy.blank("en")')
     assert ours(modules) == {
         "spacy_padellm",
+        "spacy_padellm.defaults",
         "spacy_padellm.pipeline",
         "spacy_padellm.pipeline.factory",
     }
@@ -67,6 +68,7 @@ def test_registering_loads_no_core():
     )
     assert ours(modules) == {
         "spacy_padellm",
+        "spacy_padellm.defaults",
         "spacy_padellm.errors",
         "spacy_padellm.corpus",
         "spacy_padellm.corpus.reader",

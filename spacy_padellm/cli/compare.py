@@ -54,5 +54,10 @@ def compare(
         f"log-probability: {result.largest_difference:.1e}"
     )
     typer.echo(f"Same mentions from plain decoding: {result.same_as_plain} of {result.texts} texts")
+    if settings.softmax == "admissible" and result.same_as_plain < result.texts:
+        typer.echo(
+            "  Plain decoding chooses from the whole vocabulary; this model was taught only to "
+            "choose among what may come next."
+        )
     for reason, count in result.reasons.most_common():
         typer.echo(f"  {count} differ: the model {reason}")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..defaults import SPANS_KEY
 from ..errors import Errors
 from .messages import require, shown_errors
+from .options import FormatOption
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def convert(
     output_path: Annotated[
         Path, typer.Argument(metavar="OUT", help="File to write, ending in .spacy or .jsonl.")
     ],
-    format: Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")] = "auto",
+    format: FormatOption = "auto",
     lang: Annotated[str, typer.Option(help="Language, for the tokenizer, e.g. en or zh.")] = "en",
     scheme: Annotated[
         str, typer.Option(help="conll: auto, iob1 (or mixed), bio, bioes or bilou.")
@@ -50,7 +52,7 @@ def convert(
     ] = None,
     spans_key: Annotated[
         str, typer.Option(help="Span group for nested and partially annotated gold.")
-    ] = "padellm",
+    ] = SPANS_KEY,
     verbose: Annotated[bool, typer.Option("--verbose", "-V", help="List all entities.")] = False,
 ) -> None:
     """Convert a corpus to spaCy's binary format (.spacy) or to JSON lines (.jsonl).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -59,8 +60,11 @@ def predict(
         )
         extractor = MentionExtractor(lm, settings, resolution)
         output_path.parent.mkdir(parents=True, exist_ok=True)
-        with output_path.open("w", encoding="utf8") as output:
+        # Under its own name only when whole.
+        part_path = output_path.with_name(f"{output_path.name}.part")
+        with part_path.open("w", encoding="utf8") as output:
             scores = _predict(extractor, texts, batch_size, output)
+        part_path.replace(output_path)
     cost = extractor.cost
     typer.echo(f"{len(texts)} texts: {output_path}")
     typer.echo(f"{cost.passes} forward passes, {cost.tokens} tokens run")
@@ -79,8 +83,8 @@ def _predict(
     from ..core.scoring import MentionScores
 
     scores = MentionScores()
-    for start in with_progress(range(0, len(texts), batch_size), -(-len(texts) // batch_size)):
-        batch = texts[start : start + batch_size]
+    remaining = iter(with_progress(texts, len(texts)))
+    while batch := list(islice(remaining, batch_size)):
         for text, found in zip(batch, extractor.extract([t.source for t in batch]), strict=True):
             string = text.source.text
             line = {"text": string, "mentions": [asdict(mention) for mention in found]}

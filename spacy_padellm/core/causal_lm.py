@@ -66,8 +66,12 @@ class CausalLM:
     def to(self, device: str) -> CausalLM:
         """device (str): Where to run, e.g. `"cuda:0"`.
         RETURNS (CausalLM): Itself, moved there.
+        RAISES (ValueError): There is no such device.
         """
-        torch.nn.Module.to(self.model, torch.device(device))
+        try:
+            torch.nn.Module.to(self.model, torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(Errors.P045.format(device=device, error=error)) from error
         return self
 
     def forced(self, way: Way) -> CausalLM:

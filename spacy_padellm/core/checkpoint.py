@@ -225,10 +225,15 @@ def _find_file(name: str, file: str) -> str | None:
     if Path(name).is_dir():
         path = Path(name) / file
         return str(path) if path.is_file() else None
-    found: str | None = cached_file(
-        name,
-        file,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        # A hub id that cannot be reached is not one without this file.
+        cached_file(name, "config.json")
+        found: str | None = cached_file(
+            name,
+            file,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError as error:
+        raise ValueError(Errors.P042.format(name=name, error=error)) from error
     return found

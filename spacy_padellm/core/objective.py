@@ -17,6 +17,7 @@ from .softmax import Softmax, pad_admissible
 from .text_tags import TextTagger
 from .texts import AnnotatedText, Mention
 from .token_tree import TokenTree
+from .tree_run.model_call import Readout
 from .trie import Trie, build_count_trie, build_source_trie
 
 # A mention and its ids, the end token included.
@@ -155,12 +156,23 @@ class Objective:
         self._add_tags(built, text.source.text, taught)
         return built, left_out
 
-    def find_left_out(self, text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
-        """text (AnnotatedText): A text with its gold mentions.
+    def examine(self, text: AnnotatedText, labels: Sequence[str]) -> tuple[LeftOut, int]:
+        """What `build` would do, without building.
+
+        text (AnnotatedText): A text with its gold mentions.
         labels (Sequence[str]): The labels to teach.
-        RETURNS (LeftOut): The gold mentions that cannot be.
+        RETURNS (Tuple[LeftOut, int]): The gold mentions that cannot be taught, and the tree's
+            depth.
         """
-        return self._teachable(text, labels)[1]
+        taught, left_out = self._teachable(text, labels)
+        depths = [1]
+        for label, mentions in taught.items():
+            counted = len(self.encoder.branch(label)) + len(self.encoder.count(len(mentions)))
+            depths.append(counted)
+            for n, (_, ids) in enumerate(mentions, start=1):
+                depths.append(counted + len(self.encoder.opener(n)) + len(ids))
+        # A sequence's last token is a target only.
+        return left_out, len(self.encoder.prefix(text.source.text)) + max(depths) - 1
 
     def _add_tags(
         self, built: SupervisedTree, text: str, taught: Mapping[str, list[TaughtMention]]
@@ -227,7 +239,8 @@ class Objective:
             for mention in sorted(text.mentions)
             if mention.label in labels and mention.label not in annotated
         ]
-        ordered = sorted(m for m in text.mentions if m.label in taught)
+        # A mention listed twice is one.
+        ordered = sorted({m for m in text.mentions if m.label in taught})
         strings = [source.text[m.start : m.end] for m in ordered]
         for mention, ids in zip(ordered, self.encoder.mentions(strings), strict=True):
             if ids is None or mention.start not in first or mention.end not in last:
@@ -257,10 +270,10 @@ def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
     admissible = [ids for t in trees for ids in t.admissible or []]
     device = lm.model.device
     if not admissible:
-        logits = run.logits(nodes, None, middle).float()
+        logits = run.logits(nodes, Readout(None, middle)).float()
         return logits[rows, targets.to(device)] - logits.logsumexp(dim=1)[rows]
     needed = torch.tensor(sorted(set().union(*admissible)))
-    logits = run.logits(nodes, needed.to(device), middle).float()
+    logits = run.logits(nodes, Readout(needed.to(device), middle)).float()
     choices = pad_admissible(admissible, needed.device)
     columns = torch.searchsorted(needed, choices.clamp_min(int(needed[0]))).to(device)
     allowed = logits[rows.unsqueeze(1), columns].masked_fill((choices < 0).to(device), -torch.inf)

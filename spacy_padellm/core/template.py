@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Errors
@@ -71,10 +71,6 @@ class PromptTemplate:
             return [f"{prompt}0{end}"]
         counted = f"{prompt}{len(mentions)}{self.count_end}"
         return [f"{counted}{self.opener(n)}{m}{end}" for n, m in enumerate(mentions, start=1)]
-
-    def to_dict(self) -> dict[str, str]:
-        """RETURNS (Dict[str, str]): The fields, for `padellm.json`."""
-        return asdict(self)
 
 
 # The paper's wordings, byte for byte (PaDeLLM-NER, released checkpoints).

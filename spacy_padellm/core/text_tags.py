@@ -45,8 +45,12 @@ class TextTagger:
 
     def __init__(self, encoder: PromptEncoder, labels: Iterable[str], max_mentions: int) -> None:
         self._encoder = encoder
-        self._labels = {each: _single(each, encoder.wording(each)) for each in labels}
-        self._openers = [_single(str(n), encoder.opener(n)) for n in range(1, max_mentions + 1)]
+        labels = list(labels)
+        if untaggable := find_untaggable(encoder, labels, max_mentions):
+            name, count = untaggable
+            raise ValueError(Errors.P012.format(name=name, count=count))
+        self._labels = {each: encoder.wording(each)[0] for each in labels}
+        self._openers = [encoder.opener(n)[0] for n in range(1, max_mentions + 1)]
 
     def tag(self, text: str, mentions: Mapping[str, Sequence[Mention]]) -> list[TextTag]:
         """text (str): A text.
@@ -90,23 +94,21 @@ class TextTagger:
         }
 
 
-def find_untaggable(encoder: PromptEncoder, max_mentions: int) -> str | None:
+def find_untaggable(
+    encoder: PromptEncoder, labels: Iterable[str], max_mentions: int
+) -> tuple[str, int] | None:
     """encoder (PromptEncoder): The template's ids.
+    labels (Iterable[str]): The labels.
     max_mentions (int): Highest mention number.
-    RETURNS (Optional[str]): A label, or a mention's number, that is not a single token.
+    RETURNS (Optional[Tuple[str, int]]): A label, or a mention's number, whose wording or opener is
+        not a single token, and how many it is.
     """
-    pieces = {label: encoder.wording(label) for label in encoder.wordings}
-    pieces |= {str(n): encoder.opener(n) for n in range(1, max_mentions + 1)}
-    return next((name for name, ids in pieces.items() if len(ids) != 1), None)
+    pieces = [(label, encoder.wording(label)) for label in labels]
+    pieces += [(str(n), encoder.opener(n)) for n in range(1, max_mentions + 1)]
+    return next(((name, len(ids)) for name, ids in pieces if len(ids) != 1), None)
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:
     """RETURNS (int): How many ids both begin with."""
     pairs = zip(a, b, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _single(name: str, ids: Sequence[int]) -> int:
-    if len(ids) != 1:
-        raise ValueError(Errors.P012.format(name=name, count=len(ids)))
-    return ids[0]

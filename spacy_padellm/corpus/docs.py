@@ -10,14 +10,14 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..core.texts import AnnotatedText, Mention, TokenizedText
+from ..defaults import SPANS_KEY
 from .boundaries import has_gold_tokens
 
-DEFAULT_SPANS_KEY = "padellm"
 LABELS_ATTR = "labels"
 
 
 def docs_from_annotated_texts(
-    texts: Sequence[AnnotatedText], nlp: Language, *, spans_key: str = DEFAULT_SPANS_KEY
+    texts: Sequence[AnnotatedText], nlp: Language, *, spans_key: str = SPANS_KEY
 ) -> Iterator[tuple[Doc, list[Mention]]]:
     """Make docs of the texts of a corpus: on the gold tokens if the corpus has any, else on those
     of the pipeline's tokenizer.
@@ -59,7 +59,7 @@ def doc_from_tokens(source: TokenizedText, vocab: Vocab) -> Doc:
 
 
 def annotate_doc(
-    doc: Doc, annotated: AnnotatedText, *, spans_key: str = DEFAULT_SPANS_KEY
+    doc: Doc, annotated: AnnotatedText, *, spans_key: str = SPANS_KEY
 ) -> list[Mention]:
     """Set the gold mentions on a doc of the same text. Mentions that don't overlap are its
     entities. If some do, all go to a span group and the longest that don't are its entities. If

@@ -44,14 +44,15 @@ def _to_json(annotated: AnnotatedText) -> dict[str, Any]:
     value: dict[str, Any] = {
         "text": annotated.source.text,
         "tokens": [list(token) for token in annotated.source.tokens],
-        "mentions": [
-            {"start": each.start, "end": each.end, "label": each.label}
-            for each in annotated.mentions
-        ],
+        "mentions": [_mention_json(each) for each in annotated.mentions],
     }
     if annotated.labels is not None:
         value["labels"] = list(annotated.labels)
     return value
+
+
+def _mention_json(mention: Mention) -> dict[str, Any]:
+    return {"start": mention.start, "end": mention.end, "label": mention.label}
 
 
 def _parse_text(path: Path, line: int, value: Any) -> AnnotatedText:
@@ -60,6 +61,8 @@ def _parse_text(path: Path, line: int, value: Any) -> AnnotatedText:
         text = _parse_string("the text", value["text"])
         tokens = _parse_tokens(value["tokens"], len(text))
         mentions = tuple(_parse_mention(each, len(text)) for each in _as_list(value, "mentions"))
+        if twice := [each for each in mentions if mentions.count(each) > 1]:
+            raise _MalformedError(f"the mention {_mention_json(twice[0])} is listed twice")
         labels = _parse_labels(value) if "labels" in value else None
     except _MalformedError as error:
         raise ValueError(Errors.P116.format(path=path, line=line, problem=error)) from None

@@ -94,6 +94,8 @@ def _shape_problem(value: Any) -> str | None:
     for item in value[1:]:
         if not _is_listed(item):
             return f"the mention {item!r} isn't [int, int, str, str] with nothing empty"
+        if value[1:].count(item) > 1:
+            return f"the mention {item!r} is listed twice"
     return None
 
 

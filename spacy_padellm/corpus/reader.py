@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from spacy.language import Language
 from spacy.training import Example
 
+from ..defaults import SPANS_KEY
 from ..errors import Errors, Warnings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def create_annotated_corpus_v1(
     offsets: str = "auto",
     annotated_labels: list[str] | None = None,
     label_map: dict[str, str] | None = None,
-    spans_key: str = "padellm",
+    spans_key: str = SPANS_KEY,
     limit: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
     """Create a reader of annotated texts, to be named in a config as

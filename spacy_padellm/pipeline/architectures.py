@@ -67,8 +67,9 @@ def build_small_causal_lm_v1(
         begins. 0 for the paper's objective alone.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
+    from ..core.small_lm import SmallModelShape
     from .model import build_model
-    from .sources import SmallModelShape, SmallSource
+    from .sources import SmallSource
 
     shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
     source = SmallSource(shape, device, prefix_attention, softmax)

@@ -24,8 +24,10 @@ from ..core.objective import LeftOut, Objective, SupervisedTree
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
 from ..core.text_tags import find_untaggable
+from ..core.texts import AnnotatedText
 from ..core.tree_cache import TreeCache
 from ..corpus.docs import gold_spans
+from ..defaults import SPANS_KEY
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
 from .gold import annotated_texts, count_left_out
@@ -51,7 +53,7 @@ class PaDeLLMNER(TrainablePipe):
         max_mentions: int | None = None,
         max_mention_tokens: int | None = None,
         resolution: Resolution | None = None,
-        spans_key: str = "padellm",
+        spans_key: str = SPANS_KEY,
         overwrite: bool = False,
         augment: MentionSwap | None = None,
         scorer: Callable | None = None,
@@ -305,9 +307,9 @@ class PaDeLLMNER(TrainablePipe):
         tag_text = self.shim.tag_text
         if tag_text:
             # A label or number that came after the tokenizer was made.
-            name = find_untaggable(encoder, settings.limits.max_mentions)
-            if name is not None:
-                warnings.warn(Warnings.W204.format(name=name), stacklevel=2)
+            limit = settings.limits.max_mentions
+            if untaggable := find_untaggable(encoder, settings.labels, limit):
+                warnings.warn(Warnings.W204.format(name=untaggable[0]), stacklevel=2)
                 tag_text = 0.0
         return Objective(encoder, settings.limits, settings.softmax, tag_text)
 
@@ -338,12 +340,26 @@ class PaDeLLMNER(TrainablePipe):
             yield Example(doc, eg.reference) if pipes else eg
 
     def _report_left_out(self, examples: Iterable[Example]) -> None:
-        """Warn, once, of gold that cannot be taught."""
+        """Warn, once, of gold that cannot be taught.
+
+        RAISES (ValueError): A text is too long for the model.
+        """
         objective = self._make_objective()
+
+        def find_left_out(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
+            left_out, depth = objective.examine(text, labels)
+            try:
+                self.shim.lm.check_depth(depth)
+            except ValueError as error:
+                raise ValueError(
+                    Errors.P208.format(text=text.source.text[:60], error=error)
+                ) from error
+            return left_out
+
         left_out, gold = LeftOut(), 0
         for eg in examples:
             count, more = count_left_out(
-                eg, self.spans_key, self._get_spans, self.labels, objective.find_left_out
+                eg, self.spans_key, self._get_spans, self.labels, find_left_out
             )
             gold += count
             left_out.extend(more)

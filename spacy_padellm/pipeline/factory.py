@@ -7,7 +7,9 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Config, Model
 
-DEFAULT_CONFIG = """
+from ..defaults import SPANS_KEY
+
+DEFAULT_CONFIG = f"""
 [padellm_ner]
 template = null
 labels = null
@@ -17,7 +19,7 @@ max_mentions = null
 max_mention_tokens = null
 deduplicate = "string"
 occurrences = "in_order"
-spans_key = "padellm"
+spans_key = "{SPANS_KEY}"
 overwrite = false
 augment = null
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..defaults import SPANS_KEY
+
 if TYPE_CHECKING:
     from spacy.training import Example
 
@@ -15,7 +17,7 @@ def make_mention_scorer() -> Callable[..., dict[str, Any]]:
 
 
 def score_mentions(
-    examples: Iterable[Example], *, spans_key: str = "padellm", **cfg: Any
+    examples: Iterable[Example], *, spans_key: str = SPANS_KEY, **cfg: Any
 ) -> dict[str, Any]:
     """Score predicted entities and mentions.
 

@@ -109,9 +109,11 @@ class CausalLMShim(Shim):
             `(n,)`, and the callback that takes their gradient.
         """
         self.lm.model.train(is_train)
-        with torch.set_grad_enabled(is_train), self._autocast(is_train):
-            log_probs = target_log_probs(self.lm, inputs)
-        self.lm.model.eval()
+        try:
+            with torch.set_grad_enabled(is_train), self._autocast(is_train):
+                log_probs = target_log_probs(self.lm, inputs)
+        finally:
+            self.lm.model.eval()
 
         def backprop(gradient: Floats1d) -> list[Any]:
             log_probs.backward(torch.from_numpy(np.asarray(gradient)).to(log_probs))

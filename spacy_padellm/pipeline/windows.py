@@ -41,13 +41,18 @@ def merge_windows(
     """windows (Sequence[Window]): The windows of a doc.
     mentions (Sequence[Sequence[ScoredMention]]): The mentions found in each.
     RETURNS (List[ScoredMention]): The doc's mentions in order of appearance; a place that several
-        windows found has the most probable label, with its score.
+        windows found has the most probable label, with its score. One at a window's edge may be
+        a part of a longer one: it counts only if no window reads it with text on both sides.
     """
+    places = [(window.start, window.start + len(window.source.text)) for window in windows]
     best: dict[tuple[int, int], ScoredMention] = {}
-    for window, found in zip(windows, mentions, strict=True):
+    for (first, last), found in zip(places, mentions, strict=True):
         for m in found:
-            moved = replace(m, start=m.start + window.start, end=m.end + window.start)
+            moved = replace(m, start=m.start + first, end=m.end + first)
             key = (moved.start, moved.end)
+            at_edge = moved.start == first or moved.end == last
+            if at_edge and any(start < moved.start and moved.end < end for start, end in places):
+                continue
             if key not in best or moved.score > best[key].score:
                 best[key] = moved
     return [best[key] for key in sorted(best)]

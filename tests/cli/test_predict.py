@@ -135,6 +135,10 @@ def test_no_checkpoint(run: Run, corpus: Path, tmp_path: Path):
 
 def test_texts_too_long(run: Run, toy_checkpoint: Path, tmp_path: Path):
     corpus = tmp_path / "corpus.conll"
-    corpus.write_text("Ada\tO\n" * 200 + "Rome\tB-LOC\n")
-    result = run("predict", toy_checkpoint, corpus, tmp_path / "found.jsonl")
+    corpus.write_text("Ada\tO\n\n" + "Ada\tO\n" * 200 + "Rome\tB-LOC\n")
+    found = tmp_path / "found.jsonl"
+    result = run("predict", toy_checkpoint, corpus, found, "--batch-size", "1")
     assert result.exit_code == 1 and "Error: [P023]" in result.stderr
+    # Half a file is not taken for a whole one.
+    assert not found.exists()
+    assert len(found.with_name("found.jsonl.part").read_text().splitlines()) == 1

@@ -369,8 +369,9 @@ def test_a_folder_that_is_not_there(name):
 
 @pytest.mark.parametrize("name", ["no_such_model", "nobody/no_such_model"])
 def test_a_hub_id_that_cannot_be_reached(name):
-    with pytest.raises(ValueError, match=rf"(?s)P042.*{name}.*hub id that can be reached"):
-        load_causal_lm(name)
+    for load in (load_settings, load_causal_lm, load_checkpoint):
+        with pytest.raises(ValueError, match=rf"(?s)P042.*{name}.*hub id that can be reached"):
+            load(name)
 
 
 def test_an_empty_folder(tmp_path):

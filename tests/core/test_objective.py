@@ -266,6 +266,26 @@ def test_text_tags_come_on_top(lang, softmax):
             assert plain.encoder.opener(1)[0] in begun
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_trees_depth_without_building_it(lang):
+    each = objective(lang)
+    for text in CASES[lang]:
+        for labels in (list(WORDINGS[lang]), list(WORDINGS[lang])[:1], []):
+            assert each.examine(text, labels)[1] == each.build(text, labels)[0].depth
+
+
+def test_a_mention_listed_twice_is_one():
+    text = ENGLISH[0]
+    twice = dataclasses.replace(text, mentions=text.mentions * 2)
+    labels = list(WORDINGS["en"])
+    once, again = (objective().build(each, labels)[0] for each in (text, twice))
+    assert (again.tree.ids, again.targets, again.weights) == (
+        once.tree.ids,
+        once.targets,
+        once.weights,
+    )
+
+
 def test_text_tags_are_learnt_with_the_rest():
     """The loss over both is the weighted sum of the two."""
     lm = random_lm("llama", "en", "bidirectional")
@@ -378,7 +398,7 @@ def left_out_of(*mentions: Mention, limits: MentionLimits = LIMITS) -> dict[str,
     each = Objective(objective().encoder, limits)
     text = AnnotatedText(TEXT, mentions)
     tree, left_out = each.build(text, ["PER"])
-    assert vars(each.find_left_out(text, ["PER"])) == vars(left_out)
+    assert vars(each.examine(text, ["PER"])[0]) == vars(left_out)
     found = vars(left_out)
     assert all(source == TEXT.text for entries in found.values() for source, _ in entries)
     assert len(left_out) == sum(map(len, found.values()))
@@ -423,7 +443,7 @@ def test_gold_is_taught_if_it_can_be_decoded(source, longest, data):
     start, end = sorted(data.draw(st.tuples(offsets, offsets)))
     encoder = objective().encoder
     each = Objective(encoder, MentionLimits(max_mentions=1, max_mention_tokens=longest))
-    left_out = each.find_left_out(AnnotatedText(source, (Mention(start, end, "PER"),)), ["PER"])
+    left_out, _ = each.examine(AnnotatedText(source, (Mention(start, end, "PER"),)), ["PER"])
     reason = next((reason for reason, entries in vars(left_out).items() if entries), None)
     if (start, end) in admissible_spans(source, longest):
         assert reason is None

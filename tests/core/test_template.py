@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +77,7 @@ def test_what_text_and_labels_say_is_no_placeholder(text, wording, mentions):
 
 @pytest.mark.parametrize("template", [*TEMPLATES.values(), PromptTemplate("{text}/{label}:", ";")])
 def test_fields_make_the_same_template(template):
-    assert get_template(template.to_dict()) == template
+    assert get_template(asdict(template)) == template
     assert get_template(template) is template
 
 

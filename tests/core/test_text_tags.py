@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.small_lm import train_tokenizer
 from spacy_padellm.core.template import TEMPLATES
-from spacy_padellm.core.text_tags import TextTag, TextTagger
+from spacy_padellm.core.text_tags import TextTag, TextTagger, find_untaggable
 from spacy_padellm.core.texts import Mention
 
 from .sample_texts import NASTY
@@ -121,6 +121,14 @@ def test_every_mention_begins_and_is_inside_somewhere(data):
 
 def test_a_text_without_ids():
     assert TextTagger(ENCODER, ["PER"], 1).tag("", {"PER": []}) == []
+
+
+def test_a_label_that_is_called_like_a_number():
+    tokenizer = train_tokenizer(["Anna"], TEMPLATES["en"], ["PER"], 2, 300)
+    encoder = PromptEncoder(TEMPLATES["en"], {"1": "number one"}, tokenizer)
+    assert len(encoder.wording("1")) > 1 == len(encoder.opener(1))
+    assert find_untaggable(encoder, ["1"], 2) == ("1", len(encoder.wording("1")))
+    assert find_untaggable(encoder, [], 2) is None
 
 
 def test_a_tokenizer_without_such_tokens():

@@ -71,6 +71,7 @@ def mention(**changes: Any) -> dict[str, Any]:
         (mention(end=1.0), "aren't whole numbers"),
         (mention(label=""), "a label is empty"),
         (mention(label=3), "a label is 3"),
+        ({"mentions": GOOD["mentions"] * 2}, "is listed twice"),
         ({"labels": "LOC"}, "'labels' is 'LOC'"),
         ({"labels": [""]}, "a label is empty"),
         ({"labels": ["LOC", "LOC"]}, "a label twice"),

@@ -99,6 +99,7 @@ def test_offsets_that_fit_several(write: Write, rows: list):
         (["a", [0, 0.0, "a", "X"]], "isn't [int, int, str, str]"),
         (["a", [0, 0, "", "X"]], "nothing empty"),
         (["a", [0, 0, "a", ""]], "nothing empty"),
+        (["a", [0, 0, "a", "X"], [0, 0, "a", "X"]], "is listed twice"),
         (["a", [0, 0, "a", None]], "isn't [int, int, str, str]"),
     ],
 )

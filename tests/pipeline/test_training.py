@@ -281,11 +281,17 @@ def test_training_without_labels():
 
 
 def test_training_texts_too_long_for_the_model():
+    """Said before training, and of texts that come later."""
     nlp = fresh_nlp()
     text = " ".join(["Ada left ."] * 40)
-    nlp.initialize(lambda: [make_example(nlp, f"[Ada|PER] {text}")])
-    with pytest.raises(ValueError, match=r"\[P023\].*Set `get_spans`"):
-        nlp.update([make_example(nlp, f"[Ada|PER] {text}")])
+    examples = [make_example(nlp, "[Ada|PER] left ."), make_example(nlp, f"[Ada|PER] {text}")]
+    with pytest.raises(ValueError, match=r"(?s)\[P208\].*P023.*`get_spans`.*'Ada Ada left \."):
+        nlp.initialize(lambda: examples)
+    nlp.initialize(lambda: examples[:1])
+    model = component(nlp).shim.lm.model
+    with pytest.raises(ValueError, match=r"\[P023\].*`get_spans`"):
+        nlp.update(examples)
+    assert not model.training
 
 
 # Gold that cannot be taught

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("spacy")
@@ -84,21 +86,44 @@ def test_merging_moves_mentions_and_keeps_the_highest_score():
     doc = NLP("abcdefgh")
     windows = [window_of(doc, 0, 5), window_of(doc, 3, 8)]
     found = [
-        [ScoredMention(3, 5, "X", 0.25), ScoredMention(4, 5, "X", 0.5)],
-        [ScoredMention(0, 2, "X", 0.75), ScoredMention(1, 2, "X", 0.125)],
+        [ScoredMention(3, 5, "X", 0.25), ScoredMention(3, 4, "X", 0.5)],
+        [ScoredMention(0, 2, "X", 0.75), ScoredMention(2, 3, "X", 0.125)],
     ]
     assert merge_windows(windows, found) == [
+        ScoredMention(3, 4, "X", 0.5),
         ScoredMention(3, 5, "X", 0.75),
-        ScoredMention(4, 5, "X", 0.5),
+        ScoredMention(5, 6, "X", 0.125),
     ]
+
+
+def test_a_mention_at_an_edge_gives_way_to_a_window_that_reads_on():
+    """Or the first half of a mention would count, because it is the more probable one."""
+    doc = NLP("in New York now")
+    windows = [window_of(doc, 0, 6), window_of(doc, 3, 15)]
+    cut, whole = ScoredMention(3, 6, "X", 0.9), ScoredMention(3, 11, "X", 0.8)
+    later = Window(2, TokenizedText(doc.text[2:], ((1, 4), (5, 9), (10, 13))))
+    # The second window begins with it: it may be cut there as well.
+    assert merge_windows(windows, [[cut], [replace(whole, start=0, end=8)]]) == [cut, whole]
+    found = [[cut], [replace(whole, start=1, end=9)]]
+    assert merge_windows([windows[0], later], found) == [whole]
+    assert merge_windows([later, windows[0]], found[::-1]) == [whole]
+    # Where nothing was found by who reads on, there is nothing.
+    assert merge_windows([windows[0], later], [[cut], []]) == []
+
+
+def test_a_mention_at_the_docs_own_edges_stays():
+    doc = NLP("abcdefgh")
+    windows = [window_of(doc, 0, 5), window_of(doc, 0, 8)]
+    found = [[ScoredMention(0, 2, "X", 0.5)], [ScoredMention(6, 8, "X", 0.5)]]
+    assert [(m.start, m.end) for m in merge_windows(windows, found)] == [(0, 2), (6, 8)]
 
 
 def test_merging_keeps_the_most_probable_label_of_a_place():
     doc = NLP("abcdefgh")
-    windows = [window_of(doc, 0, 5), window_of(doc, 3, 8)]
+    windows = [window_of(doc, 0, 6), window_of(doc, 2, 8)]
     found = [
         [ScoredMention(3, 4, "X", 0.25), ScoredMention(3, 5, "X", 0.5)],
-        [ScoredMention(0, 1, "Y", 0.75), ScoredMention(0, 2, "Y", 0.125)],
+        [ScoredMention(1, 2, "Y", 0.75), ScoredMention(1, 3, "Y", 0.125)],
     ]
     assert merge_windows(windows, found) == [
         ScoredMention(3, 4, "Y", 0.75),

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
+
+from ...errors import Errors
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Which logits are wanted, where not simply all of the last layer's.
+
+    ids (Optional[Tensor]): Only those of these ids, shape `(n_ids,)`.
+    middle (Optional[Tensor]): Which places are read at the middle layer, as if the model ended
+        there, shape `(n,)`. The model has to be Llama-shaped.
+    """
+
+    ids: Tensor | None = None
+    middle: Tensor | None = None
+
+
+ALL = Readout()
 
 
 class ModelCall:
@@ -22,6 +42,11 @@ class ModelCall:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.parameters = frozenset(inspect.signature(model.forward).parameters)
+        # Hooks on the model are seen by every thread that runs it.
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[ModelCall], tuple[PreTrainedModel]]:
+        return ModelCall, (self.model,)
 
     @property
     def device(self) -> torch.device:
@@ -32,31 +57,29 @@ class ModelCall:
         self,
         rows: Tensor,
         columns: Tensor,
-        ids: Tensor | None = None,
-        middle: Tensor | None = None,
+        readout: Readout = ALL,
         **inputs: Any,
     ) -> Tensor:
         """Run the model.
 
         rows (Tensor): Batch indices of the logits asked for, shape `(n,)`.
         columns (Tensor): Their places in the sequence, shape `(n,)`.
-        ids (Optional[Tensor]): Only the logits of these ids are needed, shape `(n_ids,)`.
-        middle (Optional[Tensor]): Which of the logits are read at the middle layer, as if the
-            model ended there, shape `(n,)`. The model has to be Llama-shaped.
+        readout (Readout): Which logits are wanted.
         inputs (Any): Arguments of the forward pass; those the model does not know are left out.
         RETURNS (Tensor): Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
         """
         known = {name: value for name, value in inputs.items() if name in self.parameters}
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
-        selected = ids
+        ids = selected = readout.ids
         if type(head) is not torch.nn.Linear:
             selected = None  # a quantized layer, for example, has its own way
         with ExitStack() as stack:
+            stack.enter_context(self._lock)
             states = None
-            if middle is not None:
+            if readout.middle is not None:
                 states = stack.enter_context(_middle_states(self.model))
-            stack.enter_context(_head_input_at(head, index, middle, states))
+            stack.enter_context(_head_input_at(head, index, readout.middle, states))
             if selected is not None:
                 stack.enter_context(_head_output_at(head, selected))
             if torch.is_grad_enabled() and index.device.type == "cpu":
@@ -74,16 +97,19 @@ def _middle_states(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Tensor
         there, normalised as the last layer's are.
     """
     base: Any = model.base_model
+    layers, norm = getattr(base, "layers", None), getattr(base, "norm", None)
+    if layers is None or norm is None:
+        raise ValueError(Errors.P013.format(model=type(model).__name__))
     kept: list[Tensor] = []
 
     def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
         kept.append(output[0] if isinstance(output, tuple) else output)
 
     def read(index: Tensor) -> Tensor:
-        states: Tensor = base.norm(kept[-1].flatten(0, 1)[index])
+        states: Tensor = norm(kept[-1].flatten(0, 1)[index])
         return states
 
-    hook = base.layers[(len(base.layers) - 1) // 2].register_forward_hook(keep)
+    hook = layers[(len(layers) - 1) // 2].register_forward_hook(keep)
     try:
         yield read
     finally:

@@ -38,11 +38,14 @@ def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
 
     model (PreTrainedModel): The model.
     RETURNS (TreeSupport): The way, the mask it takes, the depth it holds for.
-    RAISES (ValueError): The attention implementation takes no mask.
+    RAISES (ValueError): The attention implementation takes no mask, or the language model is a
+        part of a larger one.
     """
     implementation = getattr(model.config, "_attn_implementation", None)
     if implementation is not None and implementation.startswith("flash_attention"):
         raise ValueError(Errors.P020.format(implementation=implementation))
+    if model.config.get_text_config() is not model.config:
+        raise ValueError(Errors.P046.format(model=type(model).__name__))
     window = _window(model.config)
     support = _SEQUENCES
     with torch.random.fork_rng(devices=[]):

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from ...errors import Errors
 from ..token_tree import ROOT, TokenTree
-from .model_call import ModelCall, additive_mask
+from .model_call import ALL, ModelCall, Readout, additive_mask
 from .support import MaskForm, TreeSupport
 
 
@@ -26,15 +26,9 @@ class TreeRun(Protocol):
     passes: int
     tokens: int
 
-    def logits(
-        self,
-        nodes: Sequence[Sequence[int]],
-        ids: Tensor | None = None,
-        middle: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
         """nodes (Sequence[Sequence[int]]): For each tree, nodes added since the last call.
-        ids (Optional[Tensor]): Only the logits of these ids are needed, shape `(n_ids,)`.
-        middle (Optional[Tensor]): Which are read at the middle layer, shape `(n,)`.
+        readout (Readout): Which of their logits are wanted.
         RETURNS (Tensor): Next-token logits at these nodes, tree by tree, `(n, vocabulary)` or
             `(n, n_ids)`.
         """
@@ -76,12 +70,7 @@ class CachedRun(_BaseRun):
         # Padding makes a node's place in the cache differ from its number.
         self._slots = [np.zeros(0, dtype=np.int64) for _ in self._trees]
 
-    def logits(
-        self,
-        nodes: Sequence[Sequence[int]],
-        ids: Tensor | None = None,
-        middle: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
         first = [len(slots) for slots in self._slots]
         new = [len(tree) - start for tree, start in zip(self._trees, first, strict=True)]
         length = max(new)
@@ -107,8 +96,7 @@ class CachedRun(_BaseRun):
         return self._call(
             rows,
             columns,
-            ids,
-            middle,
+            readout,
             past_key_values=self._cache,
             cache_position=places,
             use_cache=True,
@@ -119,12 +107,7 @@ class CachedRun(_BaseRun):
 class RecomputedRun(_BaseRun):
     """The whole tree is run at each pass, without a cache: also the way to train."""
 
-    def logits(
-        self,
-        nodes: Sequence[Sequence[int]],
-        ids: Tensor | None = None,
-        middle: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
         self.passes += 1
         self.tokens += sum(len(tree) for tree in self._trees)
         rows, columns = _pick(nodes, [np.arange(len(t)) for t in self._trees], self._call)
@@ -133,8 +116,7 @@ class RecomputedRun(_BaseRun):
             self._trees,
             rows,
             columns,
-            ids,
-            middle,
+            readout,
             self._mask_form,
             self._bidirectional_prefix,
         )
@@ -145,12 +127,7 @@ class SequencesRun(_BaseRun):
     a custom mask only where the prefix is bidirectional.
     """
 
-    def logits(
-        self,
-        nodes: Sequence[Sequence[int]],
-        ids: Tensor | None = None,
-        middle: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
         chains: list[TokenTree] = []
         wanted: list[tuple[int, int]] = []
         for tree, asked in zip(self._trees, nodes, strict=True):
@@ -168,8 +145,8 @@ class SequencesRun(_BaseRun):
         place = torch.tensor(wanted, dtype=torch.long, device=self._call.device)
         rows, columns = place.reshape(-1, 2).T
         if self._bidirectional_prefix:
-            return _run_whole(self._call, chains, rows, columns, ids, middle, self._mask_form, True)
-        return _run_padded(self._call, chains, rows, columns, ids, middle)
+            return _run_whole(self._call, chains, rows, columns, readout, self._mask_form, True)
+        return _run_padded(self._call, chains, rows, columns, readout)
 
 
 def open_run(
@@ -203,8 +180,7 @@ def _run_whole(
     trees: Sequence[TokenTree],
     rows: Tensor,
     columns: Tensor,
-    ids: Tensor | None,
-    middle: Tensor | None,
+    readout: Readout,
     mask_form: MaskForm | None,
     bidirectional_prefix: bool,
 ) -> Tensor:
@@ -221,7 +197,7 @@ def _run_whole(
         positions[row, :size] = tree.depths
         visible[row, :size, :size] = tree.visible(bidirectional_prefix=bidirectional_prefix)
     inputs = _inputs(call, tokens, positions, visible, mask_form)
-    return call(rows, columns, ids, middle, use_cache=False, **inputs)
+    return call(rows, columns, readout, use_cache=False, **inputs)
 
 
 def _run_padded(
@@ -229,8 +205,7 @@ def _run_padded(
     chains: Sequence[TokenTree],
     rows: Tensor,
     columns: Tensor,
-    ids: Tensor | None,
-    middle: Tensor | None,
+    readout: Readout,
 ) -> Tensor:
     """RETURNS (Tensor): Logits at these places, under the model's own causal mask. Padding comes
     last, where causal attention never looks, and positions are the model's own.
@@ -244,8 +219,7 @@ def _run_padded(
     return call(
         rows,
         columns,
-        ids,
-        middle,
+        readout,
         input_ids=torch.from_numpy(tokens).to(call.device),
         attention_mask=torch.from_numpy(real).to(call.device),
         use_cache=False,

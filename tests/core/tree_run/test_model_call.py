@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from spacy_padellm.core.tree_run.model_call import ModelCall, additive_mask
+from spacy_padellm.core.tree_run.model_call import ModelCall, Readout, additive_mask
 
 from ..tiny_models import FAMILIES, plain_logits, tiny_lm
 
@@ -32,7 +34,7 @@ def test_logits_of_some_ids_are_the_same(family, gradients):
     wanted = torch.tensor([2, 9, 40])
     with torch.set_grad_enabled(gradients):
         whole = ModelCall(model)(place, place + 1, input_ids=ids, use_cache=False)
-        some = ModelCall(model)(place, place + 1, wanted, input_ids=ids, use_cache=False)
+        some = ModelCall(model)(place, place + 1, Readout(wanted), input_ids=ids, use_cache=False)
     assert some.shape == (2, 3)
     assert torch.allclose(some, whole[:, wanted], atol=1e-5)
     assert some.requires_grad == gradients
@@ -54,7 +56,7 @@ def test_another_kind_of_output_layer_is_asked_for_everything():
     place, ids = torch.tensor([1]), torch.tensor([[3, 4]])
     whole = ModelCall(model)(place - 1, place, input_ids=ids)
     assert torch.equal(whole, whole.round()) and whole.abs().max() > 0
-    some = ModelCall(model)(place - 1, place, torch.tensor([5, 6]), input_ids=ids)
+    some = ModelCall(model)(place - 1, place, Readout(torch.tensor([5, 6])), input_ids=ids)
     assert torch.equal(some, whole[:, 5:7])
 
 
@@ -65,6 +67,37 @@ def test_what_a_model_does_not_know_is_left_out():
     place = torch.tensor([0])
     found = call(place, place + 1, input_ids=ids, position_ids=torch.tensor([[7, 7]]))
     assert torch.allclose(found[0], plain_logits(call.model, [3, 4])[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "bloom"])
+def test_models_without_a_middle_layer_to_read(family):
+    model = tiny_lm(family).model
+    place, middle = torch.tensor([0]), Readout(middle=torch.tensor([True]))
+    with pytest.raises(ValueError, match=rf"P013.*{type(model).__name__}.*tag_text = 0"):
+        ModelCall(model)(place, place, middle, input_ids=torch.tensor([[3, 4]]))
+
+
+def test_threads_may_share_a_model():
+    model = tiny_lm("llama").model
+    call = ModelCall(model)
+    sequences = [[3 + i, *range(10, 12 + i)] for i in range(8)]
+    expected = [plain_logits(model, ids)[[0, -1]] for ids in sequences]
+
+    def run(ids: list[int]) -> torch.Tensor:
+        rows, columns = torch.tensor([0, 0]), torch.tensor([0, len(ids) - 1])
+        with torch.no_grad():
+            return call(rows, columns, input_ids=torch.tensor([ids]), use_cache=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, logits in zip(pool.map(run, sequences * 10), expected * 10, strict=True):
+            assert torch.allclose(found, logits, atol=1e-4)
+
+
+def test_it_can_be_pickled():
+    call = ModelCall(tiny_lm("llama").model)
+    again = pickle.loads(pickle.dumps(call))
+    place, ids = torch.tensor([0]), torch.tensor([[3, 4]])
+    assert torch.equal(again(place, place, input_ids=ids), call(place, place, input_ids=ids))
 
 
 def test_the_model_is_left_as_it_was():

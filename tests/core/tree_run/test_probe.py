@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import ClassVar
 
@@ -98,6 +99,14 @@ def test_other_attention_is_not(implementation):
     model = tiny_model("llama")
     model.config._attn_implementation = implementation
     assert probe_tree_support(model).way == "cached"
+
+
+def test_the_language_model_of_a_larger_one():
+    model = tiny_model("llama")
+    text_config = copy.deepcopy(model.config)
+    model.config.text_config = text_config
+    with pytest.raises(ValueError, match=r"P046.*LlamaForCausalLM.*its language model alone"):
+        probe_tree_support(model)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spacy_padellm.core.token_tree import TokenTree
-from spacy_padellm.core.tree_run.model_call import ModelCall
+from spacy_padellm.core.tree_run.model_call import ModelCall, Readout
 from spacy_padellm.core.tree_run.runs import CachedRun, RecomputedRun, SequencesRun, open_run
 from spacy_padellm.core.tree_run.support import TreeSupport
 
@@ -85,7 +85,7 @@ def test_logits_read_at_the_middle_layer_are_those_of_a_model_that_ends_there(
     sequences = [(1, 2, 5), (1, 2, 3), (1, 2, 3, 4), (1, 9)]
     flags = torch.tensor([True, False, True, True])
     run = open_run(ModelCall(whole), two_trees(), support)
-    found = run.logits([[4, 2, 3], [1]], None, flags)
+    found = run.logits([[4, 2, 3], [1]], Readout(middle=flags))
     expected = [
         plain_logits(lower if early else whole, ids)[-1]
         for ids, early in zip(sequences, flags, strict=True)
@@ -96,6 +96,30 @@ def test_logits_read_at_the_middle_layer_are_those_of_a_model_that_ends_there(
     # Nothing is left of it.
     again = open_run(ModelCall(whole), two_trees(), support).logits([[], [1]])
     assert torch.allclose(again[0], plain_logits(whole, (1, 9))[-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("support", [RECOMPUTED, SEQUENCES])
+def test_gradients_of_the_middle_layer_are_those_of_a_model_that_ends_there(support, bfloat16):
+    whole = tiny_model("llama", num_hidden_layers=4)
+    lower = copy.deepcopy(whole)
+    lower.model.layers = lower.model.layers[:2]
+    nodes = [[4, 2], [1]]
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        found, expected = (
+            open_run(ModelCall(model), two_trees(), support).logits(nodes, readout).float()
+            for model, readout in (
+                (whole, Readout(middle=torch.tensor([True, True, True]))),
+                (lower, Readout()),
+            )
+        )
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    gradients = {name: p.grad for name, p in whole.named_parameters() if p.grad.any()}
+    assert not any(".layers.2." in name or ".layers.3." in name for name in gradients)
+    for name, parameter in lower.named_parameters():
+        difference = (gradients[name] - parameter.grad).norm() / parameter.grad.norm()
+        assert difference < (0.05 if bfloat16 else 1e-4), name
 
 
 @pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])

@@ -1,0 +1,3 @@
+"""Defaults that several parts share. Nothing is imported here."""
+
+SPANS_KEY = "padellm"
