@@ -86,27 +86,19 @@ class FreeGuide:
 
     ends (Sequence[Sequence[int]]): Id sequences that end the branch.
     max_tokens (int): Cut the branch off here.
-
-    written (List[int]): What was written, with the end.
     """
 
     def __init__(self, ends: Sequence[Sequence[int]], max_tokens: int) -> None:
         self.log_prob = 0.0
-        self.written: list[int] = []
+        self.ids: list[int] = []
         self.ended = False
-        self._end_length = 0
         self._ends = [list(end) for end in ends]
         self._max_tokens = max_tokens
 
     @property
     def done(self) -> bool:
         """RETURNS (bool): Whether it ended, or was cut off."""
-        return self.ended or len(self.written) >= self._max_tokens
-
-    @property
-    def ids(self) -> list[int]:
-        """RETURNS (List[int]): What was written before the end."""
-        return self.written[: len(self.written) - self._end_length]
+        return self.ended or len(self.ids) >= self._max_tokens
 
     def admissible(self) -> None:
         """RETURNS (None): Anything may come."""
@@ -117,10 +109,10 @@ class FreeGuide:
         log_prob (float): Its log-probability.
         RETURNS (List[int]): The token.
         """
-        self.written.append(token_id)
+        self.ids.append(token_id)
         for end in self._ends:
-            if self.written[-len(end) :] == end:
-                self._end_length = len(end)
+            if self.ids[-len(end) :] == end:
+                del self.ids[-len(end) :]
                 self.ended = True
                 return [token_id]
         self.log_prob += log_prob

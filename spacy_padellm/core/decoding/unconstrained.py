@@ -1,6 +1,7 @@
 """Plain decoding as in the paper: no tries, the model writes what it likes.
 
-What the trie decoder is compared with; its mentions have no places and may not be in the text.
+What the trie decoder is compared with; its mentions have no places and may not be in the text. A
+count is read as a number whatever ends it, and the second step's prompts are written from that.
 """
 
 from __future__ import annotations
@@ -83,10 +84,10 @@ class UnconstrainedDecoder:
         opened, malformed, excessive = [], [], []
         for label, branch in counted:
             number = self._decode(branch.guide.ids)
-            count = self._read_count(branch.guide)
-            if count is None:
+            if not (branch.guide.ended and number.isascii() and number.isdigit()):
                 malformed.append(number)
                 continue
+            count = int(number)
             if count > self.limits.max_mentions:
                 excessive.append(count)
             start = self.encoder.branch(label) + self.encoder.count(count)
@@ -104,14 +105,6 @@ class UnconstrainedDecoder:
             for label, branch in opened
         )
         return WrittenText(mentions, tuple(malformed), tuple(excessive))
-
-    def _read_count(self, guide: FreeGuide) -> int | None:
-        """RETURNS (Optional[int]): The count, `None` if what was written is not how one is."""
-        number = self._decode(guide.ids)
-        if not (guide.ended and number.isascii() and number.isdigit()):
-            return None
-        count = self.encoder.count(int(number))
-        return int(number) if guide.written == count else None
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self.lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False)

@@ -94,28 +94,6 @@ def test_a_mention_that_does_not_end_is_cut_off():
         assert lm.tokenizer.decode(mention.ids) == mention.string
 
 
-@pytest.mark.parametrize("count, end", [(2, "end"), (0, "count_end")])
-def test_a_count_that_ends_otherwise_is_none(count, end):
-    """The end token after a number, or the number's end after 0, is not how a count is written."""
-    lm, settings = trained_lm()
-    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-    (token_id,) = encoder.count(count)[:1]
-    (last_id,) = [encoder.end_id] if end == "end" else encoder.count_end
-    written = iter([token_id, last_id])
-
-    def force(module, args, logits):
-        forced = torch.full_like(logits, -1000.0)
-        forced[..., next(written)] = 0
-        return forced
-
-    hook = lm.model.get_output_embeddings().register_forward_hook(force)
-    try:
-        found = UnconstrainedDecoder(lm, encoder, LIMITS).decode(TEXTS[0].source, LABELS)
-    finally:
-        hook.remove()
-    assert found == WrittenText((), (str(count),) * len(LABELS))
-
-
 def test_no_more_mentions_than_allowed():
     lm, settings = trained_lm()
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
