@@ -109,6 +109,10 @@ class Errors(metaclass=_WithCodes):
         "{model} is more than a language model (its config.json has a text_config). Give a "
         "checkpoint of its language model alone."
     )
+    P047 = (
+        "{name} is a spaCy pipeline, not a checkpoint folder. Load it with `spacy.load`, or give "
+        "the checkpoint folder in it: {inner}"
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."

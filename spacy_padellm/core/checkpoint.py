@@ -129,7 +129,7 @@ def load_causal_lm(
             name, torch_dtype=torch_dtype, output_loading_info=True
         )
     except Exception as error:  # transformers, safetensors and tokenizers each have their own
-        raise ValueError(Errors.P042.format(name=name, error=error)) from error
+        raise _cannot_load(name, error) from error
     if missing := sorted(report["missing_keys"]):
         raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
     return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention).to(device)
@@ -209,6 +209,8 @@ def _find_folder(name: str) -> str:
         if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise ValueError(Errors.P041.format(name=name, missing="the folder itself"))
         return name
+    if inner := next(path.glob(f"*/model/{SETTINGS_FILE}"), None):
+        raise ValueError(Errors.P047.format(name=name, inner=inner.parent))
     if not (path / "config.json").is_file():
         raise ValueError(Errors.P041.format(name=name, missing="config.json"))
     weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -235,5 +237,10 @@ def _find_file(name: str, file: str) -> str | None:
             _raise_exceptions_for_connection_errors=False,
         )
     except OSError as error:
-        raise ValueError(Errors.P042.format(name=name, error=error)) from error
+        raise _cannot_load(name, error) from error
     return found
+
+
+def _cannot_load(name: str, error: Exception) -> ValueError:
+    tried = "" if Path(name).exists() else "no folder of this name is here, and as a hub id: "
+    return ValueError(Errors.P042.format(name=name, error=f"{tried}{error}"))

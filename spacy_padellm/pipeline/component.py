@@ -32,6 +32,7 @@ from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
 from .gold import annotated_texts, count_left_out
 from .model import get_shim
+from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
 from .windows import SpanGetter, get_windows, merge_windows
 
@@ -191,6 +192,7 @@ class PaDeLLMNER(TrainablePipe):
         batch_size (int): How many to read at once.
         YIELDS (Doc): The docs in order. One that fails goes to the error handler alone.
         """
+        use_one_thread_if_forked()
         for docs in minibatch(stream, size=batch_size):
             try:
                 mentions = self.predict(docs)

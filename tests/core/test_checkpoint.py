@@ -374,6 +374,14 @@ def test_a_hub_id_that_cannot_be_reached(name):
             load(name)
 
 
+def test_the_folder_of_a_pipeline(folder, tmp_path):
+    pipeline = tmp_path / "pipeline"
+    shutil.copytree(folder, pipeline / "padellm_ner" / "model")
+    for load in (load_settings, load_causal_lm, load_checkpoint):
+        with pytest.raises(ValueError, match=r"P047.*spacy\.load.*padellm_ner.model$"):
+            load(str(pipeline))
+
+
 def test_an_empty_folder(tmp_path):
     for load in (load_settings, load_causal_lm, load_checkpoint):
         with pytest.raises(ValueError, match=r"P041.*config\.json is missing.*save it again"):
