@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -76,10 +76,9 @@ class ModelCall:
             selected = None  # a quantized layer, for example, has its own way
         with ExitStack() as stack:
             stack.enter_context(self._lock)
-            states = None
+            stack.enter_context(_head_input_at(head, index))
             if readout.middle is not None:
-                states = stack.enter_context(_middle_states(self.model))
-            stack.enter_context(_head_input_at(head, index, readout.middle, states))
+                stack.enter_context(_middle_input_at(self.model, head, index, readout.middle))
             if selected is not None:
                 stack.enter_context(_head_output_at(head, selected))
             if torch.is_grad_enabled() and index.device.type == "cpu":
@@ -90,11 +89,14 @@ class ModelCall:
 
 
 @contextmanager
-def _middle_states(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Keep what the middle layer gives.
+def _middle_input_at(
+    model: PreTrainedModel, head: torch.nn.Module, index: Tensor, middle: Tensor
+) -> Iterator[None]:
+    """Let the output layer see the middle layer's hidden states at some of the places, normalised
+    as the last layer's are. `_head_input_at` has cut its input before.
 
-    YIELDS (Callable[[Tensor], Tensor]): Flat indices into `(batch * length)` → its hidden states
-        there, normalised as the last layer's are.
+    index (Tensor): Flat indices into `(batch * length)`.
+    middle (Tensor): Which of them, shape `(n,)`.
     """
     base: Any = model.base_model
     layers, norm = getattr(base, "layers", None), getattr(base, "norm", None)
@@ -105,39 +107,34 @@ def _middle_states(model: PreTrainedModel) -> Iterator[Callable[[Tensor], Tensor
     def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
         kept.append(output[0] if isinstance(output, tuple) else output)
 
-    def read(index: Tensor) -> Tensor:
-        states: Tensor = norm(kept[-1].flatten(0, 1)[index])
-        return states
+    def replace(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        states = norm(kept[-1].flatten(0, 1)[index[middle]])
+        hidden = args[0].index_put((middle.unsqueeze(0),), states.to(args[0].dtype))
+        return (hidden, *args[1:])
 
-    hook = layers[(len(layers) - 1) // 2].register_forward_hook(keep)
+    hooks = [
+        layers[(len(layers) - 1) // 2].register_forward_hook(keep),
+        head.register_forward_pre_hook(replace),
+    ]
     try:
-        yield read
+        yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
-def _head_input_at(
-    head: torch.nn.Module,
-    index: Tensor,
-    middle: Tensor | None,
-    states: Callable[[Tensor], Tensor] | None,
-) -> Iterator[None]:
+def _head_input_at(head: torch.nn.Module, index: Tensor) -> Iterator[None]:
     """Let the output layer see only some of the hidden states.
 
     Only the last layer is cut, so what a model does before and after it (BERT's transform,
     Gemma's soft cap) stays its own.
 
     index (Tensor): Flat indices into `(batch * length)`.
-    middle (Optional[Tensor]): Which of them are another layer's, shape `(n,)`.
-    states (Optional[Callable[[Tensor], Tensor]]): Its hidden states.
     """
 
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden = args[0].flatten(0, 1)[index]
-        if middle is not None and states is not None:
-            hidden = hidden.index_put((middle,), states(index[middle]).to(hidden.dtype))
-        return (hidden.unsqueeze(0), *args[1:])
+        return (args[0].flatten(0, 1)[index].unsqueeze(0), *args[1:])
 
     hook = head.register_forward_pre_hook(select)
     try:
