@@ -82,6 +82,7 @@ class Errors(metaclass=_WithCodes):
     )
     P034 = "tag_text is {value}, but is a weight: 0 for none, or more."
     P035 = "The rate of mentions to swap is {value}, but is a probability, from 0 to 1."
+    P036 = "The threshold of drafts is {value}, but is a probability, from 0 to 1."
     P040 = (
         "Cannot read {path}: {error}. Write it again by saving the pipeline or checkpoint, or "
         "delete it to use the model with settings of your own."
@@ -259,6 +260,18 @@ class Errors(metaclass=_WithCodes):
         "project.yml states ({reason}). Check the connection and run fetch again, or set "
         "PADELLM_DATA to a folder with the files."
     )
+
+    # Benchmark (P4xx)
+    P401 = (
+        "There's no corpus in {path}. Pass a corpus file, a folder with a test file (test.jsonl, "
+        "test.conll, ...) or a folder of such folders."
+    )
+    P402 = "{path} has several test files: {names}. Pass the one that's meant."
+    P403 = (
+        "{path} is in spaCy's binary format, which isn't read here. Pass the corpus in another "
+        "format: {formats}."
+    )
+    P404 = "There's nothing to draw: no decoder was measured. Pass rows with a latency."
 
 
 class Warnings(metaclass=_WithCodes):

@@ -8,7 +8,8 @@ from dataclasses import replace
 from ..errors import Errors
 from .causal_lm import CausalLM
 from .checkpoint import CheckpointSettings
-from .decoding.parallel import DecodingCost, ParallelDecoder
+from .decoding.cost import DecodingCost
+from .decoding.parallel import ParallelDecoder
 from .mentions import Resolution, ScoredMention
 from .prompt import PromptEncoder
 from .texts import TokenizedText

@@ -116,6 +116,8 @@ def build_source_trie(
     A span the tokenizer has no ids for (it normalises it to nothing) cannot be written and is
     left out.
 
+    Nodes are numbered depth first, so what is below a node has the numbers after its own.
+
     encoder (PromptEncoder): Says what a mention's ids are.
     source (TokenizedText): The text.
     max_mention_tokens (int): Longest mention, in tokens of the text.
@@ -125,9 +127,8 @@ def build_source_trie(
     """
     spans = admissible_spans(source, max_mention_tokens)
     trie: Trie[Span] = Trie()
-    for span, ids in zip(spans, _mention_ids(encoder, source.text, spans), strict=True):
-        if ids is None:
-            continue
+    listed = zip(_mention_ids(encoder, source.text, spans), spans, strict=True)
+    for ids, span in sorted((ids, span) for ids, span in listed if ids is not None):
         trie.insert(ids if whole is None or ids[0] in whole else ids[:1], span)
     return trie
 

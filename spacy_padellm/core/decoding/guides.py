@@ -41,42 +41,43 @@ class TrieGuide(Generic[Value]):
     trie (Trie[Value]): The admissible sequences.
     scored (bool): Whether the log-probability is wanted. Where it is not, continuations without
         an alternative are taken without asking the model.
+    node (int): The trie node it has come to.
     """
 
     def __init__(self, trie: Trie[Value], *, scored: bool) -> None:
         self.log_prob = 0.0
         self._trie = trie
-        self._node = trie.START
+        self.node = trie.START
         self._scored = scored
 
     @property
     def done(self) -> bool:
         """RETURNS (bool): Whether a value was reached."""
-        return self._node in self._trie.values
+        return self.node in self._trie.values
 
     @property
     def values(self) -> list[Value]:
         """RETURNS (List[Value]): What the finished branch stands for."""
-        return self._trie.values[self._node]
+        return self._trie.values[self.node]
 
     def admissible(self) -> list[int]:
         """RETURNS (List[int]): Ids that may come next."""
-        return list(self._trie.children[self._node])
+        return list(self._trie.children[self.node])
 
     def write(self, token_id: int, log_prob: float) -> list[int]:
         """token_id (int): The token written, an admissible one.
         log_prob (float): Its log-probability.
         RETURNS (List[int]): The token, and what follows it without an alternative or a score.
         """
-        self._node = self._trie.children[self._node][token_id]
+        self.node = self._trie.children[self.node][token_id]
         written = [token_id]
         if not self.done:
             self.log_prob += log_prob
-        while len(choices := self._trie.children[self._node]) == 1:
+        while len(choices := self._trie.children[self.node]) == 1:
             ((forced_id, node),) = choices.items()
             if self._scored and node not in self._trie.values:
                 break
-            self._node = node
+            self.node = node
             written.append(forced_id)
         return written
 

@@ -1,74 +1,141 @@
-"""The decoding loop: all branches of all trees write one token a pass."""
+"""The decoding loop: what is being written asks for choices, one pass answers all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from ..softmax import Softmax, admissible_logits, pad_admissible
 from ..token_tree import TokenTree
+from ..tree_run.model_call import ALL, Readout
 from ..tree_run.runs import TreeRun
+from .cost import DecodingCost
 from .guides import Guide
 
 AnyGuide = TypeVar("AnyGuide", bound=Guide)
 
+# The ids a choice is made among, `None` for the whole vocabulary.
+Admissible = Sequence[int] | None
 
-@dataclass
+
+class Choice(NamedTuple):
+    """The most probable token at a node.
+
+    token_id (int): The token.
+    log_prob (float): Its log-probability.
+    """
+
+    token_id: int
+    log_prob: float
+
+
+class Writing(Protocol):
+    """Something that is being written into a tree of its own.
+
+    tree (TokenTree): The tree; it grows.
+    """
+
+    tree: TokenTree
+
+    def ask(self) -> dict[int, Admissible]:
+        """RETURNS (Dict[int, Admissible]): New nodes at which a choice is needed, or will be if
+        a draft proves right. None if everything is written.
+        """
+        ...
+
+    def take(self, choices: Mapping[int, Choice]) -> None:
+        """choices (Mapping[int, Choice]): What was chosen at each of these nodes."""
+        ...
+
+    def ends(self) -> Iterable[int]:
+        """RETURNS (Iterable[int]): The last node of every sequence in the tree that was kept."""
+        ...
+
+
 class Branch(Generic[AnyGuide]):
-    """One branch under way.
+    """One sequence of a tree that is being written.
 
-    row (int): Its tree's place in the batch.
-    node (int): The tree node it continues.
+    node (int): The node it has come to.
     guide (AnyGuide): What it may write.
+    replay (Optional[Sequence[int]]): What it writes, whatever the model chooses: it takes what a
+        model takes that writes so.
     """
 
-    row: int
-    node: int
-    guide: AnyGuide
+    def __init__(self, node: int, guide: AnyGuide, replay: Sequence[int] | None = None) -> None:
+        self.node = node
+        self.guide = guide
+        self._replay = replay
+        self._length = 0
+
+    def follow(self, tree: TokenTree, choices: Mapping[int, Choice]) -> None:
+        """Write as far as choices are known.
+
+        tree (TokenTree): The tree, which grows where no draft is.
+        choices (Mapping[int, Choice]): What was chosen at the nodes run so far.
+        """
+        while not self.guide.done and (choice := choices.get(self.node)) is not None:
+            token_id = choice.token_id if self._replay is None else self._replay[self._length]
+            written = self.guide.write(token_id, choice.log_prob)
+            self._length += len(written)
+            if not self.guide.done:
+                self.node = tree.insert(written, self.node)[-1]
 
 
-def write_branches(
-    run: TreeRun, trees: Sequence[TokenTree], branches: Sequence[Branch], softmax: Softmax
+def write_all(
+    run: TreeRun, writings: Sequence[Writing], softmax: Softmax, cost: DecodingCost
 ) -> None:
-    """Let every branch write, always the most probable admissible token, until all are done.
+    """Run passes until everything is written.
 
-    run (TreeRun): The trees' run; nodes the branches start from are new to it.
-    trees (Sequence[TokenTree]): The trees, which grow.
-    branches (Sequence[Branch]): The branches.
+    run (TreeRun): The run of the writings' trees.
+    writings (Sequence[Writing]): What is being written.
     softmax (Softmax): What log-probabilities are taken over.
+    cost (DecodingCost): What it took is added here.
     """
-    # Logits come tree by tree.
-    live = sorted((b for b in branches if not b.guide.done), key=lambda b: b.row)
-    while live:
-        nodes: list[list[int]] = [[] for _ in trees]
-        for branch in live:
-            nodes[branch.row].append(branch.node)
-        chosen, log_probs = _choose(
-            run.logits(nodes), [branch.guide.admissible() for branch in live], softmax
-        )
-        for branch, token_id, log_prob in zip(live, chosen, log_probs, strict=True):
-            written = branch.guide.write(token_id, log_prob)
-            if not branch.guide.done:
-                branch.node = trees[branch.row].insert(written, branch.node)[-1]
-        live = [branch for branch in live if not branch.guide.done]
+    while any(asked := [writing.ask() for writing in writings]):
+        choices = iter(_choose(run, asked, softmax))
+        for writing, nodes in zip(writings, asked, strict=True):
+            writing.take({node: next(choices) for node in nodes})
+    cost.passes += run.passes
+    cost.tokens += run.tokens
+    for writing in writings:
+        kept = {node for end in writing.ends() for node in writing.tree.path(end)}
+        cost.distinct_tokens += len(kept)
 
 
 def _choose(
-    logits: Tensor, admissible: Sequence[Sequence[int] | None], softmax: Softmax
-) -> tuple[list[int], list[float]]:
-    logits = logits.float()
-    free = [ids is None for ids in admissible]
-    if all(free):
+    run: TreeRun, asked: Sequence[Mapping[int, Admissible]], softmax: Softmax
+) -> list[Choice]:
+    nodes = [list(each) for each in asked]
+    admissible = [ids for each in asked for ids in each.values()]
+    limited = [ids for ids in admissible if ids is not None]
+    if not limited:
+        logits = run.logits(nodes).float()
         best, chosen = logits.max(dim=1)
-        return chosen.tolist(), (best - logits.logsumexp(dim=1)).tolist()
-    if any(free):
-        raise ValueError("branches with and without a trie cannot share a pass")
-    ids = pad_admissible([i for i in admissible if i is not None], logits.device)
-    allowed = admissible_logits(logits, ids)
+        return _fetch(chosen, best - logits.logsumexp(dim=1))
+    if len(limited) < len(admissible):
+        raise ValueError("choices with and without a trie cannot share a pass")
+    if softmax == "vocabulary":
+        logits = run.logits(nodes, ALL).float()
+        ids = columns = pad_admissible(limited, logits.device)
+        allowed = admissible_logits(logits, columns)
+        total = logits.logsumexp(dim=1)
+    else:
+        # No other logits are needed.
+        needed = torch.tensor(sorted(set().union(*limited)))
+        ids = pad_admissible(limited, needed.device)
+        columns = torch.searchsorted(needed, ids.clamp_min(int(needed[0]))).masked_fill(ids < 0, -1)
+        logits = run.logits(nodes, Readout(needed)).float()
+        ids, columns = ids.to(logits.device), columns.to(logits.device)
+        allowed = admissible_logits(logits, columns)
+        total = allowed.logsumexp(dim=1)
     best, place = allowed.max(dim=1)
-    total = (logits if softmax == "vocabulary" else allowed).logsumexp(dim=1)
-    chosen = ids.gather(1, place.unsqueeze(1)).squeeze(1)
-    return chosen.tolist(), (best - total).tolist()
+    return _fetch(ids.gather(1, place.unsqueeze(1)).squeeze(1), best - total)
+
+
+def _fetch(chosen: Tensor, log_probs: Tensor) -> list[Choice]:
+    # Together, as each transfer from a device waits for it. A double holds any id.
+    pairs = torch.stack([chosen.double(), log_probs.double()], dim=1).tolist()
+    return [Choice(int(token_id), log_prob) for token_id, log_prob in pairs]

@@ -6,17 +6,21 @@ from itertools import chain
 import pytest
 
 from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.decoding.drafts import DraftPolicy
 from spacy_padellm.core.decoding.parallel import ParallelDecoder
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.mentions import DecodedMention
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import TokenizedText
+from spacy_padellm.core.token_tree import TokenTree
 
 from ..reference import Paper
 from ..sample_texts import NASTY, TEXTS, cut_at_characters, cut_at_spaces
 from ..sample_tokenizers import WORDINGS
 from ..tiny_models import random_lm, ways_of
+from ..trained import TEXTS as LEARNT
+from ..trained import trained_lm
 
 LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=4)
 
@@ -81,13 +85,18 @@ def test_the_cost_is_each_distinct_token_once():
         paper.evaluated.clear()
         paper.decode(text, labels())
         beginnings = {s[: i + 1] for s in paper.evaluated for i in range(len(s))}
-        cached, recomputed, sequences = (decoder(lm.forced(way)) for way in ways_of(lm))
-        for each in (cached, recomputed, sequences):
+        cached, recomputed, sequences = (
+            decoder(lm.forced(way), policy=None) for way in ways_of(lm)
+        )
+        drafting = decoder(lm)
+        for each in (cached, recomputed, sequences, drafting):
             each.decode([text], labels())
-        assert cached.cost.tokens == len(beginnings)
+            assert each.cost.distinct_tokens == len(beginnings)
+        assert cached.cost.tokens == len(beginnings) <= drafting.cost.tokens
         assert (recomputed.cost.tokens > cached.cost.tokens) is (cached.cost.passes > 1)
         assert sequences.cost.tokens > recomputed.cost.tokens
         assert cached.cost.passes == recomputed.cost.passes == sequences.cost.passes
+        assert drafting.cost.passes <= cached.cost.passes
 
 
 def test_costs_add_up():
@@ -239,3 +248,95 @@ def test_no_gradients_are_kept():
     lm = random_lm("llama", "en", "causal", 1)
     decoder(lm).decode(TEXTS["en"][:1], labels())
     assert all(p.grad is None for p in lm.model.parameters())
+
+
+POLICIES = [
+    DraftPolicy(),
+    DraftPolicy(0.0),
+    DraftPolicy(1.0),
+    DraftPolicy(0.02, open_counts=(1, 2, 4)),
+]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_drafts_change_nothing_but_the_cost(softmax, seed, policy):
+    """Random models choose against every guess; texts repeat themselves, share beginnings and
+    end in mentions.
+    """
+    limits = MentionLimits(max_mentions=12, max_mention_tokens=3)
+    rng = random.Random(seed)
+    texts = [*TEXTS["en"], *random_texts(rng, "en", 2)]
+    texts += [
+        cut_at_spaces(" ".join(rng.choices(["ab", "abc", "abd", "b"], k=7))) for _ in range(2)
+    ]
+    lm = random_lm("llama", "en", rng.choice(["causal", "bidirectional"]), seed)
+    plain = decoder(lm, softmax=softmax, limits=limits, policy=None)
+    expected = plain.decode(texts, labels())
+    assert any(expected)
+    for way in ways_of(lm):
+        each = decoder(lm.forced(way), softmax=softmax, limits=limits, policy=policy)
+        assert_same(each.decode(texts, labels()), expected)
+        assert each.cost.passes <= plain.cost.passes
+        assert each.cost.distinct_tokens == plain.cost.distinct_tokens
+    assert plain.cost.tokens == plain.cost.distinct_tokens
+
+
+def test_a_model_that_knows_its_texts_needs_three_passes():
+    """One for the counts, one for the first tokens, one for the rest."""
+    lm, settings = trained_lm()
+    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+    passes = []
+    for text in LEARNT:
+        plain = ParallelDecoder(lm, encoder, settings.limits, policy=None)
+        each = ParallelDecoder(lm, encoder, settings.limits)
+        expected = plain.decode([text.source], list(settings.labels))
+        assert_same(each.decode([text.source], list(settings.labels)), expected)
+        string = text.source.text
+        found = sorted((m.label, string[slice(*m.places[0])]) for m in expected[0])
+        assert found == sorted((m.label, string[m.start : m.end]) for m in text.mentions)
+        passes.append((each.cost.passes, plain.cost.passes))
+    assert all(ours <= min(3, plain) for ours, plain in passes)
+    assert any(plain > 3 for _, plain in passes)
+
+
+def test_mentions_opened_while_they_are_counted():
+    """Where all counts were foreseen, first tokens are known a pass earlier."""
+    lm, settings = trained_lm()
+    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+    policy = DraftPolicy(open_counts=(1,))
+    saved = []
+    for text in LEARNT:
+        each = ParallelDecoder(lm, encoder, settings.limits)
+        opening = ParallelDecoder(lm, encoder, settings.limits, policy=policy)
+        expected = each.decode([text.source], list(settings.labels))
+        assert_same(opening.decode([text.source], list(settings.labels)), expected)
+        counts = {sum(m.label == label for m in text.mentions) for label in settings.labels}
+        if counts <= {0, 1}:
+            saved.append(each.cost.passes - opening.cost.passes)
+        else:
+            assert opening.cost.passes == each.cost.passes
+    assert set(saved) == {0, 1}
+
+
+@pytest.mark.parametrize("policy", [None, *POLICIES], ids=str)
+def test_a_replay_is_written_whatever_the_model_chooses(policy):
+    lm = random_lm("llama", "en", "causal", 1)
+    each = decoder(lm, policy=policy)
+    text = TEXTS["en"][0]
+    gold = {"PER": ["Anna", "Bob", "Bob"], "LOC": ["New York"], "ORG": []}
+    replay = {label: each.encoder.mentions(strings) for label, strings in gold.items()}
+    (found,) = each.decode([text], labels(), [replay])
+    written = [(m.label, text.text[slice(*m.places[0])]) for m in found]
+    assert written == [(label, string) for label, strings in gold.items() for string in strings]
+    finished = TokenTree(each.encoder.prefix(text.text))
+    for label, mentions in replay.items():
+        (*_, start) = finished.insert(each.encoder.branch(label), finished.prefix_end)
+        for n, ids in enumerate(mentions, start=1):
+            head = each.encoder.count(len(mentions)) + each.encoder.opener(n)
+            finished.insert(head + ids[:-1], start)
+    # A last token after which only the end is left is not run.
+    assert len(finished) - 4 <= each.cost.distinct_tokens <= len(finished)
+    if policy is None:
+        assert each.cost.tokens == each.cost.distinct_tokens
