@@ -1,0 +1,84 @@
+"""Structured list: label and string of each mention, in order of appearance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ..texts import Mention, TokenizedText
+from .base import Grounding, ParsedMention, ParsedOutput, escape, unescape
+
+SPECIAL_IN_WORDING = "(),\\"
+SPECIAL_IN_MENTION = ")\\"
+PAIR = re.compile(r"\((?P<wording>(?:\\.|[^(),\\])*), ?(?P<mention>(?:\\.|[^)\\])*)\)", re.DOTALL)
+
+
+class StructuredFormat:
+    """`((LOC, Japan), (MISC, World Cup))`, and `()` where there is no mention.
+
+    name (str): "structured".
+    """
+
+    name = "structured"
+
+    def render(
+        self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
+    ) -> tuple[str, list[Mention]]:
+        """source (TokenizedText): The text.
+        mentions (Sequence[Mention]): Its mentions.
+        wordings (Mapping[str, str]): Label → its wording in the output.
+        RETURNS (Tuple[str, List[Mention]]): What is to be written; every mention can be.
+        RAISES (KeyError): A mention's label has no wording.
+        """
+        pairs = []
+        for mention in sorted(mentions):
+            wording = escape(wordings[mention.label], SPECIAL_IN_WORDING)
+            string = escape(source.text[mention.start : mention.end], SPECIAL_IN_MENTION)
+            pairs.append(f"({wording}, {string})")
+        return f"({', '.join(pairs)})", []
+
+    def parse(
+        self, output: str, source: TokenizedText, wordings: Mapping[str, str]
+    ) -> ParsedOutput:
+        """Never raises: models write anything, and are cut off anywhere.
+
+        output (str): What a model wrote.
+        source (TokenizedText): The text it was given.
+        wordings (Mapping[str, str]): Label → its wording; of labels with the same wording the
+            first is read.
+        RETURNS (ParsedOutput): Its mentions. Each stretch before, between or after them that is
+            not what belongs there counts as malformed.
+        """
+        pairs = list(PAIR.finditer(output))
+        grounding = Grounding(source, wordings)
+        mentions = []
+        for pair in pairs:
+            label = grounding.label(unescape(pair["wording"], SPECIAL_IN_WORDING))
+            string = unescape(pair["mention"], SPECIAL_IN_MENTION)
+            places = _find(string, source, grounding)
+            if label is not None and places:
+                mentions.append(ParsedMention(label, places, (pair.start() + 1, pair.end() - 1)))
+        return ParsedOutput(
+            mentions=tuple(mentions),
+            malformed=_count_malformed(output, pairs),
+            ungrounded=len(pairs) - len(mentions),
+        )
+
+
+def _find(string: str, source: TokenizedText, grounding: Grounding) -> tuple[tuple[int, int], ...]:
+    """RETURNS (Tuple[Tuple[int, int], ...]): Where the string is whole tokens, in order."""
+    spans = [(start, start + len(string)) for start, _ in source.tokens]
+    return tuple(
+        (start, end)
+        for start, end in spans
+        if source.text.startswith(string, start) and grounding.on_boundaries(start, end)
+    )
+
+
+def _count_malformed(output: str, pairs: Sequence[re.Match[str]]) -> int:
+    """RETURNS (int): How many stretches around the pairs are not as they should be."""
+    starts = [0, *(pair.end() for pair in pairs)]
+    ends = [*(pair.start() for pair in pairs), len(output)]
+    right = ["(", *[","] * (len(pairs) - 1), ")"] if pairs else ["()"]
+    stretches = ["".join(output[i:j].split()) for i, j in zip(starts, ends, strict=True)]
+    return sum(stretch != each for stretch, each in zip(stretches, right, strict=True))
