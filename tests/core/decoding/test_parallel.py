@@ -268,9 +268,8 @@ def test_drafts_change_nothing_but_the_cost(softmax, seed, policy):
     limits = MentionLimits(max_mentions=12, max_mention_tokens=3)
     rng = random.Random(seed)
     texts = [*TEXTS["en"], *random_texts(rng, "en", 2)]
-    texts += [
-        cut_at_spaces(" ".join(rng.choices(["ab", "abc", "abd", "b"], k=7))) for _ in range(2)
-    ]
+    words = ["ab", "abc", "abd", "b"]
+    texts += [cut_at_spaces(" ".join(rng.choices(words, k=7))) for _ in range(2)]
     lm = random_lm("llama", "en", rng.choice(["causal", "bidirectional"]), seed)
     plain = decoder(lm, softmax=softmax, limits=limits, policy=None)
     expected = plain.decode(texts, labels())

@@ -1,0 +1,167 @@
+"""A bar chart of mean latencies, in the manner of the paper's Figure 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Errors
+from .rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Our decoder is the only warm colour; the others go from dark to light, which also tells them
+# apart without colours.
+_OURS, _OURS_COLOR = "tree", "#d55e00"
+_DARKEST, _LIGHTEST = (0.10, 0.22, 0.40), (0.76, 0.86, 0.94)
+
+# Above this ratio of the longest to the shortest bar the shortest would be invisible.
+_LINEAR_RANGE = 20
+_GROUP_WIDTH = 0.84
+# Fewer bars would be as broad as doors, more are too narrow for labels side by side.
+_FEWEST_BARS, _MOST_LEVEL_LABELS = 8, 18
+
+# In inches; a README shows 10 at about half their size.
+_WIDTH, _HEIGHT, _BAR, _LETTER, _LEGEND_PATCH = 10.0, 4.6, 0.22, 0.1, 0.65
+
+
+@dataclass(frozen=True)
+class _Bars:
+    """datasets (Sequence[str]): Groups.
+    decoders (Sequence[str]): Bars of each group.
+    latencies (Mapping[Tuple[str, str], float]): Milliseconds by dataset and decoder.
+    """
+
+    datasets: Sequence[str]
+    decoders: Sequence[str]
+    latencies: Mapping[tuple[str, str], float]
+
+
+def draw_chart(path: Path, rows: Sequence[Row]) -> None:
+    """Draw the mean latency of each decoder on each dataset.
+
+    path (Path): PNG file to write.
+    rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
+    RAISES (ImportError): matplotlib isn't installed.
+    RAISES (ValueError): No row has a latency.
+    """
+    figure = make_figure(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
+
+
+def make_figure(rows: Sequence[Row]) -> Figure:
+    """rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
+    RETURNS (Figure): The chart; a group of bars a dataset, a bar a decoder.
+    RAISES (ImportError): matplotlib isn't installed.
+    RAISES (ValueError): No row has a latency.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        message = Errors.P301.format(purpose="Drawing a chart", package="matplotlib")
+        raise ImportError(message) from error
+
+    bars = _collect(rows)
+    figure = Figure(figsize=(_choose_width(bars), _HEIGHT), dpi=180, layout="constrained")
+    FigureCanvasAgg(figure)
+    _draw(figure, bars)
+    return figure
+
+
+def _collect(rows: Sequence[Row]) -> _Bars:
+    measured = [row for row in rows if row["latency_ms"]["mean"] is not None]
+    if not measured:
+        raise ValueError(Errors.P404)
+    return _Bars(
+        list(dict.fromkeys(row["dataset"] for row in measured)),
+        list(dict.fromkeys(row["decoder"] for row in measured)),
+        {(row["dataset"], row["decoder"]): row["latency_ms"]["mean"] for row in measured},
+    )
+
+
+def _choose_width(bars: _Bars) -> float:
+    names = _LETTER * max(map(len, bars.datasets)) * len(bars.datasets)
+    return max(_WIDTH, _BAR * len(bars.datasets) * len(bars.decoders), names)
+
+
+def _draw(figure: Figure, bars: _Bars) -> None:
+    axes = figure.add_subplot()
+    level = len(bars.datasets) * len(bars.decoders) <= _MOST_LEVEL_LABELS
+    _set_scale(axes, list(bars.latencies.values()), headroom=0.08 if level else 0.16)
+    colors = _choose_colors(bars.decoders)
+    width = _GROUP_WIDTH / len(bars.decoders)
+    for place, decoder in enumerate(bars.decoders):
+        offset = (place - (len(bars.decoders) - 1) / 2) * width
+        groups = [g for g, name in enumerate(bars.datasets) if (name, decoder) in bars.latencies]
+        heights = [bars.latencies[bars.datasets[group], decoder] for group in groups]
+        drawn = axes.bar(
+            [group + offset for group in groups],
+            heights,
+            width * 0.94,
+            color=colors[decoder],
+            label=decoder,
+        )
+        axes.bar_label(
+            drawn,
+            [_format_ms(height) for height in heights],
+            padding=3,
+            fontsize=10 if level else 9,
+            rotation=0 if level else 90,
+            fontweight="bold" if decoder == _OURS else "normal",
+        )
+    _set_frame(axes, bars)
+    length = sum(map(len, bars.decoders)) / len(bars.decoders)
+    columns = int(figure.get_figwidth() / (_LEGEND_PATCH + _LETTER * length))
+    figure.legend(loc="outside upper center", ncols=max(1, columns), frameon=False)
+
+
+def _set_scale(axes: Axes, latencies: Sequence[float], headroom: float) -> None:
+    """Choose the scale of the latencies, with room for labels above the longest bar."""
+    from matplotlib.ticker import NullFormatter
+
+    least, most = min(latencies), max(latencies)
+    if 0 < least * _LINEAR_RANGE < most:
+        bottom = least / 2
+        axes.set_yscale("log")
+        axes.set_ylim(bottom, most * (most / bottom) ** headroom)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylabel("mean latency, ms per text (log scale)", fontsize=11)
+    else:
+        axes.set_ylim(0, most * (1 + headroom))
+        axes.set_ylabel("mean latency, ms per text", fontsize=11)
+    axes.yaxis.set_major_formatter("{x:,g}")
+
+
+def _set_frame(axes: Axes, bars: _Bars) -> None:
+    axes.set_xticks(range(len(bars.datasets)), bars.datasets, fontsize=11)
+    slots = max(len(bars.datasets), _FEWEST_BARS * _GROUP_WIDTH / len(bars.decoders))
+    middle = (len(bars.datasets) - 1) / 2
+    axes.set_xlim(middle - slots / 2, middle + slots / 2)
+    axes.tick_params(axis="x", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+
+
+def _choose_colors(decoders: Sequence[str]) -> dict[str, tuple[float, ...] | str]:
+    others = [decoder for decoder in decoders if decoder != _OURS]
+    colors: dict[str, tuple[float, ...] | str] = {_OURS: _OURS_COLOR}
+    for place, decoder in enumerate(others):
+        share = place / max(1, len(others) - 1)
+        colors[decoder] = tuple(
+            (1 - share) * dark + share * light
+            for dark, light in zip(_DARKEST, _LIGHTEST, strict=True)
+        )
+    return colors
+
+
+def _format_ms(milliseconds: float) -> str:
+    if milliseconds >= 10:
+        return f"{milliseconds:,.0f}"
+    return f"{milliseconds:.1f}" if milliseconds >= 1 else f"{milliseconds:.2g}"

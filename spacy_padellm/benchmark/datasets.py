@@ -1,0 +1,156 @@
+"""The datasets of a benchmark: corpora found, read, and given a template and labels."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.presets import Preset, find_preset
+from ..core.template import PromptTemplate, get_template
+from ..core.texts import AnnotatedText
+from ..corpus.formats import FORMATS, read_annotated_texts
+from ..errors import Errors
+
+_PARTS = ("train", "dev", "test")
+_DOCBIN_SUFFIX = ".spacy"
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Texts and what decoders are asked about them.
+
+    name (str): Its name in the report.
+    texts (List[AnnotatedText]): The texts with their gold mentions.
+    template (PromptTemplate): The wording around text and label.
+    labels (Mapping[str, str]): Label → its wording in the prompt.
+    """
+
+    name: str
+    texts: list[AnnotatedText]
+    template: PromptTemplate
+    labels: Mapping[str, str]
+
+
+def find_corpora(path: Path) -> list[tuple[str, Path]]:
+    """Find what to measure on: a file, the test file of a folder, or those of its folders.
+
+    path (Path): A corpus file; a folder with a test file (test.jsonl, test.conll, ...); or a folder
+        of such folders.
+    RETURNS (List[Tuple[str, Path]]): Name and file of each corpus. The name is the file's, or the
+        folder's of a file named train, dev or test.
+    RAISES (ValueError): There is none, or a folder has several test files.
+    """
+    # Not `resolve`: a linked folder keeps the name it is given under.
+    path = Path(os.path.abspath(path))
+    if path.is_file():
+        return [(path.parent.name if path.stem in _PARTS else path.stem, path)]
+    if own := _find_test_file(path):
+        return [(path.name, own)]
+    folders = sorted(each for each in path.glob("*") if each.is_dir())
+    found = [(folder.name, file) for folder in folders if (file := _find_test_file(folder))]
+    if not found:
+        raise ValueError(Errors.P401.format(path=path))
+    return found
+
+
+def load_datasets(
+    paths: Sequence[Path],
+    *,
+    format: str = "auto",
+    limit: int | None = None,
+    template: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> list[Dataset]:
+    """Read corpora. A template or labels that aren't given are the paper's if the corpus is named
+    as one of its datasets and has no other labels; else the template "zh" if most texts have
+    Chinese characters or else "en", and the corpus's labels as they are.
+
+    paths (Sequence[Path]): Files and folders, see `find_corpora`.
+    format (str): Format of the files, see `read_annotated_texts`.
+    limit (Optional[int]): Most texts of a corpus, taken from all over it, `None` for all texts.
+    template (Optional[str]): Name of the template, for all corpora.
+    labels (Optional[Mapping[str, str]]): Labels and their wordings, for all corpora.
+    RETURNS (List[Dataset]): The datasets, no two with the same name.
+    RAISES (ValueError): No corpus in a path, or one that can't be read.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(Errors.P032.format(name="limit", value=limit))
+    datasets: list[Dataset] = []
+    for name, file in (found for path in paths for found in find_corpora(path)):
+        texts = _read(file, format)
+        gold_labels = _gold_labels(texts)
+        preset = _fitting_preset(name, gold_labels)
+        datasets.append(
+            Dataset(
+                _free_name(name, datasets),
+                _spread(texts, limit),
+                _choose_template(template, preset, texts),
+                _choose_labels(labels, preset, gold_labels),
+            )
+        )
+    return datasets
+
+
+def _find_test_file(folder: Path) -> Path | None:
+    found = sorted(each for each in folder.glob("test.*") if each.stem == "test" and each.is_file())
+    # `spacy project run` leaves converted files beside those they were made from.
+    files = [each for each in found if each.suffix != _DOCBIN_SUFFIX] or found
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise ValueError(Errors.P402.format(path=folder, names=names))
+    return files[0] if files else None
+
+
+def _read(file: Path, format: str) -> list[AnnotatedText]:
+    if file.suffix == _DOCBIN_SUFFIX:
+        raise ValueError(Errors.P403.format(path=file, formats=", ".join(FORMATS[1:])))
+    return read_annotated_texts(file, format=format)
+
+
+def _gold_labels(texts: Sequence[AnnotatedText]) -> list[str]:
+    mentioned = {mention.label for text in texts for mention in text.mentions}
+    stated = {label for text in texts for label in text.labels or ()}
+    return sorted(mentioned | stated)
+
+
+def _fitting_preset(name: str, gold_labels: Sequence[str]) -> Preset | None:
+    preset = find_preset(name)
+    return preset if preset and set(gold_labels) <= set(preset.labels) else None
+
+
+def _choose_template(
+    template: str | None, preset: Preset | None, texts: Sequence[AnnotatedText]
+) -> PromptTemplate:
+    if template is not None:
+        return get_template(template)
+    if preset is not None:
+        return preset.template
+    chinese = sum(bool(_HAN.search(text.source.text)) for text in texts)
+    return get_template("zh" if 2 * chinese > len(texts) else "en")
+
+
+def _choose_labels(
+    labels: Mapping[str, str] | None, preset: Preset | None, gold_labels: Sequence[str]
+) -> Mapping[str, str]:
+    if labels is not None:
+        return labels
+    return {label: label for label in gold_labels} if preset is None else preset.labels
+
+
+def _spread(texts: list[AnnotatedText], limit: int | None) -> list[AnnotatedText]:
+    if limit is None or limit >= len(texts):
+        return texts
+    return [texts[place * len(texts) // limit] for place in range(limit)]
+
+
+def _free_name(name: str, datasets: Sequence[Dataset]) -> str:
+    taken = {dataset.name for dataset in datasets}
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free

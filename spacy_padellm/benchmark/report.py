@@ -1,0 +1,124 @@
+"""The report of a benchmark, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .rows import Row, make_ratios
+
+REPLAY = "replay"
+_REPLAY_NOTE = (
+    "What the decoders wrote was replayed from the gold mentions: costs are measured here, quality "
+    "is not."
+)
+_RATIOS_HEADING = "How many times slower than `tree` (mean latency; below 1x is faster):"
+
+
+@dataclass(frozen=True)
+class _Column:
+    """header (str): Heading.
+    value (Callable[[Row], Any]): What it shows of a row.
+    form (str): Its format.
+    """
+
+    header: str
+    value: Callable[[Row], Any]
+    form: str
+
+    def cell(self, row: Row) -> str:
+        value = self.value(row)
+        return "–" if value is None else format(value, self.form)
+
+
+def _tokens_per_distinct(row: Row) -> float | None:
+    return row["tokens"] / row["distinct_tokens"] if row["distinct_tokens"] else None
+
+
+_COLUMNS = (
+    _Column("dataset", lambda row: row["dataset"], ""),
+    _Column("decoder", lambda row: row["decoder"], ""),
+    _Column("texts", lambda row: row["texts"], ",d"),
+    _Column("left out", lambda row: row["left_out"], ",d"),
+    _Column("passes", lambda row: row["passes"], ".1f"),
+    _Column("tokens", lambda row: row["tokens"], ",.1f"),
+    _Column("distinct tokens", lambda row: row["distinct_tokens"], ",.1f"),
+    _Column("tokens/distinct", _tokens_per_distinct, ".2f"),
+    _Column("mean ms", lambda row: row["latency_ms"]["mean"], ",.1f"),
+    _Column("p50 ms", lambda row: row["latency_ms"]["p50"], ",.1f"),
+    _Column("p95 ms", lambda row: row["latency_ms"]["p95"], ",.1f"),
+    _Column("texts/s", lambda row: row["texts_per_s"], ",.2f"),
+    _Column("peak MB", lambda row: row["peak_memory_mb"], ",.0f"),
+    _Column("host %", lambda row: row["host_share"], ".0%"),
+    _Column("mentions_f", lambda row: row["mentions_f"], ".4f"),
+    _Column("ents_f", lambda row: row["ents_f"], ".4f"),
+    _Column("malformed", lambda row: row["malformed"], ".3f"),
+    _Column("ungrounded", lambda row: row["ungrounded"], ".3f"),
+)
+# How many columns of each table are names and stand left.
+_NAMES, _RATIO_NAMES = 2, 1
+
+
+def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
+    """rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
+    environment (Mapping[str, Any]): What they were measured on, see `describe_environment`.
+    RETURNS (str): Tables of the rows and of the ratios, and a line on the environment.
+    """
+    columns = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows)]
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    parts = [_table([column.header for column in columns], cells, _NAMES)]
+    ratios = make_ratios(rows)
+    if ratios:
+        parts += [_RATIOS_HEADING, _ratio_table(ratios)]
+    parts.append(_describe(environment))
+    if environment.get(REPLAY):
+        parts.append(_REPLAY_NOTE)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
+    """Write rows, ratios and environment to a file, which is there only when whole.
+
+    path (Path): The file.
+    rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
+    environment (Mapping[str, Any]): What they were measured on.
+    """
+    content = {"rows": list(rows), "ratios": make_ratios(rows), "environment": dict(environment)}
+    # The environment may name paths and the like.
+    text = json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part_path = path.with_name(f"{path.name}.part")
+    part_path.write_text(text, encoding="utf8")
+    part_path.replace(path)
+
+
+def _ratio_table(ratios: Sequence[Mapping[str, Any]]) -> str:
+    datasets = list(dict.fromkeys(ratio["dataset"] for ratio in ratios))
+    decoders = dict.fromkeys(ratio["decoder"] for ratio in ratios)
+    values = {(each["decoder"], each["dataset"]): each["latency_mean"] for each in ratios}
+    cells = [
+        [decoder, *(_times(values.get((decoder, dataset))) for dataset in datasets)]
+        for decoder in decoders
+    ]
+    return _table(["decoder", *datasets], cells, _RATIO_NAMES)
+
+
+def _times(ratio: float | None) -> str:
+    if ratio is None:
+        return "–"
+    return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
+
+
+def _describe(environment: Mapping[str, Any]) -> str:
+    shown = {n: v for n, v in environment.items() if v is not None and n != REPLAY}
+    return "Environment: " + "; ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _table(header: Sequence[str], cells: Sequence[Sequence[str]], names: int) -> str:
+    rule = ["---"] * names + ["---:"] * (len(header) - names)
+    lines = (" | ".join(each.replace("|", r"\|") for each in line) for line in (header, *cells))
+    written = [f"| {line} |" for line in lines]
+    return "\n".join([written[0], f"| {' | '.join(rule)} |", *written[1:]])

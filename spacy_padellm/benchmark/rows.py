@@ -1,0 +1,143 @@
+"""Rows of a benchmark: what a decoder took on a dataset, and how decoders compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Plain values only, so that rows are JSON; what was not measured is `None`.
+Row = dict[str, Any]
+
+MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class TextMeasurement:
+    """What a decoder took on a text.
+
+    seconds (float): Time in all.
+    passes (int): Forward passes of the model.
+    tokens (int): Tokens run, padding left out.
+    distinct_tokens (Optional[int]): Those among them that a tree would hold, each counted once.
+    peak_memory_mb (Optional[float]): Most memory in use, in MB.
+    model_seconds (Optional[float]): Time inside the forward passes.
+    """
+
+    seconds: float
+    passes: int
+    tokens: int
+    distinct_tokens: int | None = None
+    peak_memory_mb: float | None = None
+    model_seconds: float | None = None
+
+
+def make_row(
+    dataset: str,
+    decoder: str,
+    measurements: Sequence[TextMeasurement],
+    *,
+    mentions_f: float | None = None,
+    ents_f: float | None = None,
+    malformed: int | None = None,
+    ungrounded: int | None = None,
+    left_out: int | None = None,
+) -> Row:
+    """Sum up the measurements of a decoder on a dataset. A value that some text lacks is `None`.
+
+    dataset (str): Name of the dataset.
+    decoder (str): Name of the decoder.
+    measurements (Sequence[TextMeasurement]): One a text.
+    mentions_f (Optional[float]): The paper's score, over sets of mention strings.
+    ents_f (Optional[float]): The score over places.
+    malformed (Optional[int]): Items written in the wrong form, over all texts.
+    ungrounded (Optional[int]): Mentions written that are not in their text, over all texts.
+    left_out (Optional[int]): Texts of the dataset that could not be decoded.
+    RETURNS (Dict[str, Any]): Means per text; `latency_ms` has mean, p50 and p95.
+    """
+    seconds = [each.seconds for each in measurements]
+    model_seconds = _complete(each.model_seconds for each in measurements)
+    model_share = _divide(sum(model_seconds), sum(seconds)) if model_seconds else None
+    return {
+        "dataset": dataset,
+        "decoder": decoder,
+        "texts": len(measurements),
+        "left_out": left_out,
+        "passes": _mean([each.passes for each in measurements]),
+        "tokens": _mean([each.tokens for each in measurements]),
+        "distinct_tokens": _mean(_complete(each.distinct_tokens for each in measurements)),
+        "latency_ms": _latency_ms(seconds),
+        "texts_per_s": _divide(len(seconds), sum(seconds)),
+        "peak_memory_mb": max(_complete(m.peak_memory_mb for m in measurements), default=None),
+        "host_share": None if model_share is None else 1 - model_share,
+        "ents_f": ents_f,
+        "mentions_f": mentions_f,
+        "malformed": _divide(malformed, len(measurements)),
+        "ungrounded": _divide(ungrounded, len(measurements)),
+    }
+
+
+# What ratios are taken of.
+_QUANTITIES: Mapping[str, Callable[[Row], float | None]] = {
+    "latency_mean": lambda row: row["latency_ms"]["mean"],
+    "latency_p50": lambda row: row["latency_ms"]["p50"],
+    "passes": lambda row: row["passes"],
+    "tokens": lambda row: row["tokens"],
+}
+
+
+def make_ratios(rows: Sequence[Row], decoder: str = "tree") -> list[dict[str, Any]]:
+    """Compare all other decoders with one: how many times as much they took.
+
+    rows (Sequence[Dict[str, Any]]): Rows of `make_row`, one a dataset and decoder.
+    decoder (str): The decoder they are compared with.
+    RETURNS (List[Dict[str, Any]]): For each dataset and other decoder the ratios `latency_mean`,
+        `latency_p50`, `passes` and `tokens`, `None` where one side was not measured; then for each
+        decoder, under the dataset "mean", the arithmetic mean of its datasets' ratios.
+    """
+    references = {row["dataset"]: row for row in rows if row["decoder"] == decoder}
+    ratios = [
+        _compare(row, references[row["dataset"]])
+        for row in rows
+        if row["decoder"] != decoder and row["dataset"] in references
+    ]
+    others = dict.fromkeys(ratio["decoder"] for ratio in ratios)
+    means = [_mean_ratio([r for r in ratios if r["decoder"] == other]) for other in others]
+    return ratios + means
+
+
+def _compare(row: Row, reference: Row) -> dict[str, Any]:
+    ratios = {name: _divide(get(row), get(reference)) for name, get in _QUANTITIES.items()}
+    return {"dataset": row["dataset"], "decoder": row["decoder"], **ratios}
+
+
+def _mean_ratio(ratios: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    means = {
+        name: _mean([ratio[name] for ratio in ratios if ratio[name] is not None])
+        for name in _QUANTITIES
+    }
+    return {"dataset": MEAN, "decoder": ratios[0]["decoder"], **means}
+
+
+def _latency_ms(seconds: Sequence[float]) -> dict[str, float | None]:
+    if not seconds:
+        return {"mean": None, "p50": None, "p95": None}
+    p50, p95 = (1000 * float(value) for value in np.percentile(seconds, [50, 95]))
+    return {"mean": 1000 * sum(seconds) / len(seconds), "p50": p50, "p95": p95}
+
+
+def _complete(values: Iterable[float | None]) -> list[float]:
+    """The values, none of them if one is missing: a mean over some texts would mislead."""
+    listed = list(values)
+    present = [value for value in listed if value is not None]
+    return present if len(present) == len(listed) else []
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _divide(dividend: float | None, divisor: float | None) -> float | None:
+    return None if dividend is None or not divisor else dividend / divisor

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from spacy_padellm.benchmark.chart import draw_chart, make_figure
+from spacy_padellm.benchmark.rows import make_row
+from tests.benchmark.sample_rows import row_of
+
+DATASETS = ["conll03", "genia", "weibo", "msra", "resume", "youku", "ecommerce"]
+DECODERS = ["augmented", "structured", "batch", "sequences", "no-drafts", "tree"]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"\[P301\] Drawing a chart.*`pip install matplotlib`"):
+        draw_chart(tmp_path / "chart.png", [row_of("a", "tree", 10)])
+
+
+@pytest.mark.parametrize("datasets, decoders", [(DATASETS, DECODERS), (["a"], ["b", "tree"])])
+def test_a_picture_is_written(tmp_path: Path, datasets: list[str], decoders: list[str]):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "new" / "chart.png"
+    draw_chart(path, [row_of(d, each, 10) for d in datasets for each in decoders])
+    content = path.read_bytes()
+    assert content.startswith(PNG)
+    assert int.from_bytes(content[16:20], "big") > 1500  # sharp at a README's width
+
+
+def test_bars_labels_and_legend():
+    pytest.importorskip("matplotlib")
+    rows = [
+        row_of("a", "batch", 95.4),
+        row_of("a", "tree", 9.44),
+        row_of("b", "batch", 120),
+        make_row("b", "tree", []),
+    ]
+    figure = make_figure(rows)
+    (axes,) = figure.axes
+    batch, tree = axes.containers
+    assert [bar.get_height() for bar in batch] == pytest.approx([95.4, 120])
+    assert [bar.get_height() for bar in tree] == pytest.approx([9.44])
+    assert [text.get_text() for text in axes.texts] == ["95", "120", "9.4"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["batch", "tree"]
+    centers = [bar.get_x() + bar.get_width() / 2 for bar in (*batch, *tree)]
+    assert [round(center) for center in centers] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("least, scale", [(5, "linear"), (4.9, "log"), (0, "linear")])
+def test_a_wide_range_is_drawn_on_a_log_scale(least: float, scale: str):
+    pytest.importorskip("matplotlib")
+    (axes,) = make_figure([row_of("a", "batch", 100), row_of("a", "tree", least)]).axes
+    assert axes.get_yscale() == scale
+    assert ("log scale" in axes.get_ylabel()) == (scale == "log")
+    bottom, top = axes.get_ylim()
+    assert bottom <= least and top > 100
+
+
+def test_colors_tell_decoders_apart():
+    pytest.importorskip("matplotlib")
+    (axes,) = make_figure([row_of("a", decoder, 10) for decoder in DECODERS]).axes
+    colors = {bars.get_label(): bars[0].get_facecolor()[:3] for bars in axes.containers}
+    lightness = sorted(sum(colors[name]) for name in DECODERS if name != "tree")
+    assert all(b - a > 0.3 for a, b in pairwise(lightness))
+    warm = [name for name, (red, _, blue) in colors.items() if red > blue]
+    assert warm == ["tree"]
+
+
+def test_nothing_global_is_left():
+    pytest.importorskip("matplotlib")
+    make_figure([row_of("a", "tree", 10)])
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_nothing_to_draw(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match=r"\[P404\]"):
+        draw_chart(tmp_path / "chart.png", [make_row("a", "tree", [])])
+    assert not list(tmp_path.iterdir())
