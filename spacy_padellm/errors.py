@@ -72,6 +72,10 @@ class Errors(metaclass=_WithCodes):
         "{window}, and a bidirectional prefix has to fit into it. Set the component's "
         "`get_spans` to read the text in windows, or shorten them; without a pipeline, split it."
     )
+    P025 = (
+        "{model} keeps no KV cache under this version of transformers, so it cannot be run as the "
+        "paper's padded batch. Use transformers 5, or compare with way 'sequences'."
+    )
     P030 = "threshold is {value}, but is a probability, from 0 to 1."
     P031 = "{name} is {value!r}, but has to be one of {values}."
     P032 = "{name} is {value}, but has to be at least 1."

@@ -11,10 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import Errors
 from .token_tree import TokenTree
+from .tree_run.base import TreeRun
 from .tree_run.model_call import ModelCall
 from .tree_run.probe import probe_tree_support
-from .tree_run.runs import TreeRun, open_run
 from .tree_run.support import TreeSupport, Way
+from .tree_run.ways import open_run
 
 PrefixAttention = Literal["causal", "bidirectional"]
 
@@ -131,7 +132,8 @@ class CausalLM:
 
     def _open(self, trees: Sequence[TokenTree], depth: int, way: Way) -> TreeRun:
         self.check_depth(depth)
-        if self.support.max_depth is not None and depth > self.support.max_depth:
+        is_tree = way in ("cached", "recomputed")
+        if is_tree and self.support.max_depth is not None and depth > self.support.max_depth:
             # Attention has a window shorter than this: only the model itself masks it rightly.
             way = "sequences"
         support = replace(self.support, way=way)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..softmax import Softmax, admissible_logits, pad_admissible
 from ..token_tree import TokenTree
+from ..tree_run.base import TreeRun
 from ..tree_run.model_call import ALL, Readout
-from ..tree_run.runs import TreeRun
 from .cost import DecodingCost
 from .guides import Guide
 

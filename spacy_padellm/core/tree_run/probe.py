@@ -12,8 +12,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ...errors import Errors
 from ..token_tree import TokenTree
 from .model_call import ModelCall
-from .runs import open_run
 from .support import TreeSupport
+from .ways import open_run
 
 logger = logging.getLogger(__name__)
 

@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from ...errors import Errors
 from ..token_tree import ROOT, TokenTree
-from .model_call import ALL, ModelCall, Readout, additive_mask
-from .support import MaskForm, TreeSupport
+from .base import TreeRun, make_inputs
+from .model_call import ALL, ModelCall, Readout
+from .support import MaskForm
 
 
-class TreeRun(Protocol):
-    """A batch of trees under way: the caller grows the trees and asks for logits.
-
-    passes (int): Forward passes so far.
-    tokens (int): Tokens run so far, padding left out.
-    """
-
-    passes: int
-    tokens: int
-
-    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """nodes (Sequence[Sequence[int]]): For each tree, nodes added since the last call.
-        readout (Readout): Which of their logits are wanted.
-        RETURNS (Tensor): Next-token logits at these nodes, tree by tree, `(n, vocabulary)` or
-            `(n, n_ids)`.
-        """
-        ...
-
-
-class _BaseRun:
-    """What the three have in common.
-
-    call (ModelCall): The model.
-    trees (Sequence[TokenTree]): The trees; the caller may add nodes between calls.
-    mask_form (Optional[MaskForm]): The custom mask the model takes.
-    bidirectional_prefix (bool): Whether the prefix attends in both directions.
-    """
-
-    def __init__(
-        self,
-        call: ModelCall,
-        trees: Sequence[TokenTree],
-        *,
-        mask_form: MaskForm | None,
-        bidirectional_prefix: bool,
-    ) -> None:
-        self.passes = 0
-        self.tokens = 0
-        self._call = call
-        self._trees = trees
-        self._mask_form = mask_form
-        self._bidirectional_prefix = bidirectional_prefix
-
-
-class CachedRun(_BaseRun):
+class CachedRun(TreeRun):
     """Every node is run once; keys and values of all nodes stay in a KV cache."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -88,7 +44,7 @@ class CachedRun(_BaseRun):
                 start, bidirectional_prefix=self._bidirectional_prefix
             ).T
         rows, columns = _pick(nodes, [slots - self._width for slots in self._slots], self._call)
-        inputs = _inputs(self._call, tokens, positions, visible, "4d")
+        inputs = make_inputs(self._call, tokens, positions, visible, "4d")
         places = torch.arange(self._width, self._width + length, device=self._call.device)
         self._width += length
         self.passes += 1
@@ -104,7 +60,7 @@ class CachedRun(_BaseRun):
         )
 
 
-class RecomputedRun(_BaseRun):
+class RecomputedRun(TreeRun):
     """The whole tree is run at each pass, without a cache: also the way to train."""
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
@@ -122,7 +78,7 @@ class RecomputedRun(_BaseRun):
         )
 
 
-class SequencesRun(_BaseRun):
+class SequencesRun(TreeRun):
     """Each branch is a sequence of its own, padded to the longest: what any model can do. It takes
     a custom mask only where the prefix is bidirectional.
     """
@@ -149,32 +105,6 @@ class SequencesRun(_BaseRun):
         return _run_padded(self._call, chains, rows, columns, readout)
 
 
-def open_run(
-    call: ModelCall,
-    trees: Sequence[TokenTree],
-    support: TreeSupport,
-    *,
-    bidirectional_prefix: bool = False,
-) -> TreeRun:
-    """Begin running a batch of trees.
-
-    call (ModelCall): The model.
-    trees (Sequence[TokenTree]): The trees.
-    support (TreeSupport): How to run them.
-    bidirectional_prefix (bool): Whether the prefix attends in both directions.
-    RETURNS (TreeRun): The run.
-    RAISES (ValueError): A bidirectional prefix, and the model takes no custom mask.
-    """
-    if bidirectional_prefix and support.mask_form is None:
-        raise ValueError(Errors.P021.format(model=type(call.model).__name__))
-    kinds = {"cached": CachedRun, "recomputed": RecomputedRun, "sequences": SequencesRun}
-    # Without a custom mask nothing else is right.
-    way = "sequences" if support.mask_form is None else support.way
-    return kinds[way](
-        call, trees, mask_form=support.mask_form, bidirectional_prefix=bidirectional_prefix
-    )
-
-
 def _run_whole(
     call: ModelCall,
     trees: Sequence[TokenTree],
@@ -196,7 +126,7 @@ def _run_whole(
         tokens[row, :size] = tree.ids
         positions[row, :size] = tree.depths
         visible[row, :size, :size] = tree.visible(bidirectional_prefix=bidirectional_prefix)
-    inputs = _inputs(call, tokens, positions, visible, mask_form)
+    inputs = make_inputs(call, tokens, positions, visible, mask_form)
     return call(rows, columns, readout, use_cache=False, **inputs)
 
 
@@ -251,25 +181,3 @@ def _pick(
     if column.size and column.min() < 0:
         raise ValueError("logits of a node are given in the pass that runs it, not later")
     return torch.from_numpy(rows).to(call.device), torch.from_numpy(column).to(call.device)
-
-
-def _inputs(
-    call: ModelCall,
-    tokens: np.ndarray,
-    positions: np.ndarray,
-    visible: np.ndarray,
-    mask_form: MaskForm | None,
-) -> dict[str, Tensor]:
-    device = call.device
-    mask = torch.from_numpy(visible).to(device)
-    inputs = {
-        "input_ids": torch.from_numpy(tokens).to(device),
-        "position_ids": torch.from_numpy(positions).to(device),
-        "attention_mask": (
-            additive_mask(mask, call.model.dtype) if mask_form == "4d" else mask.long()
-        ),
-    }
-    if getattr(call.model.config, "type_vocab_size", None):
-        # BERT's own are as many as its positions, and a tree may have more nodes.
-        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
-    return inputs

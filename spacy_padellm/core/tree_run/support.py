@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Way = Literal["cached", "recomputed", "sequences"]
+Way = Literal["cached", "recomputed", "sequences", "batch", "batch_shared", "one_by_one"]
 MaskForm = Literal["4d", "3d"]
 
 
@@ -14,7 +14,10 @@ class TreeSupport:
     """How a model's trees are run.
 
     way (Way): `"cached"`: every node once, with a KV cache that grows by nodes. `"recomputed"`:
-        the whole tree at each pass, no cache. `"sequences"`: separate padded sequences.
+        the whole tree at each pass, no cache. `"sequences"`: separate padded sequences. The
+        others are what trees are measured against, with a KV cache: `"batch"`: separate
+        left-padded sequences; `"batch_shared"`: the same after the prefix, which is run once;
+        `"one_by_one"`: one sequence after the other, the time of the slowest.
     mask_form (Optional[MaskForm]): The custom attention mask the model takes: `"4d"`, additive,
         `(batch, 1, query, key)`; `"3d"`, 0 and 1, `(batch, query, key)`; `None`, it takes none.
     max_depth (Optional[int]): Longest sequence the mask holds for, in tokens: beyond a model's

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spacy_padellm.core.token_tree import ROOT, TokenTree
-from spacy_padellm.core.tree_run.runs import TreeRun
+from spacy_padellm.core.tree_run.base import TreeRun
 
 from ..tiny_models import VOCABULARY
 
@@ -71,6 +71,38 @@ def random_forest(seed: int, n_trees: int, *, prefix: tuple[int, int], passes: i
         # Out of order and with repeats: logits come as asked for.
         forest.asked.append([rng.choices(r, k=rng.randint(1, 6)) if r else [] for r in new])
         known = [len(tree) for tree in trees]
+    return forest
+
+
+def written_forest(seed: int, n_trees: int) -> Forest:
+    """Trees that grow as decoding makes them: branches, which go on by a token a pass, some longer
+    than others; then the same again below their ends.
+    """
+    rng = random.Random(seed)
+    forest = Forest([[rng.randrange(VOCABULARY) for _ in range(5)] for _ in range(n_trees)], [], [])
+    trees = forest.plant()
+    live = [[tree.prefix_end] * 2 for tree in trees]
+    ended: list[list[int]] = [[] for _ in trees]
+    for turn in range(6):
+        opens = turn in (0, 3)
+        if turn == 3:
+            live = [[*live[row], *ended[row]] for row in range(n_trees)]
+        growth: list[list[tuple[int, list[int]]]] = [[] for _ in trees]
+        for row, tree in enumerate(trees):
+            leaves = []
+            for first, node in enumerate(live[row]):
+                if not opens and rng.random() < 0.3:
+                    ended[row].append(node)
+                    continue
+                length = rng.randint(2, 4) if opens else 1
+                # A token of its own begins each branch.
+                ids = [first, *(rng.randrange(VOCABULARY) for _ in range(length - 1))]
+                growth[row].append((node, ids))
+                leaves.append(tree.insert(ids, node)[-1])
+            live[row] = leaves
+        if any(live):
+            forest.growth.append(growth)
+            forest.asked.append([list(leaves) for leaves in live])
     return forest
 
 

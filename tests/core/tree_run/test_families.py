@@ -11,12 +11,12 @@ from torch import Tensor
 
 from spacy_padellm.core.token_tree import TokenTree
 from spacy_padellm.core.tree_run.model_call import ModelCall
-from spacy_padellm.core.tree_run.runs import open_run
 from spacy_padellm.core.tree_run.support import TreeSupport
+from spacy_padellm.core.tree_run.ways import open_run
 
 from ..sample_tokenizers import TRANSFORMERS_5
 from ..tiny_models import FAMILIES, plain_logits, prefix_lm_logits, tiny_lm
-from .forests import Forest, expected_logits, random_forest, run_forest
+from .forests import Forest, expected_logits, random_forest, run_forest, written_forest
 
 MASK = {family: "4d" for family in FAMILIES} | {
     "bert": "4d" if TRANSFORMERS_5 else "3d",
@@ -28,6 +28,13 @@ WAYS = [
     for way in ("cached", "recomputed", "sequences")
     if not (family == "bloom" and way != "sequences")
     and not (family == "bert" and way == "cached" and not TRANSFORMERS_5)
+]
+# What trees are measured against.
+BASELINES = [
+    (family, way)
+    for family in FAMILIES
+    for way in ("batch", "batch_shared", "one_by_one")
+    if MASK[family] != "3d"
 ]
 MASKED = [family for family in FAMILIES if MASK[family]]
 
@@ -147,3 +154,24 @@ def test_a_tree_may_have_more_nodes_than_the_model_has_positions(family, way):
     model = tiny_lm(family).model
     expected = expected_logits(forest, lambda ids, tree: plain_logits(model, ids))
     assert largest_difference([run_forest(forest, runner(family, way))], [expected]) < 1e-4
+
+
+@pytest.mark.parametrize("family, way", BASELINES)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_baselines_have_the_logits_of_the_sequences(family, way, bidirectional):
+    model = tiny_lm(family).model
+    if bidirectional and MASK[family] is None:
+        pytest.skip("takes no custom mask")
+
+    def run_alone(ids: list[int], tree: TokenTree) -> Tensor:
+        if bidirectional:
+            return prefix_lm_logits(model, ids, tree.prefix_length)
+        return plain_logits(model, ids)
+
+    longest = 0
+    for seed in range(8):
+        forest = written_forest(seed, 1 + seed % 3)
+        longest = max(longest, len(forest.asked))
+        found = run_forest(forest, runner(family, way, bidirectional))
+        assert largest_difference([found], [expected_logits(forest, run_alone)]) < 1e-4
+    assert longest == 6

@@ -7,8 +7,9 @@ import torch
 
 from spacy_padellm.core.token_tree import TokenTree
 from spacy_padellm.core.tree_run.model_call import ModelCall, Readout
-from spacy_padellm.core.tree_run.runs import CachedRun, RecomputedRun, SequencesRun, open_run
+from spacy_padellm.core.tree_run.runs import CachedRun, RecomputedRun, SequencesRun
 from spacy_padellm.core.tree_run.support import TreeSupport
+from spacy_padellm.core.tree_run.ways import open_run
 
 from ..tiny_models import plain_logits, tiny_lm, tiny_model
 
