@@ -42,6 +42,8 @@ class PromptEncoder:
         encode = self._text.encode_wording
         self.end_id = self._text.end_id
         self.count_end = encode(template.count_end)
+        # Where all mentions are written in one sequence, the paper's baselines, nothing is asked.
+        self.output_opener = self.count_end
         self._before_text = self._text.bos_ids + encode(template.before_text, first=True)
         before_label, before_count = encode(template.before_label), encode(template.before_count)
         self._wordings = {label: encode(wording) for label, wording in self.wordings.items()}
@@ -92,6 +94,18 @@ class PromptEncoder:
         if n not in self._openers:
             self._openers[n] = self._text.encode_wording(self.template.opener(n))
         return self._openers[n]
+
+    def output(self, string: str) -> list[int]:
+        """string (str): All mentions of a text, in an output format.
+        RETURNS (List[int]): The ids with the end token.
+        """
+        return [*self._text.encode([string])[0], self.end_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """ids (Sequence[int]): Ids a model wrote.
+        RETURNS (str): The string they stand for, behind the wording before them.
+        """
+        return self._text.decode(ids)
 
     def mentions(self, strings: Sequence[str]) -> list[list[int] | None]:
         """strings (Sequence[str]): Mentions as they stand in the text.

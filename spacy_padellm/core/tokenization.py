@@ -92,6 +92,17 @@ class TextEncoder:
             for text, ids in zip(texts, encoded, strict=True)
         ]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """ids (Sequence[int]): Ids.
+        RETURNS (str): The text they stand for in mid-sequence: alone, SentencePiece tokenizers drop
+            a space they begin with.
+        """
+        context, context_ids = self._contexts[0]
+        decoded: str = self.tokenizer.decode(
+            [*context_ids, *ids], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return decoded.removeprefix(context)
+
     def _encode_apart(self, text: str) -> list[int]:
         """Encode text that spells reserved tokens: cut each behind its first character."""
         contents = [self.tokenizer.convert_ids_to_tokens(i) for i in self._reserved_ids]

@@ -87,11 +87,14 @@ class FreeGuide:
 
     ends (Sequence[Sequence[int]]): Id sequences that end the branch.
     max_tokens (int): Cut the branch off here.
+    ids (List[int]): What was written, the end left out.
+    log_probs (List[float]): The log-probability of each.
     """
 
     def __init__(self, ends: Sequence[Sequence[int]], max_tokens: int) -> None:
         self.log_prob = 0.0
         self.ids: list[int] = []
+        self.log_probs: list[float] = []
         self.ended = False
         self._ends = [list(end) for end in ends]
         self._max_tokens = max_tokens
@@ -111,9 +114,10 @@ class FreeGuide:
         RETURNS (List[int]): The token.
         """
         self.ids.append(token_id)
+        self.log_probs.append(log_prob)
         for end in self._ends:
             if self.ids[-len(end) :] == end:
-                del self.ids[-len(end) :]
+                del self.ids[-len(end) :], self.log_probs[-len(end) :]
                 self.ended = True
                 return [token_id]
         self.log_prob += log_prob

@@ -100,6 +100,8 @@ def write_all(
             writing.take({node: next(choices) for node in nodes})
     cost.passes += run.passes
     cost.tokens += run.tokens
+    if run.simulated_seconds is not None:
+        cost.simulated_seconds = (cost.simulated_seconds or 0.0) + run.simulated_seconds
     for writing in writings:
         kept = {node for end in writing.ends() for node in writing.tree.path(end)}
         cost.distinct_tokens += len(kept)

@@ -1,0 +1,135 @@
+"""Autoregressive decoding: all mentions of a text in one sequence, token by token.
+
+What the paper compares itself with. Drafts from the prompt make it as fast as it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from ..causal_lm import CausalLM
+from ..mentions import DecodedMention
+from ..output_formats.base import OutputFormat
+from ..prompt import PromptEncoder
+from ..texts import TokenizedText
+from ..token_tree import TokenTree
+from .cost import DecodingCost
+from .guides import FreeGuide
+from .lookup import PromptLookup
+from .writing import Admissible, Branch, Choice, write_all
+
+# An output is cut off at this many tokens, and so many for each token of the text.
+_LEAST_TOKENS, _TOKENS_PER_TOKEN = 64, 4
+
+
+class AutoregressiveDecoder:
+    """Greedy decoding of an output format over the whole vocabulary, and its reading.
+
+    lm (CausalLM): The model.
+    encoder (PromptEncoder): The template's ids.
+    output_format (OutputFormat): What the model writes.
+    lookup (Optional[PromptLookup]): Drafts; whatever they are, the same is written.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        encoder: PromptEncoder,
+        output_format: OutputFormat,
+        lookup: PromptLookup | None = None,
+    ) -> None:
+        self.lm = lm
+        self.encoder = encoder
+        self.output_format = output_format
+        self.lookup = lookup
+        self.cost = DecodingCost()
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        texts: Sequence[TokenizedText],
+        labels: Sequence[str],
+        replays: Sequence[Sequence[int]] | None = None,
+    ) -> list[list[DecodedMention]]:
+        """texts (Sequence[TokenizedText]): The texts.
+        labels (Sequence[str]): The labels to look for.
+        replays (Optional[Sequence[Sequence[int]]]): For each text the ids that are written,
+            whatever the model chooses.
+        RETURNS (List[List[DecodedMention]]): For each text its mentions, in the order written.
+        RAISES (ValueError): A text is longer than the model's positions.
+        """
+        if not texts or not labels:
+            return [[] for _ in texts]
+        told: list[Sequence[int] | None] = [None] * len(texts) if replays is None else [*replays]
+        writings = [self._open(text, replay) for text, replay in zip(texts, told, strict=True)]
+        depth = max(len(writing.tree) + writing.room - 1 for writing in writings)
+        run = self.lm.open([writing.tree for writing in writings], depth)
+        write_all(run, writings, "vocabulary", self.cost)
+        wordings = {label: self.encoder.wordings[label] for label in labels}
+        pairs = zip(texts, writings, strict=True)
+        return [self._read(text, writing.guide, wordings) for text, writing in pairs]
+
+    def _open(self, text: TokenizedText, replay: Sequence[int] | None) -> _OutputWriting:
+        tree = TokenTree(self.encoder.prefix(text.text))
+        start = tree.insert(self.encoder.output_opener, tree.prefix_end)[-1]
+        room = _LEAST_TOKENS + _TOKENS_PER_TOKEN * len(tree)
+        if self.lm.max_depth is not None:
+            room = min(room, self.lm.max_depth - len(tree) + 1)
+        guide = FreeGuide([[self.encoder.end_id]], max(room, 1))
+        return _OutputWriting(tree, Branch(start, guide, replay), max(room, 1), self.lookup)
+
+    def _read(
+        self, text: TokenizedText, guide: FreeGuide, wordings: Mapping[str, str]
+    ) -> list[DecodedMention]:
+        output = self.encoder.decode(guide.ids)
+        parsed = self.output_format.parse(output, text, wordings)
+        self.cost.malformed += parsed.malformed
+        self.cost.ungrounded += parsed.ungrounded
+        if not parsed.mentions:
+            return []
+        ends = [len(self.encoder.decode(guide.ids[:n])) for n in range(1, len(guide.ids) + 1)]
+        tokens = list(zip([0, *ends], ends, guide.log_probs, strict=False))
+        return [
+            DecodedMention(
+                mention.label,
+                mention.places,
+                sum(p for a, b, p in tokens if a < mention.piece[1] and mention.piece[0] < b),
+            )
+            for mention in parsed.mentions
+        ]
+
+
+class _OutputWriting:
+    """What a text's output has come to."""
+
+    def __init__(
+        self, tree: TokenTree, branch: Branch[FreeGuide], room: int, lookup: PromptLookup | None
+    ) -> None:
+        self.tree = tree
+        self.room = room
+        self._branch = branch
+        self._lookup = lookup
+        self._choices: dict[int, Choice] = {}
+
+    @property
+    def guide(self) -> FreeGuide:
+        return self._branch.guide
+
+    def ask(self) -> dict[int, Admissible]:
+        if self.guide.done:
+            return {}
+        node = self._branch.node
+        asked = [node]
+        if self._lookup is not None:
+            left = self.room - len(self.guide.ids) - 1
+            asked += self.tree.insert(self._lookup.draft(self.tree.sequence(node))[:left], node)
+        return dict.fromkeys(asked)
+
+    def take(self, choices: Mapping[int, Choice]) -> None:
+        self._choices.update(choices)
+        self._branch.follow(self.tree, self._choices)
+
+    def ends(self) -> Iterable[int]:
+        return [self._branch.node]

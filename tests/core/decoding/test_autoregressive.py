@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.decoding.autoregressive import AutoregressiveDecoder
+from spacy_padellm.core.decoding.lookup import PromptLookup
+from spacy_padellm.core.output_formats.base import get_output_format
+from spacy_padellm.core.prompt import PromptEncoder
+from spacy_padellm.core.template import TEMPLATES
+from spacy_padellm.core.texts import Mention, TokenizedText
+
+from ..sample_texts import TEXTS, cut_at_spaces
+from ..sample_tokenizers import WORDINGS
+from ..tiny_models import plain_logits, random_lm
+
+TEXT = cut_at_spaces("Anna met Bob in New York ; Bob met Anna .")
+GOLD = [Mention(0, 4, "PER"), Mention(9, 12, "PER"), Mention(16, 24, "LOC")]
+
+
+def decoder(lm: CausalLM, name: str, lookup: PromptLookup | None = None) -> AutoregressiveDecoder:
+    encoder = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], lm.tokenizer)
+    return AutoregressiveDecoder(lm, encoder, get_output_format(name), lookup)
+
+
+def gold_ids(each: AutoregressiveDecoder, text: TokenizedText = TEXT, gold=GOLD) -> list[int]:
+    output, left_out = each.output_format.render(text, gold, WORDINGS["en"])
+    assert not left_out
+    return each.encoder.output(output)
+
+
+def greedy(
+    lm: CausalLM, ids: list[int], end_id: int, longest: int
+) -> tuple[list[int], list[float]]:
+    """One token after the other, each from a whole new pass."""
+    written, log_probs = [], []
+    with torch.inference_mode():
+        while len(written) < longest:
+            logits = plain_logits(lm.model, ids + written)[-1].log_softmax(0)
+            written.append(int(logits.argmax()))
+            log_probs.append(logits.max().item())
+            if written[-1] == end_id:
+                break
+    return written, log_probs
+
+
+@pytest.mark.parametrize("lookup", [None, PromptLookup(), PromptLookup(1, 3)])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_written_is_greedy(family, seed, lookup):
+    lm = random_lm(family, "en", "causal", seed)
+    each = decoder(lm, "structured", lookup)
+    guides = []
+    read = each._read
+    each._read = lambda text, guide, wordings: guides.append(guide) or read(text, guide, wordings)
+    each.decode(TEXTS["en"], list(WORDINGS["en"]))
+    passes = 0
+    for text, guide in zip(TEXTS["en"], guides, strict=True):
+        prompt = each.encoder.prefix(text.text) + each.encoder.output_opener
+        longest = min(64 + 4 * len(prompt), (lm.max_depth or 10**6) - len(prompt) + 1)
+        written, log_probs = greedy(lm, prompt, each.encoder.end_id, longest)
+        passes = max(passes, len(written))
+        kept = written[: len(written) - (written[-1] == each.encoder.end_id)]
+        assert guide.ids == kept
+        assert guide.log_probs == pytest.approx(log_probs[: len(kept)], abs=1e-4)
+    if lookup is None:
+        assert each.cost.passes == passes
+        if lm.support.way == "cached":
+            assert each.cost.tokens == each.cost.distinct_tokens
+    else:
+        assert each.cost.passes < passes
+
+
+@pytest.mark.parametrize("lookup", [None, PromptLookup()])
+@pytest.mark.parametrize("name", ["augmented", "structured"])
+def test_a_replay_is_written_and_read(name, lookup):
+    lm = random_lm("llama", "en", "causal", 0)
+    each = decoder(lm, name, lookup)
+    ids = gold_ids(each)
+    (found,) = each.decode([TEXT], list(WORDINGS["en"]), [ids])
+    assert [(m.label, m.places[0]) for m in found] == [(m.label, (m.start, m.end)) for m in GOLD]
+    assert (each.cost.malformed, each.cost.ungrounded) == (0, 0)
+    prompt = each.encoder.prefix(TEXT.text) + each.encoder.output_opener
+    assert each.cost.distinct_tokens == len(prompt) + len(ids) - 1
+    if lookup is None:
+        assert each.cost.passes == len(ids)
+    else:
+        assert each.cost.passes < len(ids)
+        assert each.cost.tokens > each.cost.distinct_tokens
+
+
+def test_a_mentions_probability_is_that_of_its_tokens():
+    lm = random_lm("llama", "en", "causal", 0)
+    each = decoder(lm, "structured")
+    ids = gold_ids(each)
+    prompt = each.encoder.prefix(TEXT.text) + each.encoder.output_opener
+    with torch.inference_mode():
+        logits = plain_logits(lm.model, prompt + ids).log_softmax(1)
+    # What is chosen is replayed, so probabilities are those of the model's own choices.
+    log_probs = logits.max(dim=1).values[len(prompt) - 1 :].tolist()
+    (found,) = each.decode([TEXT], list(WORDINGS["en"]), [ids])
+    output = "((PER, Anna), (PER, Bob), (location, New York))"
+    pieces = [each.encoder.decode([i]) for i in ids[:-1]]
+    assert "".join(pieces) == output
+    for mention, written in zip(
+        found, ["PER, Anna", "PER, Bob", "location, New York"], strict=True
+    ):
+        start = output.index(written)
+        expected, place = 0.0, 0
+        for piece, log_prob in zip(pieces, log_probs, strict=False):
+            if place < start + len(written) and start < place + len(piece):
+                expected += log_prob
+            place += len(piece)
+        assert mention.log_prob == pytest.approx(expected, abs=1e-4) < 0
+
+
+def test_texts_that_do_not_fit():
+    lm = random_lm("llama", "en", "causal", 0)
+    with pytest.raises(ValueError, match=r"P023"):
+        decoder(lm, "structured").decode([TokenizedText("a" * 130, ((0, 1),))], ["PER"])
+
+
+def test_nothing_to_do():
+    each = decoder(random_lm("llama", "en", "causal", 0), "augmented")
+    assert each.decode([], ["PER"]) == []
+    assert each.decode([TEXT], []) == [[]]
+    assert each.cost.passes == 0
