@@ -112,7 +112,8 @@ def test_a_mentions_probability_is_that_of_its_tokens():
             if place < start + len(written) and start < place + len(piece):
                 expected += log_prob
             place += len(piece)
-        assert mention.log_prob == pytest.approx(expected, abs=1e-4) < 0
+        assert mention.log_prob < 0
+        assert mention.log_prob == pytest.approx(expected, abs=1e-4)
 
 
 def test_texts_that_do_not_fit():
