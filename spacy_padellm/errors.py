@@ -87,6 +87,16 @@ class Errors(metaclass=_WithCodes):
     P034 = "tag_text is {value}, but is a weight: 0 for none, or more."
     P035 = "The rate of mentions to swap is {value}, but is a probability, from 0 to 1."
     P036 = "The threshold of drafts is {value}, but is a probability, from 0 to 1."
+    P037 = (
+        "With output_format = {output_format!r} every token is chosen from the whole vocabulary, "
+        'but softmax is {softmax!r}. Set softmax = "vocabulary" (in a config, that of the '
+        'component\'s model) or output_format = "parallel".'
+    )
+    P038 = (
+        "The model was trained with output_format = {output_format!r}, which is decoded in one way "
+        'only. What is compared are ways to decode output_format = "parallel": give a checkpoint '
+        "trained with it."
+    )
     P040 = (
         "Cannot read {path}: {error}. Write it again by saving the pipeline or checkpoint, or "
         "delete it to use the model with settings of your own."
@@ -290,7 +300,8 @@ class Warnings(metaclass=_WithCodes):
         "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
         "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, use a tokenizer "
         "that splits where the mentions start and end, or name their labels among those the text "
-        "is annotated for."
+        "is annotated for. Partly annotated texts and crossing mentions can be taught with "
+        'output_format = "parallel" only.'
     )
     W202 = (
         "The saved pipeline was trained with other settings than its config now states, and keeps "

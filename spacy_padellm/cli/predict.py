@@ -68,6 +68,11 @@ def predict(
     cost = extractor.cost
     typer.echo(f"{len(texts)} texts: {output_path}")
     typer.echo(f"{cost.passes} forward passes, {cost.tokens} tokens run")
+    if settings.output_format != "parallel":
+        typer.echo(
+            f"{cost.malformed} stretches of the {settings.output_format} output malformed, "
+            f"{cost.ungrounded} mentions ungrounded"
+        )
     typer.echo(
         f"mentions_p {scores.precision:.4f}, mentions_r {scores.recall:.4f}, "
         f"mentions_f {scores.fscore:.4f} (of {scores.gold} gold mentions)"

@@ -18,6 +18,7 @@ from transformers.utils import cached_file
 from ..errors import Errors
 from .causal_lm import CausalLM, PrefixAttention
 from .limits import MentionLimits
+from .output_formats.base import OutputFormatName
 from .softmax import Softmax
 from .template import TEMPLATES, PromptTemplate, check_wording, get_template
 
@@ -34,6 +35,8 @@ class CheckpointSettings:
     prefix_attention (PrefixAttention): Whether the text attends in both directions.
     softmax (Softmax): What log-probabilities are taken over.
     limits (MentionLimits): How much it may write.
+    output_format (OutputFormatName): How it writes mentions.
+    RAISES (ValueError): A value that is not possible, alone or beside another one.
     """
 
     template: PromptTemplate = TEMPLATES["en"]
@@ -41,12 +44,22 @@ class CheckpointSettings:
     prefix_attention: PrefixAttention = "causal"
     softmax: Softmax = "vocabulary"
     limits: MentionLimits = field(default_factory=MentionLimits)
+    output_format: OutputFormatName = "parallel"
 
     def __post_init__(self) -> None:
-        for name, choices in (("prefix_attention", PrefixAttention), ("softmax", Softmax)):
+        literals = {
+            "prefix_attention": PrefixAttention,
+            "softmax": Softmax,
+            "output_format": OutputFormatName,
+        }
+        for name, choices in literals.items():
             value, values = getattr(self, name), get_args(choices)
             if value not in values:
                 raise ValueError(Errors.P031.format(name=name, value=value, values=values))
+        if self.output_format != "parallel" and self.softmax != "vocabulary":
+            raise ValueError(
+                Errors.P037.format(output_format=self.output_format, softmax=self.softmax)
+            )
         for label, wording in self.labels.items():
             check_wording(label, wording)
 

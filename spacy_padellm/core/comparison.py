@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import Errors
 from .causal_lm import CausalLM
 from .checkpoint import CheckpointSettings
 from .decoding.parallel import ParallelDecoder
@@ -51,7 +52,10 @@ def compare_decoders(
     settings (CheckpointSettings): What it is to be run with.
     texts (Iterable[TokenizedText]): The texts.
     RETURNS (Comparison): How the decoders agree.
+    RAISES (ValueError): The model writes an output format.
     """
+    if settings.output_format != "parallel":
+        raise ValueError(Errors.P038.format(output_format=settings.output_format))
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
     labels, limits = tuple(settings.labels), settings.limits
     tree = ParallelDecoder(lm, encoder, limits, settings.softmax)

@@ -1,18 +1,41 @@
-"""Texts → mentions, the whole way: tries, trees, decoding, resolution."""
+"""Texts → mentions, the whole way: decoding, resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from ..errors import Errors
 from .causal_lm import CausalLM
 from .checkpoint import CheckpointSettings
+from .decoding.autoregressive import AutoregressiveDecoder
 from .decoding.cost import DecodingCost
+from .decoding.lookup import PromptLookup
 from .decoding.parallel import ParallelDecoder
-from .mentions import Resolution, ScoredMention
+from .mentions import DecodedMention, Resolution, ScoredMention
+from .output_formats.base import get_output_format
 from .prompt import PromptEncoder
 from .texts import TokenizedText
+
+
+class Decoder(Protocol):
+    """Texts → what a model writes.
+
+    cost (DecodingCost): What it took so far.
+    """
+
+    cost: DecodingCost
+
+    def decode(
+        self, texts: Sequence[TokenizedText], labels: Sequence[str]
+    ) -> list[list[DecodedMention]]:
+        """texts (Sequence[TokenizedText]): The texts.
+        labels (Sequence[str]): The labels to look for.
+        RETURNS (List[List[DecodedMention]]): For each text its mentions, in the order written.
+        RAISES (ValueError): A text is longer than the model's positions.
+        """
+        ...
 
 
 class MentionExtractor:
@@ -34,12 +57,13 @@ class MentionExtractor:
             raise ValueError(Errors.P033)
         self.labels = tuple(settings.labels)
         self.resolution = resolution or Resolution()
-        encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-        self._decoder = ParallelDecoder(lm, encoder, settings.limits, softmax=settings.softmax)
+        self._decoder = _make_decoder(lm, settings)
 
     @property
     def cost(self) -> DecodingCost:
-        """RETURNS (DecodingCost): What decoding took so far."""
+        """RETURNS (DecodingCost): What decoding took so far, and what could not be read of an
+        output format.
+        """
         return replace(self._decoder.cost)
 
     def extract(self, texts: Sequence[TokenizedText]) -> list[list[ScoredMention]]:
@@ -52,3 +76,11 @@ class MentionExtractor:
             self.resolution.resolve(text.text, mentions)
             for text, mentions in zip(texts, decoded, strict=True)
         ]
+
+
+def _make_decoder(lm: CausalLM, settings: CheckpointSettings) -> Decoder:
+    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+    if settings.output_format == "parallel":
+        return ParallelDecoder(lm, encoder, settings.limits, softmax=settings.softmax)
+    output_format = get_output_format(settings.output_format)
+    return AutoregressiveDecoder(lm, encoder, output_format, PromptLookup())

@@ -65,7 +65,8 @@ class TextTagger:
         for label, of_label in mentions.items():
             for n, mention in enumerate(of_label):
                 start, end = min(bounds[mention.start], size - 1), bounds[mention.end]
-                begun[start].append(self._openers[n])
+                # Behind the highest number there is no opener to name.
+                begun[start] += self._openers[n : n + 1]
                 for place in range(start, max(end, start + 1)):
                     inside[place].append(self._labels[label])
         end_id = self._encoder.end_id

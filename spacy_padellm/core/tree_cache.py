@@ -6,7 +6,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 
 from .augmentation import MentionSwap
-from .objective import Objective, SupervisedTree
+from .objectives.base import Objective
+from .objectives.supervised_tree import SupervisedTree
 from .texts import AnnotatedText
 
 

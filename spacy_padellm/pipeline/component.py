@@ -3,7 +3,7 @@
 # No `annotations` import: spaCy reads the types of `initialize` at run time.
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +18,13 @@ from thinc.api import Model, Optimizer
 from thinc.types import Floats1d
 
 from ..core.augmentation import MentionSwap
+from ..core.decoding.cost import DecodingCost
 from ..core.extraction import MentionExtractor
 from ..core.mentions import Resolution, ScoredMention
-from ..core.objective import LeftOut, Objective, SupervisedTree
+from ..core.objectives.base import Objective
+from ..core.objectives.factory import make_objective
+from ..core.objectives.gold import LeftOut
+from ..core.objectives.supervised_tree import SupervisedTree
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
 from ..core.text_tags import find_untaggable
@@ -30,17 +34,18 @@ from ..corpus.docs import gold_spans
 from ..defaults import SPANS_KEY
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
-from .gold import annotated_texts, count_left_out
+from .gold import annotated_texts, as_in_training, count_left_out
 from .model import get_shim
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
+from .unread import unread_logged
 from .windows import SpanGetter, get_windows, merge_windows
 
 Labels = Sequence[str] | Mapping[str, str]
 
 
 class PaDeLLMNER(TrainablePipe):
-    """Named entities written by a causal language model, all labels and mentions in parallel."""
+    """Named entities written by a causal language model."""
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class PaDeLLMNER(TrainablePipe):
         name: str = "padellm_ner",
         *,
         template: str | PromptTemplate | None = None,
+        output_format: str | None = None,
         labels: Labels | None = None,
         get_spans: SpanGetter | None = None,
         max_mentions: int | None = None,
@@ -63,6 +69,7 @@ class PaDeLLMNER(TrainablePipe):
         model (Model): The model, of `spacy_padellm.pipeline.model.build_model`.
         name (str): The component's name.
         template (Optional[Union[str, PromptTemplate]]): Overrides the checkpoint's wording.
+        output_format (Optional[str]): Overrides how the checkpoint writes mentions.
         labels (Optional[Union[Sequence[str], Mapping[str, str]]]): Overrides the checkpoint's
             labels.
         get_spans (Optional[SpanGetter]): Makes the windows a doc is read in.
@@ -88,6 +95,8 @@ class PaDeLLMNER(TrainablePipe):
         self._trees: TreeCache | None = None
         if template is not None:
             self.shim.override_settings(template=get_template(template))
+        if output_format is not None:
+            self.shim.override_settings(output_format=output_format)
         if labels is not None:
             self.shim.override_settings(labels=_make_wordings(labels))
         self.shim.override_limits(max_mentions, max_mention_tokens)
@@ -161,7 +170,7 @@ class PaDeLLMNER(TrainablePipe):
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
         self.shim.create(eg.reference.text for eg in get_examples())
         self._reset()
-        self._report_left_out(self._as_in_training(get_examples(), nlp))
+        self._report_left_out(as_in_training(get_examples(), nlp, self))
 
     def predict(self, docs: Iterable[Doc]) -> list[list[ScoredMention]]:
         """docs (Iterable[Doc]): Docs; they stay as they are.
@@ -187,20 +196,28 @@ class PaDeLLMNER(TrainablePipe):
         for doc, mentions in zip(docs, scores, strict=True):
             annotate_doc(doc, mentions, spans_key=self.spans_key, overwrite=self.cfg["overwrite"])
 
+    def __call__(self, doc: Doc) -> Doc:
+        """doc (Doc): A doc.
+        RETURNS (Doc): The doc, annotated.
+        """
+        with unread_logged(self.name, self._cost):
+            return super().__call__(doc)
+
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """stream (Iterable[Doc]): Docs.
         batch_size (int): How many to read at once.
         YIELDS (Doc): The docs in order. One that fails goes to the error handler alone.
         """
         use_one_thread_if_forked()
-        for docs in minibatch(stream, size=batch_size):
-            try:
-                mentions = self.predict(docs)
-            except Exception:
-                yield from self._one_by_one(docs)
-                continue
-            self.set_annotations(docs, mentions)
-            yield from docs
+        with unread_logged(self.name, self._cost):
+            for docs in minibatch(stream, size=batch_size):
+                try:
+                    mentions = self.predict(docs)
+                except Exception:
+                    yield from self._one_by_one(docs)
+                    continue
+                self.set_annotations(docs, mentions)
+                yield from docs
 
     def _one_by_one(self, docs: Iterable[Doc]) -> Iterator[Doc]:
         handle_error = self.get_error_handler()
@@ -211,6 +228,9 @@ class PaDeLLMNER(TrainablePipe):
                 handle_error(self.name, self, [doc], error)
             else:
                 yield doc
+
+    def _cost(self) -> DecodingCost:
+        return DecodingCost() if self._extractor is None else self._extractor.cost
 
     def update(
         self,
@@ -313,7 +333,7 @@ class PaDeLLMNER(TrainablePipe):
             if untaggable := find_untaggable(encoder, settings.labels, limit):
                 warnings.warn(Warnings.W204.format(name=untaggable[0]), stacklevel=2)
                 tag_text = 0.0
-        return Objective(encoder, settings.limits, settings.softmax, tag_text)
+        return make_objective(encoder, settings, tag_text)
 
     def _supervised_trees(self, examples: Sequence[Example]) -> list[SupervisedTree]:
         if self._trees is None:
@@ -323,23 +343,6 @@ class PaDeLLMNER(TrainablePipe):
         texts = annotated_texts(examples, self.spans_key, self._get_spans)
         trees = [self._trees.build(text) for text in texts]
         return [tree for tree in trees if tree.nodes]
-
-    def _as_in_training(
-        self, examples: Iterable[Example], nlp: Language | None
-    ) -> Iterator[Example]:
-        """Examples with what other components set before `update` sees them, for example the
-        sentences that are to be windows.
-        """
-        pipes: list[Callable[[Doc], Doc]] = []
-        if nlp is not None:
-            names = nlp.config["training"]["annotating_components"]
-            earlier = takewhile(lambda each: each[1] is not self, nlp.pipeline)
-            pipes = [pipe for name, pipe in earlier if name in names]
-        for eg in examples:
-            doc = eg.predicted.copy() if pipes else eg.predicted
-            for pipe in pipes:
-                doc = pipe(doc)
-            yield Example(doc, eg.reference) if pipes else eg
 
     def _report_left_out(self, examples: Iterable[Example]) -> None:
         """Warn, once, of gold that cannot be taught.

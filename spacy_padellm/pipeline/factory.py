@@ -12,6 +12,7 @@ from ..defaults import SPANS_KEY
 DEFAULT_CONFIG = f"""
 [padellm_ner]
 template = null
+output_format = null
 labels = null
 get_spans = null
 threshold = 0.0
@@ -51,6 +52,7 @@ def make_padellm_ner(
     name: str,
     model: Model,
     template: Any,
+    output_format: str | None,
     labels: Any,
     get_spans: Callable | None,
     threshold: float,
@@ -71,16 +73,19 @@ def make_padellm_ner(
     model (Model): `spacy_padellm.CausalLM.v1` or `spacy_padellm.SmallCausalLM.v1`.
     template (Optional[Union[str, PromptTemplate]]): The prompt's wording: `"en"`, `"zh"`, or
         your own through `spacy_padellm.PromptTemplate.v1`. `None` for the checkpoint's, or `"en"`.
+    output_format (Optional[str]): How mentions are written. `"parallel"`: each in a sequence of its
+        own. `"augmented"`, `"structured"`: all in one, the paper's autoregressive baselines, with a
+        model whose softmax is `"vocabulary"`. `None` for the checkpoint's, or `"parallel"`.
     labels (Optional[Union[List[str], Dict[str, str]]]): The labels, or labels and their wording
         in the prompt. `None` for the checkpoint's. `nlp.initialize()` adds those of the training
         data, unless it is given a labels file.
     get_spans (Optional[Callable]): A span getter of spacy-transformers, to read long docs in
         windows. `None` to read every doc as a whole.
     threshold (float): Lowest probability a mention is kept with.
-    max_mentions (Optional[int]): Most mentions of a label in a text. `None` for the checkpoint's,
-        or 30.
-    max_mention_tokens (Optional[int]): Longest mention, in spaCy tokens. `None` for the
-        checkpoint's, or 16.
+    max_mentions (Optional[int]): Most mentions of a label in a text; of `"parallel"` only. `None`
+        for the checkpoint's, or 30.
+    max_mention_tokens (Optional[int]): Longest mention, in spaCy tokens; of other formats than
+        `"parallel"` the longest that is taught. `None` for the checkpoint's, or 16.
     deduplicate (str): `"string"`: a string found under several labels stays under the most
         probable one. `"span"`: the same for each place in the text on its own.
     occurrences (str): `"in_order"`: the k-th mention of a string is its k-th place in the text.
@@ -99,6 +104,7 @@ def make_padellm_ner(
         model,
         name,
         template=template,
+        output_format=output_format,
         labels=labels,
         get_spans=get_spans,
         max_mentions=max_mentions,

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
+from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..core.objective import LeftOut
+from ..core.objectives.gold import LeftOut
 from ..core.texts import AnnotatedText, Mention
 from ..corpus.docs import annotated_labels, gold_spans, has_gold
 from ..errors import Errors
 from .windows import SpanGetter, Window, get_windows
+
+
+def as_in_training(
+    examples: Iterable[Example], nlp: Language | None, component: object
+) -> Iterator[Example]:
+    """examples (Iterable[Example]): Examples.
+    nlp (Optional[Language]): The pipeline.
+    component (object): A component of it.
+    YIELDS (Example): Each with what earlier components set before the component's `update` sees
+        it, for example the sentences that are to be windows.
+    """
+    pipes: list[Callable[[Doc], Doc]] = []
+    if nlp is not None:
+        names = nlp.config["training"]["annotating_components"]
+        earlier = takewhile(lambda each: each[1] is not component, nlp.pipeline)
+        pipes = [pipe for name, pipe in earlier if name in names]
+    for eg in examples:
+        doc = eg.predicted.copy() if pipes else eg.predicted
+        for pipe in pipes:
+            doc = pipe(doc)
+        yield Example(doc, eg.reference) if pipes else eg
 
 
 def annotated_texts(

@@ -26,7 +26,7 @@ from ..core.checkpoint import (
     save_checkpoint,
 )
 from ..core.checkpoint import load_settings as load_saved_settings
-from ..core.objective import SupervisedTree, target_log_probs
+from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
 from ..errors import Errors, Warnings
 from .sources import LMSource
 
@@ -60,7 +60,7 @@ class CausalLMShim(Shim):
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): What the model is run with."""
         if self._settings is None:
-            settings = replace(self._source.settings(), **self._overrides)
+            settings = self._source.settings(**self._overrides)
             self._settings = settings.override_limits(**self._limits)
         return self._settings
 

@@ -29,8 +29,10 @@ class LMSource(Protocol):
         """RETURNS (Dict[str, Any]): Fields of `CheckpointSettings` that the config states."""
         ...
 
-    def settings(self) -> CheckpointSettings:
-        """RETURNS (CheckpointSettings): The settings it comes with; no weights are loaded."""
+    def settings(self, **changes: Any) -> CheckpointSettings:
+        """changes (Any): Fields to replace, checked together with the others.
+        RETURNS (CheckpointSettings): The settings it comes with; no weights are loaded.
+        """
         ...
 
     def load(self, settings: CheckpointSettings) -> CausalLM:
@@ -73,11 +75,14 @@ class PretrainedSource:
         fields = {"prefix_attention": self.prefix_attention, "softmax": self.softmax}
         return {name: value for name, value in fields.items() if value is not None}
 
-    def settings(self) -> CheckpointSettings:
-        """RETURNS (CheckpointSettings): What its `padellm.json` says, or the defaults."""
+    def settings(self, **changes: Any) -> CheckpointSettings:
+        """changes (Any): Fields to replace.
+        RETURNS (CheckpointSettings): What its `padellm.json` says, or the defaults.
+        """
         if not self.name:
             raise ValueError(Errors.P201)
-        return replace(load_settings(self.name) or CheckpointSettings(), **self.stated())
+        saved = load_settings(self.name) or CheckpointSettings()
+        return replace(saved, **{**self.stated(), **changes})
 
     def load(self, settings: CheckpointSettings) -> CausalLM:
         """settings (CheckpointSettings): What it is to be run with.
@@ -122,9 +127,11 @@ class SmallSource:
         """RETURNS (Dict[str, Any]): What it is made with."""
         return {"prefix_attention": self.prefix_attention, "softmax": self.softmax}
 
-    def settings(self) -> CheckpointSettings:
-        """RETURNS (CheckpointSettings): The settings, as yet without labels."""
-        return CheckpointSettings(**self.stated())
+    def settings(self, **changes: Any) -> CheckpointSettings:
+        """changes (Any): Fields to replace.
+        RETURNS (CheckpointSettings): The settings, as yet without labels.
+        """
+        return CheckpointSettings(**{**self.stated(), **changes})
 
     def load(self, settings: CheckpointSettings) -> CausalLM:
         """settings (CheckpointSettings): What it is to be run with.

@@ -41,7 +41,8 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
     from spacy_padellm.core.extraction import MentionExtractor
     from spacy_padellm.core.limits import MentionLimits
-    from spacy_padellm.core.objective import Objective, target_log_probs
+    from spacy_padellm.core.objectives.factory import make_objective
+    from spacy_padellm.core.objectives.supervised_tree import target_log_probs
     from spacy_padellm.core.prompt import PromptEncoder
     from spacy_padellm.core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 
@@ -59,11 +60,8 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         shape = SmallModelShape(64, 2, 2, 128, max_positions=128)
         lm = build_small_lm(tokenizer, shape, settings.prefix_attention)
-    objective = Objective(
-        PromptEncoder(settings.template, settings.labels, tokenizer),
-        settings.limits,
-        settings.softmax,
-    )
+    encoder = PromptEncoder(settings.template, settings.labels, tokenizer)
+    objective = make_objective(encoder, settings)
     trees = [objective.build(text, LABELS)[0] for text in texts]
     weights = [torch.tensor(tree.weights, dtype=torch.float32) for tree in trees]
     optimizer = torch.optim.AdamW(lm.model.parameters(), lr=2e-3)

@@ -247,13 +247,21 @@ templates = st.sampled_from(list(TEMPLATES.values())) | st.builds(
     lambda a, b, c, end, d, e: PromptTemplate(f"{a}{{text}}{b}{{label}}{c}", end, f"{d}{{n}}{e}"),
     *[part, part, part, number_end, part, number_end],
 )
+written_as = st.sampled_from(
+    [
+        {"softmax": "vocabulary", "output_format": "parallel"},
+        {"softmax": "admissible", "output_format": "parallel"},
+        {"softmax": "vocabulary", "output_format": "augmented"},
+        {"softmax": "vocabulary", "output_format": "structured"},
+    ]
+)
 all_settings = st.builds(
-    CheckpointSettings,
-    templates,
-    st.dictionaries(line, line, max_size=4),
-    st.sampled_from(["causal", "bidirectional"]),
-    st.sampled_from(["vocabulary", "admissible"]),
-    st.builds(MentionLimits, st.integers(1, 99), st.integers(1, 99)),
+    lambda written, **rest: CheckpointSettings(**written, **rest),
+    written_as,
+    template=templates,
+    labels=st.dictionaries(line, line, max_size=4),
+    prefix_attention=st.sampled_from(["causal", "bidirectional"]),
+    limits=st.builds(MentionLimits, st.integers(1, 99), st.integers(1, 99)),
 )
 
 
@@ -284,7 +292,8 @@ def test_settings_are_readable():
   "limits": {
     "max_mentions": 30,
     "max_mention_tokens": 24
-  }
+  },
+  "output_format": "parallel"
 }
 """
     )
@@ -295,6 +304,21 @@ def test_a_template_may_be_named():
     assert CheckpointSettings.from_json(text, "here") == CheckpointSettings(
         TEMPLATES["zh"], {"ORG": "公司"}
     )
+
+
+def test_settings_from_before_there_were_output_formats():
+    content = json.loads(SETTINGS.to_json())
+    del content["output_format"]
+    assert CheckpointSettings.from_json(json.dumps(content), "here") == SETTINGS
+
+
+@pytest.mark.parametrize("output_format", ["augmented", "structured"])
+def test_output_formats_are_chosen_from_the_whole_vocabulary(output_format):
+    message = rf"P037.*'{output_format}'.*softmax is 'admissible'\. Set softmax = \"vocabulary\""
+    with pytest.raises(ValueError, match=message):
+        replace(SETTINGS, output_format=output_format)
+    found = replace(SETTINGS, output_format=output_format, softmax="vocabulary")
+    assert found.output_format == output_format
 
 
 def test_limits_are_changed_one_by_one():
@@ -310,6 +334,7 @@ def test_limits_are_changed_one_by_one():
     [
         ({"prefix_attention": "sideways"}, "P031.*prefix_attention"),
         ({"softmax": "hard"}, "P031.*softmax"),
+        ({"output_format": "xml"}, "P031.*output_format is 'xml'.*'structured'"),
         ({"labels": {"A": ""}}, "P007"),
         ({"labels": {"A\nB": "a"}}, "P008"),
     ],
@@ -335,6 +360,7 @@ WRONG = {
     "a wording that is no string": '{"format": 1, "template": "en", "labels": {"PER": 3}}',
     "an unknown limit": '{"format": 1, "template": "en", "limits": {"max_words": 3}}',
     "an impossible limit": '{"format": 1, "template": "en", "limits": {"max_mentions": 0}}',
+    "an unknown output": '{"format": 1, "template": "en", "output_format": "xml"}',
     "an unknown attention": '{"format": 1, "template": "en", "prefix_attention": "no"}',
 }
 

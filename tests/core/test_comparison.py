@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from spacy_padellm.core.checkpoint import CheckpointSettings
 from spacy_padellm.core.comparison import (
     MALFORMED_COUNT,
@@ -26,6 +28,14 @@ def test_a_trained_model_writes_the_same_in_every_way():
     assert (result.texts, result.same_as_sequences, result.same_as_plain) == (8, 8, 8)
     assert result.largest_difference < 1e-4
     assert not result.reasons
+
+
+@pytest.mark.parametrize("output_format", ["augmented", "structured"])
+def test_an_output_format_is_decoded_in_one_way(output_format):
+    lm, settings = trained_lm()
+    settings = replace(settings, output_format=output_format)
+    with pytest.raises(ValueError, match=rf"P038.*'{output_format}'.*give a checkpoint"):
+        compare_decoders(lm, settings, SOURCES)
 
 
 def test_a_random_model_needs_the_tries():

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from spacy_padellm.core.checkpoint import CheckpointSettings
 from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.mentions import Resolution
+from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import Mention, TokenizedText
 
-from .trained import TEXTS, trained_lm
+from .sample_tokenizers import WORDINGS
+from .tiny_models import random_lm
+from .trained import LIMITS, TEXTS, trained_lm
 
 
 def found_in(extractor: MentionExtractor, texts) -> list[tuple[Mention, ...]]:
@@ -24,6 +28,37 @@ def test_what_was_learnt_is_found():
     assert any(text.mentions for text in TEXTS)
     for mentions in extractor.extract([text.source for text in TEXTS]):
         assert all(0.5 < mention.score <= 1 for mention in mentions)
+
+
+@pytest.mark.parametrize("output_format", ["augmented", "structured"])
+def test_what_was_learnt_in_an_output_format_is_found(output_format):
+    extractor = MentionExtractor(*trained_lm(output_format=output_format))
+    assert found_in(extractor, TEXTS) == [text.mentions for text in TEXTS]
+    assert (extractor.cost.malformed, extractor.cost.ungrounded) == (0, 0)
+    for mentions in extractor.extract([text.source for text in TEXTS]):
+        assert all(0.5 < mention.score <= 1 for mention in mentions)
+
+
+def test_mentions_that_look_alike_take_their_places_in_order():
+    """A structured list does not say where they are."""
+    (twice,) = [text for text in TEXTS if " asked " in text.source.text]
+    first, second = twice.mentions
+    assert twice.source.text[: first.end] == twice.source.text[second.start : second.end]
+    lm, settings = trained_lm(output_format="structured")
+    for occurrences in ("in_order", "all"):
+        extractor = MentionExtractor(lm, settings, Resolution(occurrences=occurrences))
+        assert found_in(extractor, [twice]) == [(first, second)]
+
+
+@pytest.mark.parametrize("output_format", ["augmented", "structured"])
+def test_outputs_that_cannot_be_read_are_counted(output_format):
+    settings = CheckpointSettings(
+        TEMPLATES["en"], WORDINGS["en"], limits=LIMITS, output_format=output_format
+    )
+    extractor = MentionExtractor(random_lm("llama", "en", "causal"), settings)
+    found = extractor.extract([text.source for text in TEXTS])
+    assert len(found) == len(TEXTS)
+    assert extractor.cost.malformed >= len(TEXTS)
 
 
 def test_the_resolution_is_applied():

@@ -46,6 +46,21 @@ def named(tags: list[TextTag], choices: list[int]) -> dict[int, dict[int, float]
     return found
 
 
+def test_mentions_behind_the_highest_number_begin_nothing_that_has_a_name():
+    names = ["Anna", "Bob", "Paris", "Rome", "Oslo", "Cleo"]
+    text = " ".join(names)
+    _, tags = tag(text, PER=names)
+    numbers = [opener(n) for n in range(1, 5)]
+    begun = named(tags, numbers)
+    assert [of_place for of_place in begun.values()] == [{number: 1.0} for number in numbers]
+    # Where the fifth and the sixth begin, not even that nothing does.
+    taught = {each.place for each in tags if set(numbers) <= set(each.choices)}
+    inside = set(named(tags, [PER]))
+    starts = {len(ENCODER.text([text[: text.index(name)]])[0]) for name in names[4:]}
+    places = {each.place for each in tags}
+    assert starts == places - taught and starts <= inside
+
+
 def test_tokens_name_the_label_they_are_in_and_the_mention_they_begin():
     pieces, tags = tag("Bob: Anna, Bob; Paris", PER=["Bob", "Anna", "Bob"], LOC=["Paris"])
     bounds = {}

@@ -4,9 +4,9 @@ from spacy_padellm.core.augmentation import MentionSwap
 from spacy_padellm.core.texts import AnnotatedText, Mention
 from spacy_padellm.core.tree_cache import TreeCache
 
+from .objectives.samples import ENGLISH, annotate, objective
 from .sample_texts import cut_at_spaces
 from .sample_tokenizers import WORDINGS
-from .test_objective import ENGLISH, annotate, objective
 
 
 def test_trees_are_built_once_while_there_is_room():

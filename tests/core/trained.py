@@ -9,7 +9,9 @@ import torch
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import CheckpointSettings
 from spacy_padellm.core.limits import MentionLimits
-from spacy_padellm.core.objective import Objective, target_log_probs
+from spacy_padellm.core.objectives.factory import make_objective
+from spacy_padellm.core.objectives.supervised_tree import target_log_probs
+from spacy_padellm.core.output_formats.base import OutputFormatName
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from spacy_padellm.core.template import TEMPLATES, PromptTemplate
@@ -22,15 +24,18 @@ SHAPE = SmallModelShape(width=48, depth=2, heads=4, feed_forward=64, max_positio
 
 
 @cache
-def trained_lm(template: PromptTemplate = TEMPLATES["en"]) -> tuple[CausalLM, CheckpointSettings]:
+def trained_lm(
+    template: PromptTemplate = TEMPLATES["en"], output_format: OutputFormatName = "parallel"
+) -> tuple[CausalLM, CheckpointSettings]:
     """The tokenizer knows the pieces of the English template, whichever is used."""
-    settings = CheckpointSettings(template, {label: label for label in LABELS}, limits=LIMITS)
+    labels = {label: label for label in LABELS}
+    settings = CheckpointSettings(template, labels, limits=LIMITS, output_format=output_format)
     texts = [text.source.text for text in TEXTS]
     tokenizer = train_tokenizer(texts, TEMPLATES["en"], LABELS, LIMITS.max_mentions, 320)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         lm = build_small_lm(tokenizer, SHAPE, "causal")
-    objective = Objective(PromptEncoder(template, settings.labels, tokenizer), LIMITS)
+    objective = make_objective(PromptEncoder(template, settings.labels, tokenizer), settings)
     trees = [objective.build(text, LABELS)[0] for text in TEXTS]
     weights = torch.tensor([w for tree in trees for w in tree.weights], dtype=torch.float)
     optimizer = torch.optim.AdamW(lm.model.parameters(), lr=5e-3)

@@ -10,7 +10,7 @@ import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_padellm.core.objective import LeftOut
+from spacy_padellm.core.objectives.gold import LeftOut
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.pipeline.gold import annotated_texts, count_left_out
 from spacy_padellm.pipeline.windows import SpanGetter

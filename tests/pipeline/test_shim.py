@@ -15,7 +15,7 @@ import torch
 from spacy.language import Language
 from thinc.api import SGD, Adam, Optimizer, RAdam
 
-from spacy_padellm.core.objective import target_log_probs
+from spacy_padellm.core.objectives.supervised_tree import target_log_probs
 from spacy_padellm.core.small_lm import SmallModelShape
 from spacy_padellm.pipeline import shim as shim_module
 from spacy_padellm.pipeline.model import build_model, get_shim

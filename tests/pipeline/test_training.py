@@ -17,7 +17,8 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_padellm.core.mentions import ScoredMention
-from spacy_padellm.core.objective import Objective, SupervisedTree
+from spacy_padellm.core.objectives.base import Objective
+from spacy_padellm.core.objectives.supervised_tree import SupervisedTree
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.texts import AnnotatedText
 from spacy_padellm.pipeline.shim import CausalLMShim

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ...errors import Errors
 from ..texts import Mention, TokenizedText
+
+# "parallel": every label and mention in a sequence of its own. The others: all mentions in one.
+OutputFormatName = Literal["parallel", "augmented", "structured"]
 
 
 @dataclass(frozen=True)

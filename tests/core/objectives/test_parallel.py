@@ -4,36 +4,26 @@ import copy
 import dataclasses
 import random
 from collections.abc import Sequence
-from functools import cache
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.limits import MentionLimits
-from spacy_padellm.core.objective import (
-    LeftOut,
-    Objective,
-    SupervisedTree,
-    target_log_probs,
-)
+from spacy_padellm.core.objectives.parallel import ParallelObjective
+from spacy_padellm.core.objectives.supervised_tree import target_log_probs
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
-from spacy_padellm.core.trie import admissible_spans
 
-from .reference import Paper
-from .sample_texts import cut_at_characters, cut_at_spaces, tokenized_texts
-from .sample_tokenizers import (
+from ..reference import Paper
+from ..sample_texts import cut_at_spaces
+from ..sample_tokenizers import (
     WORDINGS,
     load_tokenizer,
-    lower_casing_tokenizer,
     small_tokenizer,
 )
-from .tiny_models import (
+from ..tiny_models import (
     plain_logits,
     prefix_lm_logits,
     random_lm,
@@ -41,58 +31,7 @@ from .tiny_models import (
     tiny_model,
     ways_of,
 )
-
-LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=5)
-
-
-def annotate(
-    source: TokenizedText, *mentions: tuple[str, str], labels: Sequence[str] | None = None
-) -> AnnotatedText:
-    """Mentions by label and string, at the string's first place not taken under the label."""
-    found: list[Mention] = []
-    for label, string in mentions:
-        start = source.text.index(string)
-        while Mention(start, start + len(string), label) in found:
-            start = source.text.index(string, start + 1)
-        found.append(Mention(start, start + len(string), label))
-    return AnnotatedText(source, tuple(found), None if labels is None else tuple(labels))
-
-
-ENGLISH = [
-    annotate(
-        cut_at_spaces("Anna met Bob in New York , Anna met Bob Hill ."),
-        *[("PER", "Anna"), ("PER", "Bob"), ("LOC", "New York"), ("PER", "Anna")],
-        *[("PER", "Bob Hill"), ("ORG", "York")],
-    ),
-    annotate(cut_at_spaces("Nothing here ."), labels=["PER", "LOC", "ORG"]),
-    annotate(cut_at_spaces("JAPAN"), ("LOC", "JAPAN")),
-]
-CHINESE = [
-    annotate(
-        cut_at_characters("1963年出生，工科学士，高级工程师，北京物资。"),
-        *[("ORG", "北京物资"), ("LOC", "北京"), ("NAME", "工科学士"), ("NAME", "高级工程师")],
-    )
-]
-CASES = {"en": ENGLISH, "zh": CHINESE}
-
-
-def by_label(text: AnnotatedText, labels: Sequence[str]) -> dict[str, list[str]]:
-    ordered = sorted(text.mentions, key=lambda m: (m.start, m.end))
-    return {
-        label: [text.source.text[m.start : m.end] for m in ordered if m.label == label]
-        for label in labels
-    }
-
-
-@cache
-def objective(lang: str = "en", softmax: str = "vocabulary") -> Objective:
-    encoder = PromptEncoder(TEMPLATES[lang], WORDINGS[lang], small_tokenizer(lang))
-    return Objective(encoder, LIMITS, softmax)
-
-
-def tree_loss(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
-    weights = torch.tensor([w for tree in trees for w in tree.weights], dtype=torch.double)
-    return -(weights * target_log_probs(lm, trees).double()).sum()
+from .samples import CASES, ENGLISH, LIMITS, annotate, by_label, objective, tree_loss
 
 
 def paper_loss(lm: CausalLM, lang: str, softmax: str, texts: Sequence[AnnotatedText]) -> Tensor:
@@ -236,7 +175,7 @@ def test_text_tags_come_on_top(lang, softmax):
     """All else stays as it is."""
     labels = list(WORDINGS[lang])
     plain = objective(lang, softmax)
-    tagged = Objective(plain.encoder, LIMITS, softmax, tag_text=0.25)
+    tagged = ParallelObjective(plain.encoder, LIMITS, softmax, tag_text=0.25)
     for text in CASES[lang]:
         (without, _), (tree, left_out) = plain.build(text, labels), tagged.build(text, labels)
         assert tree.tree.ids == without.tree.ids and len(left_out) == 0
@@ -291,7 +230,9 @@ def test_text_tags_are_learnt_with_the_rest():
     lm = random_lm("llama", "en", "bidirectional")
     labels = list(WORDINGS["en"])
     plain = objective("en", "admissible")
-    half, whole = (Objective(plain.encoder, LIMITS, "admissible", tag) for tag in (0.5, 1.0))
+    half, whole = (
+        ParallelObjective(plain.encoder, LIMITS, "admissible", tag_text) for tag_text in (0.5, 1.0)
+    )
     with torch.no_grad():
         a, b, c = (
             tree_loss(lm, [each.build(ENGLISH[0], labels)[0]]) for each in (plain, half, whole)
@@ -312,7 +253,7 @@ def test_text_tags_are_read_at_the_middle_layer(softmax):
     )
     labels = list(WORDINGS["en"])
     plain = objective("en", softmax)
-    tagged = Objective(plain.encoder, LIMITS, softmax, tag_text=0.25)
+    tagged = ParallelObjective(plain.encoder, LIMITS, softmax, tag_text=0.25)
     tree, other = tagged.build(ENGLISH[0], labels)[0], plain.build(ENGLISH[1], labels)[0]
     untagged = plain.build(ENGLISH[0], labels)[0]
     last = len(untagged.nodes)
@@ -327,13 +268,13 @@ def test_text_tags_are_read_at_the_middle_layer(softmax):
 
 def test_a_tree_of_labels_that_are_not_taught_has_no_tags():
     unknown = annotate(cut_at_spaces("Anna ."), labels=["OTHER"])
-    each = Objective(objective().encoder, LIMITS, tag_text=0.5)
+    each = ParallelObjective(objective().encoder, LIMITS, tag_text=0.5)
     assert each.build(unknown, list(WORDINGS["en"]))[0].nodes == []
 
 
 def test_a_negative_weight():
     with pytest.raises(ValueError, match=r"P034.*tag_text is -1"):
-        Objective(objective().encoder, LIMITS, tag_text=-1)
+        ParallelObjective(objective().encoder, LIMITS, tag_text=-1)
 
 
 def test_about_the_bytes_a_tree_takes():
@@ -391,105 +332,6 @@ def test_an_empty_text_has_no_mentions_to_teach():
     assert (tree.targets, len(left_out)) == (objective().encoder.count(0) * 2, 0)
 
 
-TEXT = cut_at_spaces("Anna Bob Cleo Dan Eve Finn  Gil")
-
-
-def left_out_of(*mentions: Mention, limits: MentionLimits = LIMITS) -> dict[str, list[str]]:
-    each = Objective(objective().encoder, limits)
-    text = AnnotatedText(TEXT, mentions)
-    tree, left_out = each.build(text, ["PER"])
-    assert vars(each.examine(text, ["PER"])[0]) == vars(left_out)
-    found = vars(left_out)
-    assert all(source == TEXT.text for entries in found.values() for source, _ in entries)
-    assert len(left_out) == sum(map(len, found.values()))
-    # The others are taught, and counted.
-    taught = len(mentions) - len(left_out)
-    assert tree.targets[0] == each.encoder.count(taught)[0]
-    return {
-        reason: [TEXT.text[m.start : m.end] for _, m in entries]
-        for reason, entries in found.items()
-        if entries
-    }
-
-
-def test_gold_that_cannot_be_taught():
-    anna, bob = Mention(0, 4, "PER"), Mention(5, 8, "PER")
-    assert left_out_of(anna, bob) == {}
-    assert left_out_of(anna, Mention(5, 7, "PER")) == {"unaligned": ["Bo"]}
-    assert left_out_of(anna, Mention(4, 8, "PER")) == {"unaligned": [" Bob"]}
-    assert left_out_of(anna, Mention(3, 3, "PER")) == {"unaligned": [""]}
-    five, six = Mention(0, 21, "PER"), Mention(0, 26, "PER")
-    assert left_out_of(five) == {}
-    assert left_out_of(six, bob) == {"too_long": ["Anna Bob Cleo Dan Eve Finn"]}
-    names = [Mention(s, e, "PER") for s, e in TEXT.tokens]
-    assert left_out_of(*names) == {"too_many": ["Eve", "Finn", "Gil"]}
-    # What cannot be taught for another reason does not count.
-    few = MentionLimits(max_mentions=2, max_mention_tokens=5)
-    found = left_out_of(anna, Mention(1, 3, "PER"), six, bob, names[2], limits=few)
-    assert found == {
-        "unaligned": ["nn"],
-        "too_long": ["Anna Bob Cleo Dan Eve Finn"],
-        "too_many": ["Cleo"],
-    }
-
-
-@settings(max_examples=200)
-@given(source=tokenized_texts(), longest=st.integers(1, 3), data=st.data())
-def test_gold_is_taught_if_it_can_be_decoded(source, longest, data):
-    """Exactly what the source trie can write; else it is said why not."""
-    offsets = st.integers(0, len(source.text))
-    boundaries = [offset for token in source.tokens for offset in token]
-    offsets |= st.sampled_from(boundaries or [0])
-    start, end = sorted(data.draw(st.tuples(offsets, offsets)))
-    encoder = objective().encoder
-    each = Objective(encoder, MentionLimits(max_mentions=1, max_mention_tokens=longest))
-    left_out, _ = each.examine(AnnotatedText(source, (Mention(start, end, "PER"),)), ["PER"])
-    reason = next((reason for reason, entries in vars(left_out).items() if entries), None)
-    if (start, end) in admissible_spans(source, longest):
-        assert reason is None
-    elif (start, end) in admissible_spans(source, len(source.text)):
-        assert reason == "too_long"
-    else:
-        assert reason == "unaligned"
-
-
-def test_gold_of_other_labels_is_not_left_out_but_not_asked_for():
-    text = AnnotatedText(TEXT, (Mention(1, 3, "ORG"), Mention(0, 4, "PER")))
-    assert len(objective().build(text, ["PER"])[1]) == 0
-    assert len(objective().build(text, ["PER", "ORG"])[1]) == 1
-
-
-def test_gold_without_ids_is_left_out():
-    encoder = PromptEncoder(TEMPLATES["en"], {"PER": "paris"}, lower_casing_tokenizer())
-    source = cut_at_spaces("in \u200d paris")
-    text = AnnotatedText(source, (Mention(3, 4, "PER"), Mention(5, 10, "PER")))
-    tree, left_out = Objective(encoder, LIMITS).build(text, ["PER"])
-    assert left_out.unaligned == [(source.text, Mention(3, 4, "PER"))]
-    assert tree.targets[-2:] == [7, encoder.end_id]
-
-
-def test_left_out_gold_adds_up():
-    anna = ("Anna met Bob", Mention(0, 4, "PER"))
-    bob = ("Anna met Bob", Mention(9, 12, "PER"))
-    total = LeftOut(unaligned=[anna])
-    total.extend(LeftOut(unaligned=[bob], too_long=[anna], across_windows=[bob]))
-    total.extend(LeftOut(too_many=[bob]))
-    assert vars(total) == {
-        "unaligned": [anna, bob],
-        "too_long": [anna],
-        "too_many": [bob],
-        "not_annotated": [],
-        "across_windows": [bob],
-    }
-    assert len(total) == 5
-    assert total.describe() == (
-        "2 unaligned (for example PER 'Anna'); 1 too long (for example PER 'Anna'); "
-        "1 too many (for example PER 'Bob'); 1 across windows (for example PER 'Bob')"
-    )
-    assert LeftOut().describe() == ""
-    assert LeftOut().unaligned is not LeftOut().unaligned
-
-
 def test_a_text_longer_than_the_positions():
     lm = random_lm("llama", "en", "causal")
     text = AnnotatedText(TokenizedText("a" * 130, ((0, 130),)), ())
@@ -526,6 +368,6 @@ def test_with_a_real_tokenizer(name, prefix_attention, request):
                 taught = [*range(len(prompt), len(prompt) + len(count))]
                 taught += range(len(whole) - len(ids), len(whole))
                 expected += [log_probs[place - 1, whole[place]].item() for place in taught]
-        tree, _ = Objective(encoder, LIMITS).build(text, list(WORDINGS["en"]))
+        tree, _ = ParallelObjective(encoder, LIMITS).build(text, list(WORDINGS["en"]))
         found = tree_loss(lm, [tree]).item()
     assert found == pytest.approx(-sum(expected), rel=0, abs=1e-4)

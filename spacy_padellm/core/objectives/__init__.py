@@ -1,0 +1,1 @@
+"""What a model is taught: gold mentions → supervised trees."""
