@@ -286,6 +286,38 @@ class Errors(metaclass=_WithCodes):
         "format: {formats}."
     )
     P404 = "There's nothing to draw: no decoder was measured. Pass rows with a latency."
+    P405 = "There's no model shape {shape!r}. Pass one of {names}, or the path of a config.json."
+    P406 = (
+        "The tokenizer has {tokens} tokens, but a model of the shape {shape} knows only {size}. "
+        "Pass another tokenizer, or a config.json with a larger vocab_size."
+    )
+    P407 = "Can't read a model's configuration from {path}: {error}. Pass a model's config.json."
+    P408 = (
+        "There's no decoder {name!r}. Pass some of {names}; a threshold follows a colon (tree:0.1) "
+        "and a batch size an @ (tree@16)."
+    )
+    P409 = (
+        "{name!r} can't be measured: {kind} takes no threshold or decodes one text at a time. "
+        "Thresholds are for tree and tree-early, batch sizes for trees and outputs."
+    )
+    P410 = (
+        "Nothing says what is to be measured. Pass checkpoint folders, or --replay with --shape "
+        "and --tokenizer."
+    )
+    P411 = "With --replay the model is random: pass {options} instead of checkpoint folders."
+    P412 = (
+        "The decoder {name} needs a checkpoint trained with output_format = {wanted!r}, and none of "
+        "those given is. Pass one, or leave the decoder out."
+    )
+    P413 = (
+        "The checkpoints {first} and {second} were both trained with output_format = "
+        "{output_format!r}. Measure one of them at a time."
+    )
+    P414 = (
+        "The corpus {dataset} has none of the labels the checkpoint knows ({labels}). Pass another "
+        "corpus or checkpoint."
+    )
+    P415 = "There's no corpus to measure on. Pass --datasets, once for each file or folder."
 
 
 class Warnings(metaclass=_WithCodes):

@@ -19,17 +19,17 @@ class TextMeasurement:
     """What a decoder took on a text.
 
     seconds (float): Time in all.
-    passes (int): Forward passes of the model.
-    tokens (int): Tokens run, padding left out.
-    distinct_tokens (Optional[int]): Those among them that a tree would hold, each counted once.
+    passes (float): Forward passes of the model; of texts decoded at once, its part of them.
+    tokens (float): Tokens run, padding left out.
+    distinct_tokens (Optional[float]): Those among them that a tree would hold, each counted once.
     peak_memory_mb (Optional[float]): Most memory in use, in MB.
     model_seconds (Optional[float]): Time inside the forward passes.
     """
 
     seconds: float
-    passes: int
-    tokens: int
-    distinct_tokens: int | None = None
+    passes: float
+    tokens: float
+    distinct_tokens: float | None = None
     peak_memory_mb: float | None = None
     model_seconds: float | None = None
 
@@ -54,7 +54,7 @@ def make_row(
     ents_f (Optional[float]): The score over places.
     malformed (Optional[int]): Items written in the wrong form, over all texts.
     ungrounded (Optional[int]): Mentions written that are not in their text, over all texts.
-    left_out (Optional[int]): Texts of the dataset that could not be decoded.
+    left_out (Optional[int]): Gold mentions that could not be replayed.
     RETURNS (Dict[str, Any]): Means per text; `latency_ms` has mean, p50 and p95.
     """
     seconds = [each.seconds for each in measurements]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .benchmark import benchmark
 from .compare import compare
 from .convert import convert
 from .fetch import fetch
@@ -11,7 +12,7 @@ from .predict import predict
 from .scores import scores
 from .visualize import visualize
 
-HELP = "Named entities by parallel decoding: corpora, predictions, comparisons."
+HELP = "Named entities by parallel decoding: corpora, predictions, comparisons, measurements."
 
 
 def create_app() -> typer.Typer:
@@ -20,6 +21,6 @@ def create_app() -> typer.Typer:
     RETURNS (typer.Typer): The app.
     """
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    for command in (convert, fetch, predict, compare, scores, visualize):
+    for command in (convert, fetch, predict, compare, benchmark, scores, visualize):
         app.command()(command)
     return app

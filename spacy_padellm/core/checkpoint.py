@@ -176,6 +176,14 @@ def load_checkpoint(
     return lm, settings
 
 
+def find_checkpoint(name: str) -> str:
+    """name (str): A checkpoint folder, a hub id, or the folder of a trained pipeline.
+    RETURNS (str): The checkpoint folder in the pipeline, or the name as it is.
+    """
+    inner = next(Path(name).expanduser().glob(f"*/model/{SETTINGS_FILE}"), None)
+    return name if inner is None else str(inner.parent)
+
+
 def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) -> None:
     """Write a folder that `load_causal_lm`, and transformers on its own, can load.
 
@@ -222,8 +230,8 @@ def _find_folder(name: str) -> str:
         if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise ValueError(Errors.P041.format(name=name, missing="the folder itself"))
         return name
-    if inner := next(path.glob(f"*/model/{SETTINGS_FILE}"), None):
-        raise ValueError(Errors.P047.format(name=name, inner=inner.parent))
+    if (inner := find_checkpoint(name)) != name:
+        raise ValueError(Errors.P047.format(name=name, inner=inner))
     if not (path / "config.json").is_file():
         raise ValueError(Errors.P041.format(name=name, missing="config.json"))
     weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")

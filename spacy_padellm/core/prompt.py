@@ -112,4 +112,7 @@ class PromptEncoder:
         RETURNS (List[Optional[List[int]]]): The ids of each with the end token, `None` for one
             that has no ids.
         """
-        return [[*ids, self.end_id] if ids else None for ids in self._text.encode(strings)]
+        encoded = self._text.encode(strings)
+        for ids in filter(None, encoded):
+            ids.append(self.end_id)
+        return [ids or None for ids in encoded]

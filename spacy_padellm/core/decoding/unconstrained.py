@@ -30,12 +30,14 @@ class WrittenMention:
     string (str): The mention, decoded.
     ids (Tuple[int, ...]): Its ids, the end token left out.
     ended (bool): Whether it came to an end within the limit.
+    log_prob (float): Sum of the log-probabilities of its tokens, the end token excluded.
     """
 
     label: str
     string: str
     ids: tuple[int, ...]
     ended: bool
+    log_prob: float
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class UnconstrainedDecoder:
                 self.read(branch.guide.ids),
                 tuple(branch.guide.ids),
                 branch.guide.ended,
+                branch.guide.log_prob,
             )
             for label, branch in writing.mentions
         )

@@ -1,0 +1,252 @@
+"""The decoders a benchmark compares, under their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from ..core.causal_lm import CausalLM
+from ..core.checkpoint import CheckpointSettings
+from ..core.decoding.autoregressive import AutoregressiveDecoder
+from ..core.decoding.cost import DecodingCost
+from ..core.decoding.drafts import DraftPolicy
+from ..core.decoding.lookup import PromptLookup
+from ..core.decoding.parallel import ParallelDecoder
+from ..core.decoding.unconstrained import UnconstrainedDecoder
+from ..core.mentions import DecodedMention
+from ..core.output_formats.base import get_output_format
+from ..core.prompt import PromptEncoder
+from ..core.texts import AnnotatedText, Mention
+from ..core.tree_run.support import Way
+from ..core.trie import admissible_spans
+from ..errors import Errors
+from .replay import replay_mentions, replay_output
+
+Gold = Mapping[str, list[Mention]]
+
+
+class BenchmarkDecoder(Protocol):
+    """A decoder that can be measured.
+
+    cost (DecodingCost): What it took so far.
+    """
+
+    cost: DecodingCost
+
+    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
+        """text (AnnotatedText): A text.
+        gold (Mapping[str, List[Mention]]): The mentions to write, of each label.
+        RETURNS (Any): What `decode` takes to write them. This is not measured.
+        """
+        ...
+
+    def decode(
+        self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
+    ) -> list[list[DecodedMention]]:
+        """texts (Sequence[AnnotatedText]): Texts that are decoded at once.
+        replays (Optional[Sequence[Any]]): For each of them what `prepare` gave; `None` to let the
+            model choose.
+        RETURNS (List[List[DecodedMention]]): Their mentions.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """A decoder's name taken apart: `tree`, `tree:0.05`, `tree@64`, `tree:0.05@64`.
+
+    name (str): The whole name.
+    kind (str): Which decoder.
+    threshold (Optional[float]): Of its drafts, where it is not the default.
+    batch_size (int): Texts decoded at once.
+    """
+
+    name: str
+    kind: str
+    threshold: float | None = None
+    batch_size: int = 1
+
+
+def parse_spec(name: str) -> DecoderSpec:
+    """name (str): A decoder's name, with a threshold after a colon and a batch size after an `@`.
+    RETURNS (DecoderSpec): Its parts.
+    RAISES (ValueError): No decoder has this name, or it takes no such part.
+    """
+    match = re.fullmatch(r"([a-z-]+)(?::([0-9.]+))?(?:@([0-9]+))?", name)
+    kind, threshold, batch_size = match.groups() if match else (name, None, None)
+    known = _KINDS.get(kind)
+    if known is None:
+        raise ValueError(Errors.P408.format(name=name, names=", ".join(_KINDS)))
+    if (threshold and not known.drafts) or (batch_size and not known.batches):
+        raise ValueError(Errors.P409.format(name=name, kind=kind))
+    try:
+        parsed = None if threshold is None else float(threshold)
+    except ValueError:
+        raise ValueError(Errors.P408.format(name=name, names=", ".join(_KINDS))) from None
+    spec = DecoderSpec(name, kind, parsed, int(batch_size or 1))
+    if spec.batch_size < 1:
+        raise ValueError(Errors.P032.format(name="the batch size", value=batch_size))
+    return spec
+
+
+def output_format_of(spec: DecoderSpec) -> str:
+    """spec (DecoderSpec): A decoder.
+    RETURNS (str): What a model has to be trained to write for it.
+    """
+    return _KINDS[spec.kind].output_format
+
+
+def build_decoder(
+    spec: DecoderSpec, lm: CausalLM, settings: CheckpointSettings
+) -> BenchmarkDecoder:
+    """spec (DecoderSpec): Which decoder.
+    lm (CausalLM): The model.
+    settings (CheckpointSettings): What it is run with.
+    RETURNS (BenchmarkDecoder): The decoder.
+    """
+    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+    return _KINDS[spec.kind].build(spec, lm, settings, encoder)
+
+
+class _Parallel:
+    """Tree and tries."""
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        settings: CheckpointSettings,
+        encoder: PromptEncoder,
+        policy: DraftPolicy | None,
+    ) -> None:
+        self._labels = list(settings.labels)
+        self._encoder = encoder
+        self._decoder = ParallelDecoder(lm, encoder, settings.limits, settings.softmax, policy)
+        self.cost = self._decoder.cost
+
+    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
+        return replay_mentions(text, gold, self._encoder)
+
+    def decode(
+        self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
+    ) -> list[list[DecodedMention]]:
+        return self._decoder.decode([text.source for text in texts], self._labels, replays)
+
+
+class _Plain:
+    """The paper's two steps, without tries."""
+
+    def __init__(self, lm: CausalLM, settings: CheckpointSettings, encoder: PromptEncoder) -> None:
+        self._labels = list(settings.labels)
+        self._limits = settings.limits
+        self._encoder = encoder
+        self._decoder = UnconstrainedDecoder(lm, encoder, settings.limits)
+        self.cost = self._decoder.cost
+
+    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
+        return replay_mentions(text, gold, self._encoder)
+
+    def decode(
+        self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
+    ) -> list[list[DecodedMention]]:
+        told = [None] * len(texts) if replays is None else replays
+        return [self._decode(text, replay) for text, replay in zip(texts, told, strict=True)]
+
+    def _decode(self, text: AnnotatedText, replay: Any) -> list[DecodedMention]:
+        source = text.source
+        written = self._decoder.decode(source, self._labels, replay)
+        places: dict[str, list[tuple[int, int]]] = {}
+        for start, end in admissible_spans(source, self._limits.max_mention_tokens):
+            places.setdefault(source.text[start:end], []).append((start, end))
+        self.cost.malformed += len(written.malformed_counts) + len(written.excessive_counts)
+        self.cost.malformed += sum(not mention.ended for mention in written.mentions)
+        ended = [mention for mention in written.mentions if mention.ended]
+        grounded = [mention for mention in ended if mention.string in places]
+        self.cost.ungrounded += len(ended) - len(grounded)
+        return [DecodedMention(m.label, tuple(places[m.string]), m.log_prob) for m in grounded]
+
+
+class _Output:
+    """All mentions in one sequence."""
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        settings: CheckpointSettings,
+        encoder: PromptEncoder,
+        name: str,
+        lookup: PromptLookup | None,
+    ) -> None:
+        self._labels = list(settings.labels)
+        self._encoder = encoder
+        self._decoder = AutoregressiveDecoder(lm, encoder, get_output_format(name), lookup)
+        self.cost = self._decoder.cost
+
+    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
+        return replay_output(text, gold, self._encoder, self._decoder.output_format)
+
+    def decode(
+        self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
+    ) -> list[list[DecodedMention]]:
+        return self._decoder.decode([text.source for text in texts], self._labels, replays)
+
+
+Build = Callable[[DecoderSpec, CausalLM, CheckpointSettings, PromptEncoder], BenchmarkDecoder]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of decoder.
+
+    build (Build): Makes one.
+    output_format (str): What a model is trained to write for it.
+    drafts (bool): Whether its drafts have a threshold.
+    batches (bool): Whether it decodes several texts at once.
+    """
+
+    build: Build
+    output_format: str = "parallel"
+    drafts: bool = False
+    batches: bool = False
+
+
+def _tree(policy: DraftPolicy | None) -> Build:
+    def build(
+        spec: DecoderSpec, lm: CausalLM, settings: CheckpointSettings, encoder: PromptEncoder
+    ) -> BenchmarkDecoder:
+        chosen = policy
+        if policy is not None and spec.threshold is not None:
+            chosen = replace(policy, threshold=spec.threshold)
+        return _Parallel(lm, settings, encoder, chosen)
+
+    return build
+
+
+def _walking(way: Way) -> Build:
+    return lambda spec, lm, settings, encoder: _Parallel(lm.forced(way), settings, encoder, None)
+
+
+def _plain(way: Way) -> Build:
+    return lambda spec, lm, settings, encoder: _Plain(lm.forced(way), settings, encoder)
+
+
+def _output(name: str, lookup: PromptLookup | None) -> Build:
+    return lambda spec, lm, settings, encoder: _Output(lm, settings, encoder, name, lookup)
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "tree": _Kind(_tree(DraftPolicy()), drafts=True, batches=True),
+    # Mentions opened while they are counted, as if every label had one.
+    "tree-early": _Kind(_tree(DraftPolicy(open_counts=(1,))), drafts=True, batches=True),
+    "tree-plain": _Kind(_tree(None), batches=True),
+    "batch": _Kind(_plain("batch")),
+    "batch-shared": _Kind(_plain("batch_shared")),
+    "batch-tries": _Kind(_walking("batch")),
+    "multi": _Kind(_plain("one_by_one")),
+    "structured": _Kind(_output("structured", None), "structured", batches=True),
+    "structured-lookup": _Kind(_output("structured", PromptLookup()), "structured", batches=True),
+    "augmented": _Kind(_output("augmented", None), "augmented", batches=True),
+    "augmented-lookup": _Kind(_output("augmented", PromptLookup()), "augmented", batches=True),
+}
+DECODERS = tuple(_KINDS)

@@ -1,0 +1,123 @@
+"""Measuring one decoder: what it takes for texts, and how good what it finds is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..core.causal_lm import CausalLM
+from ..core.mentions import DecodedMention, Resolution, non_overlapping
+from ..core.scoring import MentionScores
+from ..core.texts import AnnotatedText
+from .decoders import BenchmarkDecoder, DecoderSpec
+from .meters import Clock, ForwardTimer, PeakMemory
+from .rows import Row, TextMeasurement, make_row
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of texts decoded at once.
+
+    found (List[List[DecodedMention]]): The mentions of each.
+    each (TextMeasurement): What each of them took.
+    malformed (int): Stretches of the outputs that could not be read.
+    ungrounded (int): Mentions written that their text does not have.
+    """
+
+    found: list[list[DecodedMention]]
+    each: TextMeasurement
+    malformed: int
+    ungrounded: int
+
+
+class Contender:
+    """A decoder on its model, and what was measured of it.
+
+    spec (DecoderSpec): Its name.
+    lm (CausalLM): Its model.
+    decoder (BenchmarkDecoder): The decoder.
+    labels (Sequence[str]): The labels it looks for.
+    """
+
+    def __init__(
+        self, spec: DecoderSpec, lm: CausalLM, decoder: BenchmarkDecoder, labels: Sequence[str]
+    ) -> None:
+        self.spec = spec
+        self.lm = lm
+        self.decoder = decoder
+        self._labels = set(labels)
+        self._measurements: list[TextMeasurement] = []
+        self._mentions, self._places = MentionScores(), MentionScores()
+        self._malformed = self._ungrounded = 0
+        self._clock = Clock(lm.model.device)
+        self._timer = ForwardTimer(lm.model)
+        self._memory = PeakMemory(lm.model.device)
+
+    def measure(self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None) -> Measured:
+        """texts (Sequence[AnnotatedText]): Texts to decode at once.
+        replays (Optional[Sequence[Any]]): What is written.
+        RETURNS (Measured): What it took, and what was found.
+        """
+        before = asdict(self.decoder.cost)
+        self._memory.reset()
+        with self._timer.running():
+            start = self._clock.now()
+            found = self.decoder.decode(texts, replays)
+            seconds = self._clock.now() - start
+        peak = self._memory.read_mb()
+        after = asdict(self.decoder.cost)
+        took = {name: (after[name] or 0) - (before[name] or 0) for name in after}
+        is_simulated = after["simulated_seconds"] is not None
+        n = len(texts)
+        each = TextMeasurement(
+            seconds=(took["simulated_seconds"] if is_simulated else seconds) / n,
+            passes=took["passes"] / n,
+            tokens=took["tokens"] / n,
+            distinct_tokens=took["distinct_tokens"] / n,
+            peak_memory_mb=peak,
+            # Only some of the passes count in what is simulated.
+            model_seconds=None if is_simulated else self._timer.seconds / n,
+        )
+        return Measured(found, each, took["malformed"], took["ungrounded"])
+
+    def add(self, texts: Sequence[AnnotatedText], measured: Measured) -> None:
+        """texts (Sequence[AnnotatedText]): The texts.
+        measured (Measured): What `measure` gave for them.
+        """
+        self._measurements += [measured.each] * len(texts)
+        self._malformed += measured.malformed
+        self._ungrounded += measured.ungrounded
+        for text, found in zip(texts, measured.found, strict=True):
+            self._score(text, found)
+
+    def row(self, dataset: str, *, replays: bool, left_out: int | None) -> Row:
+        """dataset (str): Name of the dataset.
+        replays (bool): Whether gold was replayed, so that quality means nothing.
+        left_out (Optional[int]): Gold mentions that could not be replayed.
+        RETURNS (Dict[str, Any]): What was measured.
+        """
+        return make_row(
+            dataset,
+            self.spec.name,
+            self._measurements,
+            mentions_f=None if replays else self._mentions.fscore,
+            ents_f=None if replays else self._places.fscore,
+            malformed=None if replays else self._malformed,
+            ungrounded=None if replays else self._ungrounded,
+            left_out=left_out,
+        )
+
+    def _score(self, text: AnnotatedText, found: Sequence[DecodedMention]) -> None:
+        string = text.source.text
+        annotated = self._labels if text.labels is None else self._labels & set(text.labels)
+        resolved = [m for m in Resolution().resolve(string, found) if m.label in annotated]
+        gold = [m for m in text.mentions if m.label in annotated]
+        self._mentions.add(
+            {(m.label, string[m.start : m.end]) for m in resolved},
+            {(m.label, string[m.start : m.end]) for m in gold},
+        )
+        self._places.add(
+            {(m.label, f"{m.start}:{m.end}") for m in non_overlapping(resolved)},
+            {(m.label, f"{m.start}:{m.end}") for m in gold},
+        )

@@ -1,0 +1,117 @@
+"""Instruments: time with the device synchronised, time inside the model, peak memory."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+# What Linux takes as "forget the highest memory use so far".
+_RESET_PEAK = "5"
+_MB = 2**20
+
+
+class Clock:
+    """A clock that waits for the device.
+
+    device (torch.device): The device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def now(self) -> float:
+        """RETURNS (float): Seconds, once everything given to the device is done."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter()
+
+
+class ForwardTimer:
+    """Time inside a model's forward passes. On a GPU it is the GPU's own time.
+
+    model (torch.nn.Module): The model.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self._on_gpu = next(model.parameters()).is_cuda
+        self._starts: list[Any] = []
+        self._ends: list[Any] = []
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Measure the passes within, from zero."""
+        self._starts, self._ends = [], []
+        hooks = [
+            self._model.register_forward_pre_hook(lambda *_: self._starts.append(self._mark())),
+            self._model.register_forward_hook(lambda *_: self._ends.append(self._mark())),
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @property
+    def seconds(self) -> float:
+        """RETURNS (float): The time. The device has to be synchronised."""
+        if self._on_gpu:
+            pairs = zip(self._starts, self._ends, strict=True)
+            return sum(start.elapsed_time(end) for start, end in pairs) / 1000
+        return sum(self._ends) - sum(self._starts)
+
+    def _mark(self) -> Any:
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+class PeakMemory:
+    """The highest memory use of a stretch of work: allocated on a GPU, resident in the process on a
+    CPU where Linux tells.
+
+    device (torch.device): The device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._is_known = device.type == "cuda"
+        if device.type == "cpu":
+            self._is_known = _forget_peak()
+
+    def reset(self) -> None:
+        """Begin a stretch."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        elif self._is_known:
+            _forget_peak()
+
+    def read_mb(self) -> float | None:
+        """RETURNS (Optional[float]): The highest use since then, in MB; `None` where unknown."""
+        if not self._is_known:
+            return None
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / _MB
+        status = _STATUS.read_text(encoding="utf8")
+        (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
+        return int(kilobytes) / 1024
+
+
+def _forget_peak() -> bool:
+    """RETURNS (bool): Whether the process can."""
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+
+from spacy_padellm.benchmark.decoders import DECODERS, DecoderSpec, build_decoder, parse_spec
+from spacy_padellm.benchmark.replay import replayable
+from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.limits import MentionLimits
+from spacy_padellm.core.mentions import Resolution
+from spacy_padellm.core.prompt import PromptEncoder
+from spacy_padellm.core.texts import AnnotatedText, Mention
+from tests.core.sample_texts import cut_at_spaces
+from tests.core.sample_tokenizers import WORDINGS
+from tests.core.tiny_models import random_lm
+from tests.core.trained import TEXTS, trained_lm
+
+SETTINGS = CheckpointSettings(labels=WORDINGS["en"], limits=MentionLimits(5, 4))
+TEXT = AnnotatedText(
+    cut_at_spaces("Anna met Bob in New York ; Bob met Anna ."),
+    (Mention(0, 4, "PER"), Mention(9, 12, "PER"), Mention(16, 24, "LOC"), Mention(27, 30, "PER")),
+)
+
+
+@pytest.mark.parametrize(
+    "name, spec",
+    [
+        ("tree", DecoderSpec("tree", "tree")),
+        ("tree:0.05", DecoderSpec("tree:0.05", "tree", 0.05)),
+        ("tree@16", DecoderSpec("tree@16", "tree", None, 16)),
+        ("tree-early:1@2", DecoderSpec("tree-early:1@2", "tree-early", 1.0, 2)),
+        ("augmented-lookup@4", DecoderSpec("augmented-lookup@4", "augmented-lookup", None, 4)),
+    ],
+)
+def test_names_are_taken_apart(name, spec):
+    assert parse_spec(name) == spec
+
+
+@pytest.mark.parametrize(
+    "name, error",
+    [
+        ("forest", r"P408.*'forest'.*tree, tree-early"),
+        ("tree:1.2.3", r"P408.*'tree:1.2.3'"),
+        ("", r"P408"),
+        ("batch:0.1", r"P409.*'batch:0.1'"),
+        ("structured:0.1", r"P409"),
+        ("batch@4", r"P409"),
+        ("multi@2", r"P409"),
+        ("tree@0", r"P032.*batch size"),
+    ],
+)
+def test_names_of_no_decoder(name, error):
+    with pytest.raises(ValueError, match=error):
+        parse_spec(name)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_decoder_replays_gold(name):
+    """What it finds is the gold, and what it takes does not come from the model's choices."""
+    costs = []
+    for seed in range(2):
+        lm = random_lm("llama", "en", "causal", seed)
+        decoder = build_decoder(parse_spec(name), lm, SETTINGS)
+        encoder = PromptEncoder(SETTINGS.template, SETTINGS.labels, lm.tokenizer)
+        gold = replayable(TEXT, SETTINGS.labels, SETTINGS.limits, encoder)
+        replay = decoder.prepare(TEXT, gold)
+        (found,) = decoder.decode([TEXT], [replay])
+        resolved = Resolution().resolve(TEXT.source.text, found)
+        assert tuple(sorted(Mention(m.start, m.end, m.label) for m in resolved)) == TEXT.mentions
+        cost = decoder.cost
+        assert (cost.malformed, cost.ungrounded) == (0, 0)
+        assert cost.passes > 0
+        assert 0 < cost.distinct_tokens <= cost.tokens
+        costs.append((cost.passes, cost.tokens, cost.distinct_tokens))
+    assert costs[0] == costs[1]
+
+
+def test_the_fewest_passes_are_those_of_the_tree():
+    lm = random_lm("llama", "en", "causal", 0)
+    encoder = PromptEncoder(SETTINGS.template, SETTINGS.labels, lm.tokenizer)
+    gold = replayable(TEXT, SETTINGS.labels, SETTINGS.limits, encoder)
+    passes, tokens = {}, {}
+    for name in DECODERS:
+        decoder = build_decoder(parse_spec(name), lm, SETTINGS)
+        decoder.decode([TEXT], [decoder.prepare(TEXT, gold)])
+        passes[name], tokens[name] = decoder.cost.passes, decoder.cost.tokens
+    assert passes["tree-early"] <= passes["tree"] <= 3
+    assert passes["tree"] < passes["tree-plain"] == passes["batch-tries"] <= passes["batch"]
+    assert passes["batch"] == passes["multi"] == passes["batch-shared"] - 1
+    assert passes["batch"] < passes["structured"] < passes["augmented"]
+    assert passes["structured-lookup"] < passes["structured"]
+    assert passes["augmented-lookup"] < passes["augmented"]
+    # The tree alone runs nothing twice.
+    assert tokens["tree-plain"] < tokens["batch-shared"] < tokens["batch"]
+
+
+def test_trained_models_find_the_same_on_every_way():
+    lm, settings = trained_lm()
+    names = ["tree", "tree-early", "tree-plain", "batch", "batch-shared", "batch-tries", "multi"]
+    decoders = [build_decoder(parse_spec(name), lm, settings) for name in names]
+    n_found = 0
+    for text in TEXTS:
+        found = [decoder.decode([text], None)[0] for decoder in decoders]
+        n_found += len(found[0])
+        for others in found[1:]:
+            assert [(m.label, m.places) for m in others] == [(m.label, m.places) for m in found[0]]
+            for ours, theirs in zip(found[0], others, strict=True):
+                assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
+    assert n_found == sum(len(text.mentions) for text in TEXTS)
+    assert all(decoder.cost.malformed == decoder.cost.ungrounded == 0 for decoder in decoders)
+
+
+def test_what_an_untrained_model_writes_is_counted():
+    decoder = build_decoder(parse_spec("batch"), random_lm("llama", "en", "causal", 0), SETTINGS)
+    decoder.decode([TEXT], None)
+    assert decoder.cost.malformed > 0
+
+
+def test_a_batch_of_texts():
+    lm, settings = trained_lm()
+    one, many = (build_decoder(parse_spec(name), lm, settings) for name in ("tree", "tree@4"))
+    found = many.decode(TEXTS[:4], None)
+    alone = [one.decode([text], None)[0] for text in TEXTS[:4]]
+    assert [[(m.label, m.places) for m in text] for text in found] == [
+        [(m.label, m.places) for m in text] for text in alone
+    ]
+    assert many.cost.passes < one.cost.passes
+    assert many.cost.tokens == one.cost.tokens

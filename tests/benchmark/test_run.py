@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import pytest
+
+from spacy_padellm.benchmark.datasets import Dataset
+from spacy_padellm.benchmark.decoders import parse_spec
+from spacy_padellm.benchmark.run import BenchmarkRun
+from spacy_padellm.benchmark.subjects import ReplayingModel, TrainedModel, TrainedModels
+from spacy_padellm.core.template import TEMPLATES
+from spacy_padellm.core.texts import AnnotatedText, Mention
+from tests.core.tiny_models import random_lm
+from tests.core.trained import TEXTS, trained_lm
+
+LM, SETTINGS = trained_lm()
+DATASET = Dataset("toy", TEXTS, TEMPLATES["en"], dict(SETTINGS.labels))
+
+
+def specs(*names: str):
+    return [parse_spec(name) for name in names]
+
+
+def run(subject, dataset: Dataset, *names: str):
+    done: list[int] = []
+    benchmark = BenchmarkRun(subject, specs(*names), done.append)
+    benchmark.run(dataset)
+    assert sum(done) == len(dataset.texts)
+    return {row["decoder"]: row for row in benchmark.rows}
+
+
+def test_trained_models_are_scored():
+    rows = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), DATASET, "tree", "batch", "multi")
+    assert list(rows) == ["tree", "batch", "multi"]
+    for row in rows.values():
+        assert (row["dataset"], row["texts"], row["left_out"]) == ("toy", len(TEXTS), None)
+        assert (row["mentions_f"], row["malformed"], row["ungrounded"]) == (1.0, 0, 0)
+        # One of two mentions that overlap is no entity.
+        assert 0.95 < row["ents_f"] < 1
+        assert row["latency_ms"]["mean"] > 0
+    assert rows["multi"]["host_share"] is None
+    assert 0 < rows["tree"]["host_share"] < 1
+    assert rows["tree"]["passes"] < rows["batch"]["passes"]
+    assert rows["tree"]["distinct_tokens"] <= rows["tree"]["tokens"] < rows["batch"]["tokens"]
+
+
+def test_what_is_wrong_lowers_the_scores():
+    wrong = [
+        AnnotatedText(text.source, (*text.mentions[1:], Mention(*text.source.tokens[0], "ORG")))
+        for text in TEXTS
+    ]
+    dataset = Dataset("wrong", wrong, TEMPLATES["en"], dict(SETTINGS.labels))
+    (row,) = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), dataset, "tree").values()
+    assert 0 < row["mentions_f"] < 1
+    assert 0 < row["ents_f"] < 1
+
+
+def test_labels_a_text_is_not_annotated_for_do_not_count():
+    only = "PER"
+    texts = [
+        AnnotatedText(t.source, tuple(m for m in t.mentions if m.label == only), (only,))
+        for t in TEXTS
+    ]
+    dataset = Dataset("partial", texts, TEMPLATES["en"], dict(SETTINGS.labels))
+    (row,) = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), dataset, "tree").values()
+    assert row["mentions_f"] == 1.0
+
+
+def test_a_replay_measures_no_quality():
+    names = ["tree", "structured-lookup"]
+    costs = []
+    for seed in range(2):
+        lm = random_lm("llama", "en", "causal", seed)
+        rows = run(ReplayingModel(lm), DATASET, *names)
+        for row in rows.values():
+            scores = [row[name] for name in ("mentions_f", "ents_f", "malformed", "ungrounded")]
+            assert scores == [None] * 4
+            assert row["left_out"] == 0
+        costs.append([(rows[name]["passes"], rows[name]["tokens"]) for name in names])
+    assert costs[0] == costs[1]
+
+
+def test_invented_labels_cost_no_more_than_their_tokens():
+    """Labels are branches of the same pass: tokens grow with them, passes do not."""
+    lm = random_lm("llama", "en", "causal", 0)
+    rows = {n: run(ReplayingModel(lm, n), DATASET, "tree")["tree"] for n in (4, 16, 64)}
+    assert rows[4]["passes"] == rows[64]["passes"]
+    step = (rows[16]["tokens"] - rows[4]["tokens"]) / 12
+    assert rows[64]["tokens"] <= rows[16]["tokens"] + 48 * step * 1.2
+
+
+def test_gold_that_cannot_be_replayed_is_counted():
+    far = Mention(0, len(TEXTS[0].source.text) - 1, "PER")
+    dataset = Dataset(
+        "odd",
+        [AnnotatedText(TEXTS[0].source, (*TEXTS[0].mentions, far, Mention(0, 1, "UNKNOWN")))],
+        TEMPLATES["en"],
+        dict(SETTINGS.labels),
+    )
+    rows = run(ReplayingModel(random_lm("llama", "en", "causal", 0)), dataset, "tree")
+    assert rows["tree"]["left_out"] >= 1
+
+
+def test_an_interruption_keeps_texts_that_are_done(monkeypatch):
+    benchmark = BenchmarkRun(
+        TrainedModels([TrainedModel("a", LM, SETTINGS)]), specs("tree", "batch"), lambda n: None
+    )
+    measured = []
+    original = BenchmarkRun._measure_group
+
+    def interrupt(self, contenders, texts, golds, turn):
+        if len(measured) == 3:
+            self._measure(contenders[0], texts, golds)
+            raise KeyboardInterrupt
+        measured.append(texts)
+        original(self, contenders, texts, golds, turn)
+
+    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(DATASET)
+    assert [row["texts"] for row in benchmark.rows] == [3, 3]
+
+
+def test_an_interruption_before_the_first_text(monkeypatch):
+    benchmark = BenchmarkRun(
+        TrainedModels([TrainedModel("a", LM, SETTINGS)]), specs("tree"), lambda n: None
+    )
+
+    def interrupt(self, *arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(DATASET)
+    assert benchmark.rows == []
+
+
+def test_batches_of_texts():
+    rows = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), DATASET, "tree", "tree@3")
+    assert rows["tree"]["texts"] == rows["tree@3"]["texts"] == len(TEXTS)
+    assert rows["tree@3"]["passes"] < rows["tree"]["passes"]
+    assert rows["tree@3"]["tokens"] == pytest.approx(rows["tree"]["tokens"])
+    assert rows["tree@3"]["mentions_f"] == 1.0
+
+
+def test_a_decoder_needs_a_model_that_writes_its_format():
+    subject = TrainedModels([TrainedModel("a", LM, SETTINGS)])
+    with pytest.raises(ValueError, match=r"P412.*augmented-lookup.*'augmented'"):
+        run(subject, DATASET, "augmented-lookup")
+
+
+def test_two_models_of_one_format():
+    model = TrainedModel("a", LM, SETTINGS)
+    with pytest.raises(ValueError, match=r"P413.*'parallel'"):
+        TrainedModels([model, model])
+
+
+def test_a_corpus_of_other_labels():
+    dataset = Dataset("other", TEXTS, TEMPLATES["en"], {"GENE": "GENE"})
+    with pytest.raises(ValueError, match=r"P414.*other"):
+        run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), dataset, "tree")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.core.sample_tokenizers import small_tokenizer
+
+FIELDS = {
+    "dataset",
+    "decoder",
+    "texts",
+    "passes",
+    "tokens",
+    "distinct_tokens",
+    "latency_ms",
+    "texts_per_s",
+    "peak_memory_mb",
+    "ents_f",
+    "mentions_f",
+    "malformed",
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    small_tokenizer("en").save_pretrained(folder)
+    return folder
+
+
+def replay(tokenizer: Path) -> list[str]:
+    return ["benchmark", "--replay", "--shape", "tiny", "--tokenizer", str(tokenizer)]
+
+
+def test_a_replay(run, tokenizer, toy_corpus, tmp_path):
+    output = tmp_path / "made" / "out.json"
+    result = run(
+        *replay(tokenizer),
+        "--datasets",
+        toy_corpus,
+        "--limit",
+        4,
+        "--decoders",
+        "tree, batch,structured,augmented",
+        "--output",
+        output,
+    )
+    assert result.exit_code == 0, result.output
+    written = json.loads(output.read_text())
+    assert [row["decoder"] for row in written["rows"]] == [
+        "tree",
+        "batch",
+        "structured",
+        "augmented",
+    ]
+    for row in written["rows"]:
+        assert set(row) >= FIELDS
+        assert (row["dataset"], row["texts"]) == ("corpus", 4)
+        assert set(row["latency_ms"]) == {"mean", "p50", "p95"}
+        assert row["ents_f"] is row["mentions_f"] is row["malformed"] is None
+    environment = written["environment"]
+    assert environment["shape"] == "tiny"
+    assert {"date", "torch", "transformers", "device", "cpu_threads"} <= set(environment)
+    assert "| corpus | tree | 4 |" in result.output
+    assert "quality is not" in result.output
+
+
+def test_a_trained_pipeline(run, toy_checkpoint, toy_corpus, tmp_path):
+    """The folder of a pipeline stands for the checkpoint in it."""
+    pipeline = tmp_path / "pipeline"
+    (pipeline / "padellm_ner").mkdir(parents=True)
+    (pipeline / "padellm_ner" / "model").symlink_to(toy_checkpoint)
+    output = tmp_path / "out.json"
+    for name in (toy_checkpoint, pipeline):
+        result = run(
+            "benchmark",
+            name,
+            "--datasets",
+            toy_corpus,
+            "--decoders",
+            "tree,batch-tries",
+            "--limit",
+            5,
+            "--threads",
+            1,
+            "--output",
+            output,
+        )
+        assert result.exit_code == 0, result.output
+        rows = json.loads(output.read_text())["rows"]
+        assert [row["mentions_f"] for row in rows] == [1.0, 1.0]
+        assert [row["malformed"] for row in rows] == [0, 0]
+        assert "quality is not" not in result.output
+
+
+def test_a_chart(run, tokenizer, toy_corpus, tmp_path):
+    chart = tmp_path / "chart.png"
+    result = run(*replay(tokenizer), "--datasets", toy_corpus, "--limit", 2, "--chart", chart)
+    if importlib.util.find_spec("matplotlib") is None:
+        assert result.exit_code == 1
+        assert "P301" in result.output and "pip install matplotlib" in result.output
+    else:
+        assert result.exit_code == 0, result.output
+        assert chart.read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, monkeypatch):
+    from spacy_padellm.benchmark.run import BenchmarkRun
+
+    original = BenchmarkRun._measure_group
+
+    def interrupt(self, contenders, texts, golds, turn):
+        if turn == 2:
+            raise KeyboardInterrupt
+        original(self, contenders, texts, golds, turn)
+
+    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    output = tmp_path / "out.json"
+    result = run(*replay(tokenizer), "--datasets", toy_corpus, "--output", output)
+    assert result.exit_code == 0, result.output
+    assert "Interrupted" in result.output
+    written = json.loads(output.read_text())
+    assert [row["texts"] for row in written["rows"]] == [2, 2]
+    assert written["environment"]["interrupted"] is True
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        (["--datasets", "CORPUS"], "P410"),
+        (["--replay", "--datasets", "CORPUS"], "P411"),
+        (["CHECKPOINT", "--replay", "--shape", "tiny", "--datasets", "CORPUS"], "P411"),
+        (["CHECKPOINT", "--decoders", "forest", "--datasets", "CORPUS"], "P408"),
+        (["CHECKPOINT", "--decoders", "structured", "--datasets", "CORPUS"], "P412"),
+        (["CHECKPOINT", "CHECKPOINT", "--datasets", "CORPUS"], "P413"),
+        (["CHECKPOINT"], "P415"),
+        (["CHECKPOINT", "--datasets", "missing.jsonl"], "P401"),
+    ],
+)
+def test_wrong_calls(run, toy_checkpoint, toy_corpus, arguments, error):
+    places = {"CORPUS": toy_corpus, "CHECKPOINT": toy_checkpoint}
+    result = run("benchmark", *[places.get(each, each) for each in arguments])
+    assert result.exit_code == 1
+    assert f"[{error}]" in result.output
