@@ -18,6 +18,7 @@ from spacy.tokens import Doc
 
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
+from spacy_padellm.core.decoding.cost import DecodingCost
 from spacy_padellm.core.decoding.parallel import ParallelDecoder
 from spacy_padellm.core.mentions import DecodedMention, ScoredMention
 from spacy_padellm.core.texts import TokenizedText
@@ -503,6 +504,8 @@ def test_a_string_has_one_label_in_a_doc_across_windows(
     found = [[ScoredMention(0, 5, "LOC", 0.9)], [ScoredMention(0, 5, "PER", 0.4)]]
 
     class Extractor:
+        cost = DecodingCost()
+
         def extract(self, texts: Sequence[TokenizedText]) -> list[list[ScoredMention]]:
             assert [text.text for text in texts] == ["Paris met", "Paris ."]
             return found

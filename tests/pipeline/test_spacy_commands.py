@@ -82,6 +82,25 @@ def test_training_on_real_texts_learns_them(corpus: Path, tmp_path: Path):
     assert nlp.meta["performance"]["mentions_f"] >= 0.9
 
 
+@pytest.mark.parametrize("output_format", ["augmented", "structured"])
+def test_so_does_training_in_an_output_format(output_format: str, tmp_path: Path):
+    """The same corpus and model."""
+    padellm("convert", NOVELS, tmp_path / "corpus.spacy")
+    overrides = {
+        **SMALL,
+        f"{MODEL}.softmax": "vocabulary",
+        "components.padellm_ner.output_format": output_format,
+        "training.max_steps": 240,
+        "training.optimizer.learn_rate.total_steps": 240,
+        "paths.train": str(tmp_path / "corpus.spacy"),
+        "paths.dev": str(tmp_path / "corpus.spacy"),
+    }
+    train(CONFIG, tmp_path / "trained", overrides=overrides)
+    nlp = spacy.load(tmp_path / "trained" / "model-best")
+    assert nlp.meta["performance"]["mentions_f"] >= 0.9
+    assert nlp.meta["performance"]["ents_f"] >= 0.9
+
+
 def test_init_labels(tmp_path: Path):
     padellm("convert", NOVELS, tmp_path / "corpus.spacy")
     options = [word for name, value in SMALL.items() for word in (f"--{name}", json.dumps(value))]
