@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,18 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_thread() -> Iterator[None]:
+    """The models here are so small that a second thread only costs."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that knows the toy corpus by heart, made with the core alone. Tests leave it
     as it is.
     """
@@ -66,30 +77,38 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = [torch.tensor(tree.weights, dtype=torch.float32) for tree in trees]
     optimizer = torch.optim.AdamW(lm.model.parameters(), lr=2e-3)
     shuffled = random.Random(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small a model is only slower with more
-    try:
-        for epoch in range(100):
-            order = shuffled.sample(range(len(trees)), len(trees))
-            for first in range(0, len(order), 6):
-                batch = order[first : first + 6]
-                log_probs = target_log_probs(lm, [trees[i] for i in batch])
-                weight = torch.cat([weights[i] for i in batch])
-                (-(weight * log_probs).sum() / weight.sum()).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-            if epoch % 5 == 4:
-                extractor = MentionExtractor(lm, settings)
-                found = extractor.extract([text.source for text in texts])
-                places = [tuple(Mention(m.start, m.end, m.label) for m in each) for each in found]
-                if places == [text.mentions for text in texts]:
-                    break
-        else:
-            raise AssertionError("the toy corpus was not learned in 100 epochs")
-    finally:
-        torch.set_num_threads(threads)
+    for epoch in range(100):
+        order = shuffled.sample(range(len(trees)), len(trees))
+        for first in range(0, len(order), 6):
+            batch = order[first : first + 6]
+            log_probs = target_log_probs(lm, [trees[i] for i in batch])
+            weight = torch.cat([weights[i] for i in batch])
+            (-(weight * log_probs).sum() / weight.sum()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        if epoch % 5 == 4:
+            extractor = MentionExtractor(lm, settings)
+            found = extractor.extract([text.source for text in texts])
+            places = [tuple(Mention(m.start, m.end, m.label) for m in each) for each in found]
+            if places == [text.mentions for text in texts]:
+                break
+    else:
+        raise AssertionError("the toy corpus was not learned in 100 epochs")
     folder = tmp_path_factory.mktemp("toy") / "checkpoint"
     save_checkpoint(folder, lm, settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def output_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that writes augmented text and knows the toy corpus's first eight texts. Tests
+    leave it as it is.
+    """
+    from spacy_padellm.core.checkpoint import save_checkpoint
+    from tests.core.trained import trained_lm
+
+    folder = tmp_path_factory.mktemp("output") / "checkpoint"
+    save_checkpoint(folder, *trained_lm(output_format="augmented"))
     return folder
 
 

@@ -48,6 +48,12 @@ def test_errors(run: Run, toy_checkpoint: Path, corpus: Path, arguments: list[st
     assert result.exit_code == 1 and result.stderr.startswith(f"Error: [{code}] ")
 
 
+def test_an_output_format_is_decoded_in_one_way(run: Run, output_checkpoint: Path, corpus: Path):
+    result = run("compare", output_checkpoint, corpus)
+    assert result.exit_code == 1
+    assert "Error: [P038] " in result.stderr and "'augmented'" in result.stderr
+
+
 def test_no_checkpoint(run: Run, corpus: Path, tmp_path: Path):
     result = run("compare", tmp_path, corpus)
     assert result.exit_code == 1

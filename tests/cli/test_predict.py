@@ -42,6 +42,29 @@ def test_predictions_and_scores(run: Run, toy_checkpoint: Path, toy_corpus: Path
     assert "texts/s" not in result.stderr
 
 
+def test_an_output_format(run: Run, output_checkpoint: Path, toy_corpus: Path, tmp_path: Path):
+    out = tmp_path / "found.jsonl"
+    result = run("predict", output_checkpoint, toy_corpus, out, "--limit", "8")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in out.read_text(encoding="utf8").splitlines()]
+    places = [[(m["start"], m["end"], m["label"]) for m in line["mentions"]] for line in lines]
+    texts = [parse(markup) for markup in SENTENCES[:8]]
+    assert places == [[(m.start, m.end, m.label) for m in text.mentions] for text in texts]
+    _, _, unread, scores = result.stdout.splitlines()
+    assert unread == "0 stretches of the augmented output malformed, 0 mentions ungrounded"
+    assert scores.startswith("mentions_p 1.0000, mentions_r 1.0000")
+
+
+def test_outputs_that_cannot_be_read_are_counted(
+    run: Run, output_checkpoint: Path, corpus: Path, tmp_path: Path
+):
+    """Words it never saw are not copied rightly."""
+    result = run("predict", output_checkpoint, corpus, tmp_path / "found.jsonl")
+    assert result.exit_code == 0, result.output
+    unread = result.stdout.splitlines()[2]
+    assert unread.endswith(" ungrounded") and int(unread.split()[0]) > 0
+
+
 def test_options(run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Path):
     out = tmp_path / "found.jsonl"
     options = ["--limit", "3", "--batch-size", "2", "--threshold", "1", "--format", "jsonl"]
