@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -439,6 +440,7 @@ def test_training_texts_are_augmented_as_the_config_says(monkeypatch: pytest.Mon
     swap = {"@misc": "spacy_padellm.swap_mentions.v1", "rate": 1.0, "uses": 2}
     nlp = initialized_nlp(augment=swap)
     examples = [make_example(nlp, markup) for markup in ("[Ada|PER] left", "met [Bob Hill|PER]")]
+    random.seed(0)
     for _ in range(12):
         component(nlp).update(examples)
     # As they are at first, and then anew for every second time.
