@@ -15,10 +15,11 @@ from ..output_formats.base import OutputFormat
 from ..prompt import PromptEncoder
 from ..texts import TokenizedText
 from ..token_tree import TokenTree
+from .batches import BATCH_TOKENS, write_batches
 from .cost import DecodingCost
 from .guides import FreeGuide
 from .lookup import PromptLookup
-from .writing import Admissible, Branch, Choice, write_all
+from .writing import Admissible, Branch, Choice
 
 # An output is cut off at this many tokens, and so many for each token of the text.
 _LEAST_TOKENS, _TOKENS_PER_TOKEN = 64, 4
@@ -31,6 +32,7 @@ class AutoregressiveDecoder:
     encoder (PromptEncoder): The template's ids.
     output_format (OutputFormat): What the model writes.
     lookup (Optional[PromptLookup]): Drafts; whatever they are, the same is written.
+    batch_tokens (int): Most tokens run at once, padding included; a longer text is run alone.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class AutoregressiveDecoder:
         encoder: PromptEncoder,
         output_format: OutputFormat,
         lookup: PromptLookup | None = None,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         self.lm = lm
         self.encoder = encoder
         self.output_format = output_format
         self.lookup = lookup
+        self.batch_tokens = batch_tokens
         self.cost = DecodingCost()
 
     @torch.inference_mode()
@@ -64,9 +68,8 @@ class AutoregressiveDecoder:
             return [[] for _ in texts]
         told: list[Sequence[int] | None] = [None] * len(texts) if replays is None else [*replays]
         writings = [self._open(text, replay) for text, replay in zip(texts, told, strict=True)]
-        depth = max(len(writing.tree) + writing.room - 1 for writing in writings)
-        run = self.lm.open([writing.tree for writing in writings], depth)
-        write_all(run, writings, "vocabulary", self.cost)
+        depths = [len(writing.tree) + writing.room - 1 for writing in writings]
+        write_batches(self.lm, writings, depths, "vocabulary", self.cost, self.batch_tokens)
         wordings = {label: self.encoder.wordings[label] for label in labels}
         pairs = zip(texts, writings, strict=True)
         return [self._read(text, writing.guide, wordings) for text, writing in pairs]

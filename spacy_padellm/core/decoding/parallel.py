@@ -13,10 +13,10 @@ from ..prompt import PromptEncoder
 from ..softmax import Softmax
 from ..texts import TokenizedText
 from ..trie import build_count_trie, build_source_trie
+from .batches import BATCH_TOKENS, write_batches
 from .cost import DecodingCost
 from .drafts import DraftPolicy
 from .parallel_writing import ParallelWriting, Replay
-from .writing import write_all
 
 # Stateless, so one for all decoders.
 DEFAULT_POLICY = DraftPolicy()
@@ -31,6 +31,7 @@ class ParallelDecoder:
     softmax (Softmax): What log-probabilities are taken over, as the model was trained.
     policy (Optional[DraftPolicy]): How much is drafted; whatever it is, the same is written.
         Without one the paper's two steps follow each other, one token a pass.
+    batch_tokens (int): Most tokens run at once, padding included; a longer text is run alone.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class ParallelDecoder:
         limits: MentionLimits,
         softmax: Softmax = "vocabulary",
         policy: DraftPolicy | None = DEFAULT_POLICY,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         self.lm = lm
         self.encoder = encoder
         self.limits = limits
         self.softmax: Softmax = softmax
         self.policy = policy
+        self.batch_tokens = batch_tokens
         self.cost = DecodingCost()
         self._count_trie = build_count_trie(encoder, limits.max_mentions)
 
@@ -66,7 +69,8 @@ class ParallelDecoder:
         """
         found: list[list[DecodedMention]] = [[] for _ in texts]
         writings: dict[int, ParallelWriting] = {}
-        depth = 0
+        depths: list[int] = []
+        beyond_text = self._beyond_text(labels) if labels else 0
         for row, text in enumerate(texts if labels else ()):
             trie = build_source_trie(self.encoder, text, self.limits.max_mention_tokens)
             # Without anything to point at, a text has no mentions.
@@ -81,11 +85,16 @@ class ParallelDecoder:
                     None if replays is None else replays[row],
                 )
                 writings[row] = writing
-                depth = max(depth, writing.tree.prefix_length + trie.depth - 1)
-        if writings:
-            written = list(writings.values())
-            run = self.lm.open([w.tree for w in written], depth + self._beyond_text(labels))
-            write_all(run, written, self.softmax, self.cost)
+                # The end token of a mention is written last and never run.
+                depths.append(writing.tree.prefix_length + beyond_text + trie.depth - 1)
+        write_batches(
+            self.lm,
+            list(writings.values()),
+            depths,
+            self.softmax,
+            self.cost,
+            self.batch_tokens,
+        )
         for row, writing in writings.items():
             found[row] = list(writing.mentions())
         return found

@@ -39,7 +39,7 @@ def assert_same(found: list[list[DecodedMention]], expected: list[list[DecodedMe
         [(m.label, m.places) for m in text] for text in expected
     ]
     for ours, theirs in zip(chain(*found), chain(*expected), strict=True):
-        assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
+        assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-5)
 
 
 MODELS = [("llama", lang, seed) for lang in ("en", "zh") for seed in range(4)]
@@ -97,6 +97,21 @@ def test_the_cost_is_each_distinct_token_once():
         assert sequences.cost.tokens > recomputed.cost.tokens
         assert cached.cost.passes == recomputed.cost.passes == sequences.cost.passes
         assert drafting.cost.passes <= cached.cost.passes
+
+
+def test_keys_and_values_of_distinct_tokens_are_kept_once(monkeypatch):
+    lm = random_lm("llama", "en", "causal", 1)
+    runs = []
+    open_run = lm.open
+    monkeypatch.setattr(lm, "open", lambda *a: runs.append(open_run(*a)) or runs[-1])
+    plain, drafting = decoder(lm, policy=None), decoder(lm)
+    for text in TEXTS["en"]:
+        for each in (plain, drafting):
+            each.decode([text], labels())
+    kept = [run._cache.get_seq_length() for run in runs]
+    assert sum(kept[::2]) == plain.cost.distinct_tokens
+    # A draft that was wrong stays, too.
+    assert sum(kept[1::2]) == drafting.cost.tokens > plain.cost.tokens
 
 
 def test_costs_add_up():

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_padellm.core.decoding.batches import make_batches
+from spacy_padellm.core.decoding.parallel import ParallelDecoder
+from spacy_padellm.core.limits import MentionLimits
+from spacy_padellm.core.prompt import PromptEncoder
+from spacy_padellm.core.template import TEMPLATES
+from spacy_padellm.core.texts import TokenizedText
+
+from ..sample_texts import TEXTS
+from ..sample_tokenizers import WORDINGS
+from ..tiny_models import random_lm
+
+
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))
+def test_batches_hold_everything_and_keep_to_the_budget(lengths, budget):
+    batches = make_batches(lengths, budget)
+    assert sorted(item for batch in batches for item in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+    in_order = [lengths[item] for batch in batches for item in batch]
+    assert in_order == sorted(lengths)
+    # None could have been taken along with the batch before.
+    for before, after in pairwise(batches):
+        assert (len(before) + 1) * lengths[after[0]] > budget
+
+
+def decode(texts: list[TokenizedText], budget: int):
+    lm = random_lm("llama", "en", "causal", 1)
+    encoder = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], lm.tokenizer)
+    each = ParallelDecoder(lm, encoder, MentionLimits(4, 4), batch_tokens=budget)
+    return each.decode(texts, list(WORDINGS["en"])), each.cost
+
+
+@pytest.mark.parametrize("budget", [1, 60, 150, 10**6])
+def test_results_come_in_the_order_of_the_texts_whatever_the_batches(budget):
+    texts = random.Random(0).choices(TEXTS["en"], k=9)
+    found, cost = decode(texts, budget)
+    passes = 0
+    for text, mentions in zip(texts, found, strict=True):
+        ((alone,), own) = decode([text], budget)
+        passes += own.passes
+        assert [(m.label, m.places) for m in mentions] == [(m.label, m.places) for m in alone]
+        for ours, theirs in zip(mentions, alone, strict=True):
+            assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-5)
+    assert (cost.passes < passes) is (budget > 1)
+
+
+def test_nothing_is_run_if_a_text_does_not_fit():
+    short, long = TEXTS["en"][1], TokenizedText("a" * 130, ((0, 1),))
+    lm = random_lm("llama", "en", "causal", 1)
+    encoder = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], lm.tokenizer)
+    each = ParallelDecoder(lm, encoder, MentionLimits(4, 4), batch_tokens=1)
+    with pytest.raises(ValueError, match="P023"):
+        each.decode([short, long], ["PER"])
+    assert each.cost.passes == 0
