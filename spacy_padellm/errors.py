@@ -306,8 +306,8 @@ class Errors(metaclass=_WithCodes):
     )
     P411 = "With --replay the model is random: pass {options} instead of checkpoint folders."
     P412 = (
-        "The decoder {name} needs a checkpoint trained with output_format = {wanted!r}, and none of "
-        "those given is. Pass one, or leave the decoder out."
+        "The decoder {name} needs a checkpoint trained with output_format = {wanted!r}, and none "
+        "of those given is. Pass one, or leave the decoder out."
     )
     P413 = (
         "The checkpoints {first} and {second} were both trained with output_format = "

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from ..defaults import BATCH_TOKENS
 from ..errors import Errors
 from .causal_lm import CausalLM
 from .checkpoint import CheckpointSettings
 from .decoding.autoregressive import AutoregressiveDecoder
 from .decoding.cost import DecodingCost
+from .decoding.drafts import DraftPolicy
 from .decoding.lookup import PromptLookup
-from .decoding.parallel import ParallelDecoder
+from .decoding.parallel import DEFAULT_POLICY, ParallelDecoder
 from .mentions import DecodedMention, Resolution, ScoredMention
 from .output_formats.base import get_output_format
 from .prompt import PromptEncoder
@@ -44,6 +46,8 @@ class MentionExtractor:
     lm (CausalLM): The model.
     settings (CheckpointSettings): What it is to be run with.
     resolution (Resolution): How what it writes becomes mentions.
+    policy (Optional[DraftPolicy]): How much is drafted; `None` for a token a pass.
+    batch_tokens (int): Most tokens run at once, padding included.
     RAISES (ValueError): There are no labels.
     """
 
@@ -52,12 +56,14 @@ class MentionExtractor:
         lm: CausalLM,
         settings: CheckpointSettings,
         resolution: Resolution | None = None,
+        policy: DraftPolicy | None = DEFAULT_POLICY,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         if not settings.labels:
             raise ValueError(Errors.P033)
         self.labels = tuple(settings.labels)
         self.resolution = resolution or Resolution()
-        self._decoder = _make_decoder(lm, settings)
+        self._decoder = _make_decoder(lm, settings, policy, batch_tokens)
 
     @property
     def cost(self) -> DecodingCost:
@@ -78,9 +84,12 @@ class MentionExtractor:
         ]
 
 
-def _make_decoder(lm: CausalLM, settings: CheckpointSettings) -> Decoder:
+def _make_decoder(
+    lm: CausalLM, settings: CheckpointSettings, policy: DraftPolicy | None, batch_tokens: int
+) -> Decoder:
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
     if settings.output_format == "parallel":
-        return ParallelDecoder(lm, encoder, settings.limits, softmax=settings.softmax)
+        return ParallelDecoder(lm, encoder, settings.limits, settings.softmax, policy, batch_tokens)
     output_format = get_output_format(settings.output_format)
-    return AutoregressiveDecoder(lm, encoder, output_format, PromptLookup())
+    lookup = None if policy is None else PromptLookup()
+    return AutoregressiveDecoder(lm, encoder, output_format, lookup, batch_tokens)

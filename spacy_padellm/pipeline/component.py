@@ -19,6 +19,8 @@ from thinc.types import Floats1d
 
 from ..core.augmentation import MentionSwap
 from ..core.decoding.cost import DecodingCost
+from ..core.decoding.drafts import DraftPolicy
+from ..core.decoding.parallel import DEFAULT_POLICY
 from ..core.extraction import MentionExtractor
 from ..core.mentions import Resolution, ScoredMention
 from ..core.objectives.base import Objective
@@ -31,7 +33,7 @@ from ..core.text_tags import find_untaggable
 from ..core.texts import AnnotatedText
 from ..core.tree_cache import TreeCache
 from ..corpus.docs import gold_spans
-from ..defaults import SPANS_KEY
+from ..defaults import BATCH_TOKENS, SPANS_KEY
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
 from .gold import annotated_texts, as_in_training, count_left_out
@@ -62,6 +64,8 @@ class PaDeLLMNER(TrainablePipe):
         resolution: Resolution | None = None,
         spans_key: str = SPANS_KEY,
         overwrite: bool = False,
+        policy: DraftPolicy | None = DEFAULT_POLICY,
+        batch_tokens: int = BATCH_TOKENS,
         augment: MentionSwap | None = None,
         scorer: Callable | None = None,
     ) -> None:
@@ -78,6 +82,8 @@ class PaDeLLMNER(TrainablePipe):
         resolution (Optional[Resolution]): How what is written becomes mentions.
         spans_key (str): The span group predicted mentions go to and gold ones are read from.
         overwrite (bool): Whether entities already in `doc.ents` make way.
+        policy (Optional[DraftPolicy]): How much is drafted; `None` for a token a pass.
+        batch_tokens (int): Most tokens run at once, padding included.
         augment (Optional[MentionSwap]): Makes more training texts of those there are.
         scorer (Optional[Callable]): The scoring method.
         """
@@ -88,6 +94,8 @@ class PaDeLLMNER(TrainablePipe):
         self.scorer = scorer
         self.resolution = resolution or Resolution()
         self._get_spans = get_spans
+        self._policy = policy
+        self._batch_tokens = batch_tokens
         if not (augment is None or isinstance(augment, MentionSwap)):
             raise ValueError(Errors.P207.format(value=augment))
         self._swap = augment
@@ -275,7 +283,13 @@ class PaDeLLMNER(TrainablePipe):
         if self._extractor is None:
             if not self.labels:
                 raise ValueError(Errors.P033)
-            self._extractor = MentionExtractor(self.shim.lm, self.shim.settings, self.resolution)
+            self._extractor = MentionExtractor(
+                self.shim.lm,
+                self.shim.settings,
+                self.resolution,
+                self._policy,
+                self._batch_tokens,
+            )
         return self._extractor
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Config, Model
 
-from ..defaults import SPANS_KEY
+from ..defaults import BATCH_TOKENS, DRAFT_THRESHOLD, SPANS_KEY
 
 DEFAULT_CONFIG = f"""
 [padellm_ner]
@@ -22,6 +22,9 @@ deduplicate = "string"
 occurrences = "in_order"
 spans_key = "{SPANS_KEY}"
 overwrite = false
+draft_threshold = {DRAFT_THRESHOLD}
+open_counts = []
+batch_tokens = {BATCH_TOKENS}
 augment = null
 
 [padellm_ner.model]
@@ -62,6 +65,9 @@ def make_padellm_ner(
     occurrences: str,
     spans_key: str,
     overwrite: bool,
+    draft_threshold: float,
+    open_counts: list[int],
+    batch_tokens: int,
     augment: Callable | None,
     scorer: Callable | None,
 ) -> Any:
@@ -92,10 +98,18 @@ def make_padellm_ner(
         `"all"`: a mention marks all places of its string.
     spans_key (str): The span group predicted mentions go to and gold ones are read from.
     overwrite (bool): Whether entities already in `doc.ents` make way.
+    draft_threshold (float): Lowest probability of a token that is drafted, so that one pass checks
+        several. Lower: fewer passes, more tokens; 1 drafts what is certain. The mentions are the
+        same. Of `"parallel"` only.
+    open_counts (List[int]): Numbers of mentions that are thought so likely that all labels'
+        mentions are opened while they are counted, for example `[1]`: one pass less where they are
+        right, more tokens everywhere. For GPUs, where passes cost more than tokens. Likewise.
+    batch_tokens (int): Most tokens run at once, padding included; more for a GPU.
     augment (Optional[Callable]): Makes more training texts of those there are:
         `spacy_padellm.swap_mentions.v1`.
     scorer (Optional[Callable]): The scoring method.
     """
+    from ..core.decoding.drafts import DraftPolicy
     from ..core.mentions import Resolution
     from .component import PaDeLLMNER
 
@@ -112,6 +126,8 @@ def make_padellm_ner(
         resolution=Resolution(threshold, deduplicate, occurrences),  # type: ignore[arg-type]
         spans_key=spans_key,
         overwrite=overwrite,
+        policy=DraftPolicy(draft_threshold, tuple(open_counts)),
+        batch_tokens=batch_tokens,
         augment=augment,  # type: ignore[arg-type]
         scorer=scorer,
     )

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
+from ...defaults import BATCH_TOKENS
 from ..causal_lm import CausalLM
 from ..mentions import DecodedMention
 from ..output_formats.base import OutputFormat
 from ..prompt import PromptEncoder
 from ..texts import TokenizedText
 from ..token_tree import TokenTree
-from .batches import BATCH_TOKENS, write_batches
+from .batches import write_batches
 from .cost import DecodingCost
 from .guides import FreeGuide
 from .lookup import PromptLookup

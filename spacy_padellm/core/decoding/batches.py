@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...errors import Errors
 from ..causal_lm import CausalLM
 from ..softmax import Softmax
 from .cost import DecodingCost
 from .writing import Writing, write_all
-
-# Tokens run at once, padding included: plenty for a GPU, little memory on a CPU.
-BATCH_TOKENS = 4096
 
 
 def make_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -44,8 +42,11 @@ def write_batches(
     softmax (Softmax): What log-probabilities are taken over.
     cost (DecodingCost): What it took is added here.
     budget (int): Most tokens run at once, padding included.
-    RAISES (ValueError): The model cannot run sequences as long as one of them; none is run then.
+    RAISES (ValueError): The budget is below 1, or the model cannot run sequences as long as one of
+        them; none is run then.
     """
+    if budget < 1:
+        raise ValueError(Errors.P032.format(name="batch_tokens", value=budget))
     for depth in depths:
         lm.check_depth(depth)
     for batch in make_batches([len(writing.tree) for writing in writings], budget):

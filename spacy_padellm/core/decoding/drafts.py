@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...defaults import DRAFT_THRESHOLD
 from ...errors import Errors
 from ..texts import TokenizedText
 from ..trie import Span, Trie
@@ -32,7 +33,7 @@ class DraftPolicy:
     RAISES (ValueError): The threshold is no probability, or a count is below 1.
     """
 
-    threshold: float = 0.07
+    threshold: float = DRAFT_THRESHOLD
     open_counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

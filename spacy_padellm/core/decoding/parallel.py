@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ...defaults import BATCH_TOKENS
 from ..causal_lm import CausalLM
 from ..limits import MentionLimits
 from ..mentions import DecodedMention
@@ -13,7 +14,7 @@ from ..prompt import PromptEncoder
 from ..softmax import Softmax
 from ..texts import TokenizedText
 from ..trie import build_count_trie, build_source_trie
-from .batches import BATCH_TOKENS, write_batches
+from .batches import write_batches
 from .cost import DecodingCost
 from .drafts import DraftPolicy
 from .parallel_writing import ParallelWriting, Replay

@@ -95,6 +95,7 @@ def write_all(
     cost (DecodingCost): What it took is added here.
     """
     while any(asked := [writing.ask() for writing in writings]):
+        run.retire(place for place, nodes in enumerate(asked) if not nodes)
         choices = iter(_choose(run, asked, softmax))
         for writing, nodes in zip(writings, asked, strict=True):
             writing.take({node: next(choices) for node in nodes})

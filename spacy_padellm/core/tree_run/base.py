@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -42,6 +42,13 @@ class TreeRun(ABC):
         self._trees = trees
         self._mask_form = mask_form
         self._bidirectional_prefix = bidirectional_prefix
+
+    def retire(self, trees: Iterable[int]) -> None:
+        """Say that trees are finished, which saves their padding where there is any.
+
+        trees (Iterable[int]): Places of trees that nothing more will be asked of.
+        """
+        return None
 
     @abstractmethod
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,25 +25,39 @@ class CachedRun(TreeRun):
         self._width = 0
         # Padding makes a node's place in the cache differ from its number.
         self._slots = [np.zeros(0, dtype=np.int64) for _ in self._trees]
+        # The trees in the batch, row by row.
+        self._rows = list(range(len(self._trees)))
+        self._retired: set[int] = set()
+
+    def retire(self, trees: Iterable[int]) -> None:
+        self._retired.update(trees)
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        first = [len(slots) for slots in self._slots]
-        new = [len(tree) - start for tree, start in zip(self._trees, first, strict=True)]
+        if any(nodes[tree] for tree in self._retired):
+            raise ValueError("a tree that was retired is asked for logits")
+        self._leave_out_retired()
+        first = [len(self._slots[tree]) for tree in self._rows]
+        new = [len(self._trees[t]) - start for t, start in zip(self._rows, first, strict=True)]
         length = max(new)
         tokens = np.zeros((len(new), length), dtype=np.int64)
         positions = np.zeros_like(tokens)
         visible = np.zeros((len(new), length, self._width + length), dtype=bool)
         # Padding sees itself, or its softmax would be over nothing.
         visible[:, np.arange(length), self._width + np.arange(length)] = True
-        for row, (tree, start, count) in enumerate(zip(self._trees, first, new, strict=True)):
+        for row, (number, start, count) in enumerate(zip(self._rows, first, new, strict=True)):
+            tree = self._trees[number]
             tokens[row, :count] = tree.ids[start:]
             positions[row, :count] = tree.depths[start:]
             added = self._width + np.arange(count)
-            self._slots[row] = np.concatenate([self._slots[row], added])
-            visible[row, :count, self._slots[row]] = tree.visible(
+            self._slots[number] = np.concatenate([self._slots[number], added])
+            visible[row, :count, self._slots[number]] = tree.visible(
                 start, bidirectional_prefix=self._bidirectional_prefix
             ).T
-        rows, columns = _pick(nodes, [slots - self._width for slots in self._slots], self._call)
+        rows, columns = _pick(
+            [nodes[tree] for tree in self._rows],
+            [self._slots[tree] - self._width for tree in self._rows],
+            self._call,
+        )
         inputs = make_inputs(self._call, tokens, positions, visible, "4d")
         places = torch.arange(self._width, self._width + length, device=self._call.device)
         self._width += length
@@ -58,6 +72,13 @@ class CachedRun(TreeRun):
             use_cache=True,
             **inputs,
         )
+
+    def _leave_out_retired(self) -> None:
+        live = [row for row, tree in enumerate(self._rows) if tree not in self._retired]
+        if len(live) < len(self._rows):
+            cache: Any = self._cache
+            cache.batch_select_indices(torch.tensor(live, device=self._call.device))
+            self._rows = [self._rows[row] for row in live]
 
 
 class RecomputedRun(TreeRun):

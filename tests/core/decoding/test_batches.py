@@ -61,3 +61,8 @@ def test_nothing_is_run_if_a_text_does_not_fit():
     with pytest.raises(ValueError, match="P023"):
         each.decode([short, long], ["PER"])
     assert each.cost.passes == 0
+
+
+def test_a_budget_below_one():
+    with pytest.raises(ValueError, match=r"P032.*batch_tokens is 0"):
+        decode(TEXTS["en"][:1], 0)

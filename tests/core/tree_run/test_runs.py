@@ -159,3 +159,43 @@ def test_gradients_are_those_of_the_sequences(call, support):
         torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights), strict=True
     ):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+def test_finished_trees_leave_the_others_as_they_are(call, support):
+    trees = two_trees()
+    run = open_run(call, trees, support)
+    with torch.no_grad():
+        run.logits([[3, 4], [1]])
+        run.retire([0])
+        (leaf,) = trees[1].insert([6], 1)
+        found = run.logits([[], [leaf]])
+    assert torch.allclose(found[0], plain_logits(call.model, (1, 9, 6))[-1], atol=1e-4)
+
+
+def test_a_finished_tree_is_finished(call):
+    trees = two_trees()
+    run = open_run(call, trees, CACHED)
+    run.logits([[3, 4], [1]])
+    run.retire([0])
+    (leaf,) = trees[0].insert([6], 3)
+    with pytest.raises(ValueError, match="retired"):
+        run.logits([[leaf], []])
+
+
+def test_finished_trees_are_no_rows_any_more(call, monkeypatch):
+    trees = two_trees()
+    run = open_run(call, trees, CACHED)
+    shapes = []
+    forward = call.model.forward
+
+    def record(**inputs):
+        shapes.append(tuple(inputs["input_ids"].shape))
+        return forward(**inputs)
+
+    monkeypatch.setattr(call.model, "forward", record)
+    run.logits([[3, 4], [1]])
+    run.retire([1])
+    (leaf,) = trees[0].insert([6], 3)
+    run.logits([[leaf], []])
+    assert shapes == [(2, 5), (1, 1)]
