@@ -28,10 +28,11 @@ def compare(
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
 ) -> None:
-    """Decode a corpus three ways and print how they agree.
+    """Decode a corpus in several ways and print how they agree.
 
-    The token tree; separate padded sequences that walk the same tries; and plain greedy decoding
-    without tries, which may write anything.
+    The token tree with its drafts; separate sequences that walk the same tries a token a pass, run
+    whole and as the paper's padded batch; and plain greedy decoding without tries, which may write
+    anything.
     """
     with shown_errors():
         from ..core.checkpoint import load_checkpoint
@@ -48,11 +49,13 @@ def compare(
         )
         result = compare_decoders(lm, settings, with_progress(texts, len(texts)))
     typer.echo(f"Trees are run as: {lm.support.way}; softmax over: {settings.softmax}")
-    typer.echo(
-        f"Same mentions from the tree and from separate sequences on the same tries: "
-        f"{result.same_as_sequences} of {result.texts} texts; largest difference of a mention's "
-        f"log-probability: {result.largest_difference:.1e}"
-    )
+    names = {"sequences": "separate sequences", "batch": "padded batches with a KV cache"}
+    for way, agreement in result.walks.items():
+        typer.echo(
+            f"Same mentions from the tree and from {names[way]} on the same tries: "
+            f"{agreement.same} of {result.texts} texts; largest difference of a mention's "
+            f"log-probability: {agreement.largest_difference:.1e}"
+        )
     typer.echo(f"Same mentions from plain decoding: {result.same_as_plain} of {result.texts} texts")
     if settings.softmax == "admissible" and result.same_as_plain < result.texts:
         typer.echo(

@@ -1,4 +1,4 @@
-"""Three ways to decode, compared: the tree, separate sequences on the same tries, no tries."""
+"""Ways to decode, compared: the tree, separate sequences on the same tries, no tries."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .limits import MentionLimits
 from .mentions import DecodedMention
 from .prompt import PromptEncoder
 from .texts import TokenizedText
+from .tree_run.support import Way
 from .trie import admissible_spans
 
 # Why plain decoding may write something else, in the order a reason is looked for.
@@ -26,19 +27,40 @@ OTHER_CHOICE = "chose other counts or mentions, all of them possible"
 
 
 @dataclass
+class Agreement:
+    """How the tree agrees with separate sequences that walk the same tries, a token a pass.
+
+    same (int): Texts with the same mentions.
+    largest_difference (float): Largest difference of a mention's log-probability in these.
+    """
+
+    same: int = 0
+    largest_difference: float = 0.0
+
+    def add(self, found: Sequence[DecodedMention], expected: Sequence[DecodedMention]) -> None:
+        """found (Sequence[DecodedMention]): What the tree found in a text.
+        expected (Sequence[DecodedMention]): What the sequences did.
+        """
+        if [(m.label, m.places) for m in found] == [(m.label, m.places) for m in expected]:
+            self.same += 1
+            pairs = zip(found, expected, strict=True)
+            differences = [abs(a.log_prob - b.log_prob) for a, b in pairs]
+            self.largest_difference = max([self.largest_difference, *differences])
+
+
+@dataclass
 class Comparison:
     """What was compared so far.
 
     texts (int): Texts.
-    same_as_sequences (int): Those with the same mentions from tree and separate sequences.
-    largest_difference (float): Largest difference of a mention's log-probability between them.
+    walks (Dict[Way, Agreement]): Agreement with `"sequences"` run whole at each pass, and with the
+        paper's `"batch"` with a KV cache, where the model can run it.
     same_as_plain (int): Texts with the same mentions from tree and plain decoding.
     reasons (Counter[str]): For the others, how many for each reason.
     """
 
     texts: int = 0
-    same_as_sequences: int = 0
-    largest_difference: float = 0.0
+    walks: dict[Way, Agreement] = field(default_factory=dict)
     same_as_plain: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -59,17 +81,20 @@ def compare_decoders(
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
     labels, limits = tuple(settings.labels), settings.limits
     tree = ParallelDecoder(lm, encoder, limits, settings.softmax)
-    sequences = ParallelDecoder(lm.forced("sequences"), encoder, limits, settings.softmax)
+    ways: list[Way] = ["sequences"]
+    if lm.support.has_cache:
+        ways.append("batch")
+    walkers = {
+        way: ParallelDecoder(lm.forced(way), encoder, limits, settings.softmax, policy=None)
+        for way in ways
+    }
     plain = UnconstrainedDecoder(lm.forced("sequences"), encoder, limits)
-    result = Comparison()
+    result = Comparison(walks={way: Agreement() for way in ways})
     for text in texts:
-        ((found,), (expected,)) = (d.decode([text], labels) for d in (tree, sequences))
+        (found,) = tree.decode([text], labels)
         result.texts += 1
-        if [(m.label, m.places) for m in found] == [(m.label, m.places) for m in expected]:
-            result.same_as_sequences += 1
-            for a, b in zip(found, expected, strict=True):
-                difference = abs(a.log_prob - b.log_prob)
-                result.largest_difference = max(result.largest_difference, difference)
+        for way, walker in walkers.items():
+            result.walks[way].add(found, walker.decode([text], labels)[0])
         written = plain.decode(text, labels)
         reason = _why_different(text, found, written, limits)
         if reason is None:

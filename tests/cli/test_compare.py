@@ -13,14 +13,18 @@ Run = Callable[..., Result]
 def test_report(run: Run, toy_checkpoint: Path, toy_corpus: Path):
     result = run("compare", toy_checkpoint, toy_corpus, "--max-mentions", "5", "--limit", "6")
     assert result.exit_code == 0, result.output
-    way, sequences, plain, *reasons = result.stdout.splitlines()
+    way, sequences, batches, plain, *reasons = result.stdout.splitlines()
     assert way == "Trees are run as: cached; softmax over: admissible"
-    same = re.fullmatch(
-        r"Same mentions from the tree and from separate sequences on the same tries: 6 of 6 "
-        r"texts; largest difference of a mention's log-probability: (\d\.\de[-+]\d+)",
-        sequences,
-    )
-    assert same and float(same[1]) < 1e-3
+    for name, line in [
+        ("separate sequences", sequences),
+        ("padded batches with a KV cache", batches),
+    ]:
+        same = re.fullmatch(
+            rf"Same mentions from the tree and from {name} on the same tries: 6 of 6 "
+            r"texts; largest difference of a mention's log-probability: (\d\.\de[-+]\d+)",
+            line,
+        )
+        assert same and float(same[1]) < 1e-3
     found = re.fullmatch(r"Same mentions from plain decoding: (\d+) of 6 texts", plain)
     if found and found[1] != "6":
         assert "taught only to choose among what may come next" in reasons.pop(0)

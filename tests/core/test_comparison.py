@@ -10,13 +10,15 @@ from spacy_padellm.core.comparison import (
     MALFORMED_COUNT,
     NOT_ADMISSIBLE,
     TOO_MANY,
+    Agreement,
     compare_decoders,
 )
+from spacy_padellm.core.mentions import DecodedMention
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import TokenizedText
 
 from .sample_texts import TEXTS as RANDOM_TEXTS
-from .sample_tokenizers import WORDINGS
+from .sample_tokenizers import TRANSFORMERS_5, WORDINGS
 from .tiny_models import random_lm
 from .trained import LIMITS, TEXTS, trained_lm
 
@@ -25,8 +27,11 @@ SOURCES = [text.source for text in TEXTS]
 
 def test_a_trained_model_writes_the_same_in_every_way():
     result = compare_decoders(*trained_lm(), SOURCES)
-    assert (result.texts, result.same_as_sequences, result.same_as_plain) == (8, 8, 8)
-    assert result.largest_difference < 1e-4
+    assert (result.texts, result.same_as_plain) == (8, 8)
+    assert list(result.walks) == ["sequences", "batch"]
+    for agreement in result.walks.values():
+        assert agreement.same == 8
+        assert agreement.largest_difference < 1e-4
     assert not result.reasons
 
 
@@ -42,8 +47,10 @@ def test_a_random_model_needs_the_tries():
     lm = random_lm("llama", "en", "causal", 1)
     settings = CheckpointSettings(TEMPLATES["en"], WORDINGS["en"], limits=LIMITS)
     result = compare_decoders(lm, settings, RANDOM_TEXTS["en"])
-    assert (result.texts, result.same_as_sequences, result.same_as_plain) == (4, 4, 0)
-    assert 0 < result.largest_difference < 1e-4
+    assert (result.texts, result.same_as_plain) == (4, 0)
+    for agreement in result.walks.values():
+        assert agreement.same == 4
+        assert 0 < agreement.largest_difference < 1e-4
     assert result.reasons == {MALFORMED_COUNT: 4}
 
 
@@ -77,4 +84,20 @@ def test_so_are_mentions_that_are_too_long():
 def test_the_settings_of_the_checkpoint_count():
     lm, settings = trained_lm()
     result = compare_decoders(lm, replace(settings, softmax="admissible"), SOURCES[:2])
-    assert (result.same_as_sequences, result.same_as_plain) == (2, 2)
+    assert [agreement.same for agreement in result.walks.values()] == [2, 2]
+    assert result.same_as_plain == 2
+
+
+def test_other_mentions_are_no_agreement():
+    agreement = Agreement()
+    agreement.add([DecodedMention("A", ((0, 1),), -1.0)], [DecodedMention("B", ((0, 1),), -1.0)])
+    agreement.add([DecodedMention("A", ((0, 1),), -1.0)], [DecodedMention("A", ((0, 1),), -1.5)])
+    agreement.add([], [])
+    assert agreement == Agreement(2, 0.5)
+
+
+def test_models_without_a_cache_have_no_batch():
+    lm = random_lm("bert", "en", "causal", 0)
+    settings = CheckpointSettings(TEMPLATES["en"], WORDINGS["en"], limits=LIMITS)
+    result = compare_decoders(lm, settings, RANDOM_TEXTS["en"][:1])
+    assert set(result.walks) == ({"sequences", "batch"} if TRANSFORMERS_5 else {"sequences"})

@@ -27,3 +27,10 @@ class TreeSupport:
     way: Way
     mask_form: MaskForm | None
     max_depth: int | None = None
+
+    @property
+    def has_cache(self) -> bool:
+        """RETURNS (bool): Whether separate sequences keep a KV cache. Only models that take a mask
+        of three dimensions, and none while there is a cache, do not.
+        """
+        return self.mask_form != "3d"
