@@ -305,6 +305,8 @@ class Errors(metaclass=_WithCodes):
         "and --tokenizer."
     )
     P411 = "With --replay the model is random: pass {options} instead of checkpoint folders."
+    P416 = "{options} are for --replay only: a checkpoint has its own. Leave them out."
+    P417 = "Can't write {path}: {error}. Pass another path."
     P412 = (
         "The decoder {name} needs a checkpoint trained with output_format = {wanted!r}, and none "
         "of those given is. Pass one, or leave the decoder out."
@@ -314,7 +316,7 @@ class Errors(metaclass=_WithCodes):
         "{output_format!r}. Measure one of them at a time."
     )
     P414 = (
-        "The corpus {dataset} has none of the labels the checkpoint knows ({labels}). Pass another "
+        "The corpus {dataset} has none of the labels that {name} knows ({labels}). Pass another "
         "corpus or checkpoint."
     )
     P415 = "There's no corpus to measure on. Pass --datasets, once for each file or folder."

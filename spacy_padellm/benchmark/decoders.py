@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -16,15 +17,17 @@ from ..core.decoding.lookup import PromptLookup
 from ..core.decoding.parallel import ParallelDecoder
 from ..core.decoding.unconstrained import UnconstrainedDecoder
 from ..core.mentions import DecodedMention
-from ..core.output_formats.base import get_output_format
+from ..core.output_formats.base import Grounding, get_output_format
 from ..core.prompt import PromptEncoder
 from ..core.texts import AnnotatedText, Mention
 from ..core.tree_run.support import Way
-from ..core.trie import admissible_spans
 from ..errors import Errors
 from .replay import replay_mentions, replay_output
 
 Gold = Mapping[str, list[Mention]]
+
+# As many texts at once as a decoder's name says.
+_NO_LIMIT = sys.maxsize
 
 
 class BenchmarkDecoder(Protocol):
@@ -35,10 +38,11 @@ class BenchmarkDecoder(Protocol):
 
     cost: DecodingCost
 
-    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
+    def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
         """text (AnnotatedText): A text.
         gold (Mapping[str, List[Mention]]): The mentions to write, of each label.
-        RETURNS (Any): What `decode` takes to write them. This is not measured.
+        RETURNS (Tuple[Any, int]): What `decode` takes to write them, and how many of them cannot be
+            written so. This is not measured.
         """
         ...
 
@@ -122,11 +126,13 @@ class _Parallel:
     ) -> None:
         self._labels = list(settings.labels)
         self._encoder = encoder
-        self._decoder = ParallelDecoder(lm, encoder, settings.limits, settings.softmax, policy)
+        self._decoder = ParallelDecoder(
+            lm, encoder, settings.limits, settings.softmax, policy, batch_tokens=_NO_LIMIT
+        )
         self.cost = self._decoder.cost
 
-    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
-        return replay_mentions(text, gold, self._encoder)
+    def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
+        return replay_mentions(text, gold, self._encoder), 0
 
     def decode(
         self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
@@ -139,13 +145,12 @@ class _Plain:
 
     def __init__(self, lm: CausalLM, settings: CheckpointSettings, encoder: PromptEncoder) -> None:
         self._labels = list(settings.labels)
-        self._limits = settings.limits
         self._encoder = encoder
         self._decoder = UnconstrainedDecoder(lm, encoder, settings.limits)
         self.cost = self._decoder.cost
 
-    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
-        return replay_mentions(text, gold, self._encoder)
+    def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
+        return replay_mentions(text, gold, self._encoder), 0
 
     def decode(
         self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
@@ -154,17 +159,18 @@ class _Plain:
         return [self._decode(text, replay) for text, replay in zip(texts, told, strict=True)]
 
     def _decode(self, text: AnnotatedText, replay: Any) -> list[DecodedMention]:
-        source = text.source
-        written = self._decoder.decode(source, self._labels, replay)
-        places: dict[str, list[tuple[int, int]]] = {}
-        for start, end in admissible_spans(source, self._limits.max_mention_tokens):
-            places.setdefault(source.text[start:end], []).append((start, end))
+        written = self._decoder.decode(text.source, self._labels, replay)
         self.cost.malformed += len(written.malformed_counts) + len(written.excessive_counts)
         self.cost.malformed += sum(not mention.ended for mention in written.mentions)
         ended = [mention for mention in written.mentions if mention.ended]
-        grounded = [mention for mention in ended if mention.string in places]
-        self.cost.ungrounded += len(ended) - len(grounded)
-        return [DecodedMention(m.label, tuple(places[m.string]), m.log_prob) for m in grounded]
+        grounding = Grounding(text.source, self._encoder.wordings)
+        found = [
+            DecodedMention(mention.label, places, mention.log_prob)
+            for mention in ended
+            if (places := grounding.places(mention.string))
+        ]
+        self.cost.ungrounded += len(ended) - len(found)
+        return found
 
 
 class _Output:
@@ -180,10 +186,12 @@ class _Output:
     ) -> None:
         self._labels = list(settings.labels)
         self._encoder = encoder
-        self._decoder = AutoregressiveDecoder(lm, encoder, get_output_format(name), lookup)
+        self._decoder = AutoregressiveDecoder(
+            lm, encoder, get_output_format(name), lookup, batch_tokens=_NO_LIMIT
+        )
         self.cost = self._decoder.cost
 
-    def prepare(self, text: AnnotatedText, gold: Gold) -> Any:
+    def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
         return replay_output(text, gold, self._encoder, self._decoder.output_format)
 
     def decode(

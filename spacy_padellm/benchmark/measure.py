@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.causal_lm import CausalLM
-from ..core.mentions import DecodedMention, Resolution, non_overlapping
+from ..core.mentions import DecodedMention, Resolution, ScoredMention, non_overlapping
 from ..core.scoring import MentionScores
 from ..core.texts import AnnotatedText
 from .decoders import BenchmarkDecoder, DecoderSpec
@@ -20,7 +20,7 @@ class Measured:
     """What was measured of texts decoded at once.
 
     found (List[List[DecodedMention]]): The mentions of each.
-    each (TextMeasurement): What each of them took.
+    each (TextMeasurement): What each of them took, an equal part of it.
     malformed (int): Stretches of the outputs that could not be read.
     ungrounded (int): Mentions written that their text does not have.
     """
@@ -37,16 +37,12 @@ class Contender:
     spec (DecoderSpec): Its name.
     lm (CausalLM): Its model.
     decoder (BenchmarkDecoder): The decoder.
-    labels (Sequence[str]): The labels it looks for.
     """
 
-    def __init__(
-        self, spec: DecoderSpec, lm: CausalLM, decoder: BenchmarkDecoder, labels: Sequence[str]
-    ) -> None:
+    def __init__(self, spec: DecoderSpec, lm: CausalLM, decoder: BenchmarkDecoder) -> None:
         self.spec = spec
         self.lm = lm
         self.decoder = decoder
-        self._labels = set(labels)
         self._measurements: list[TextMeasurement] = []
         self._mentions, self._places = MentionScores(), MentionScores()
         self._malformed = self._ungrounded = 0
@@ -75,7 +71,8 @@ class Contender:
             passes=took["passes"] / n,
             tokens=took["tokens"] / n,
             distinct_tokens=took["distinct_tokens"] / n,
-            peak_memory_mb=peak,
+            # What is simulated would not have all of it on one device.
+            peak_memory_mb=None if is_simulated else peak,
             # Only some of the passes count in what is simulated.
             model_seconds=None if is_simulated else self._timer.seconds / n,
         )
@@ -91,12 +88,23 @@ class Contender:
         for text, found in zip(texts, measured.found, strict=True):
             self._score(text, found)
 
-    def row(self, dataset: str, *, replays: bool, left_out: int | None) -> Row:
+    def row(
+        self,
+        dataset: str,
+        *,
+        replays: bool,
+        left_out: int | None,
+        too_long: int,
+        bytes_per_second: float | None,
+    ) -> Row:
         """dataset (str): Name of the dataset.
         replays (bool): Whether gold was replayed, so that quality means nothing.
         left_out (Optional[int]): Gold mentions that could not be replayed.
+        too_long (int): Texts left out, as they do not fit into a model's positions.
+        bytes_per_second (Optional[float]): The device's memory bandwidth.
         RETURNS (Dict[str, Any]): What was measured.
         """
+        weights = sum(p.numel() * p.element_size() for p in self.lm.model.parameters())
         return make_row(
             dataset,
             self.spec.name,
@@ -106,18 +114,25 @@ class Contender:
             malformed=None if replays else self._malformed,
             ungrounded=None if replays else self._ungrounded,
             left_out=left_out,
+            too_long=too_long,
+            is_batched=self.spec.batch_size > 1,
+            seconds_per_pass=None if bytes_per_second is None else weights / bytes_per_second,
         )
 
     def _score(self, text: AnnotatedText, found: Sequence[DecodedMention]) -> None:
         string = text.source.text
-        annotated = self._labels if text.labels is None else self._labels & set(text.labels)
-        resolved = [m for m in Resolution().resolve(string, found) if m.label in annotated]
-        gold = [m for m in text.mentions if m.label in annotated]
+        resolved = Resolution().resolve(string, found)
+        if text.labels is not None:
+            # What was found of other labels may be right.
+            resolved = [m for m in resolved if m.label in text.labels]
         self._mentions.add(
             {(m.label, string[m.start : m.end]) for m in resolved},
-            {(m.label, string[m.start : m.end]) for m in gold},
+            {(m.label, string[m.start : m.end]) for m in text.mentions},
         )
-        self._places.add(
-            {(m.label, f"{m.start}:{m.end}") for m in non_overlapping(resolved)},
-            {(m.label, f"{m.start}:{m.end}") for m in gold},
-        )
+        # As `doc.ents` would hold them: of nested gold the longer ones.
+        gold = [ScoredMention(m.start, m.end, m.label, 1.0) for m in text.mentions]
+        self._places.add(_places(resolved), _places(gold))
+
+
+def _places(mentions: Sequence[ScoredMention]) -> set[tuple[str, str]]:
+    return {(m.label, f"{m.start}:{m.end}") for m in non_overlapping(mentions)}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ class ForwardTimer:
 
 
 class PeakMemory:
-    """The highest memory use of a stretch of work: allocated on a GPU, resident in the process on a
-    CPU where Linux tells.
+    """The highest memory use of a stretch of work: allocated on a GPU; on a CPU, where Linux tells,
+    resident in the process, weights and all.
 
     device (torch.device): The device.
     """
@@ -95,6 +96,7 @@ class PeakMemory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         elif self._is_known:
+            _give_back_freed()
             _forget_peak()
 
     def read_mb(self) -> float | None:
@@ -106,6 +108,12 @@ class PeakMemory:
         status = _STATUS.read_text(encoding="utf8")
         (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
         return int(kilobytes) / 1024
+
+
+def _give_back_freed() -> None:
+    """Or what others have freed before would still be counted."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_peak() -> bool:

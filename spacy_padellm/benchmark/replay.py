@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core.decoding.parallel_writing import Replay
+from ..core.decoding.writing import Replay
 from ..core.limits import MentionLimits
 from ..core.output_formats.base import OutputFormat
 from ..core.prompt import PromptEncoder
@@ -60,12 +60,14 @@ def replay_output(
     mentions: Mapping[str, list[Mention]],
     encoder: PromptEncoder,
     output_format: OutputFormat,
-) -> list[int]:
+) -> tuple[list[int], int]:
     """text (AnnotatedText): The text.
     mentions (Mapping[str, List[Mention]]): Of each label, those to write.
     encoder (PromptEncoder): Says what an output's ids are.
     output_format (OutputFormat): How they are written.
-    RETURNS (List[int]): The ids of the output. Mentions that cross are not in augmented text.
+    RETURNS (Tuple[List[int], int]): The ids of the output, and how many mentions are not in it: of
+        those that cross, augmented text has one.
     """
     listed = [mention for of_label in mentions.values() for mention in of_label]
-    return encoder.output(output_format.render(text.source, listed, encoder.wordings)[0])
+    output, left_out = output_format.render(text.source, listed, encoder.wordings)
+    return encoder.output(output), len(left_out)

@@ -15,7 +15,10 @@ _REPLAY_NOTE = (
     "What the decoders wrote was replayed from the gold mentions: costs are measured here, quality "
     "is not."
 )
-_RATIOS_HEADING = "How many times slower than `tree` (mean latency; below 1x is faster):"
+_RATIOS = {
+    "latency_mean": "How many times slower than `tree`, by mean latency (below 1x is faster):",
+    "latency_p50": "The same by median latency:",
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ _COLUMNS = (
     _Column("dataset", lambda row: row["dataset"], ""),
     _Column("decoder", lambda row: row["decoder"], ""),
     _Column("texts", lambda row: row["texts"], ",d"),
-    _Column("left out", lambda row: row["left_out"], ",d"),
-    _Column("passes", lambda row: row["passes"], ".1f"),
+    _Column("too long", lambda row: row["too_long"] or None, ",d"),
+    _Column("left out", lambda row: row["left_out"] or None, ",d"),
+    _Column("passes", lambda row: row["passes"], ".2f"),
     _Column("tokens", lambda row: row["tokens"], ",.1f"),
     _Column("distinct tokens", lambda row: row["distinct_tokens"], ",.1f"),
     _Column("tokens/distinct", _tokens_per_distinct, ".2f"),
@@ -52,7 +56,8 @@ _COLUMNS = (
     _Column("p95 ms", lambda row: row["latency_ms"]["p95"], ",.1f"),
     _Column("texts/s", lambda row: row["texts_per_s"], ",.2f"),
     _Column("peak MB", lambda row: row["peak_memory_mb"], ",.0f"),
-    _Column("host %", lambda row: row["host_share"], ".0%"),
+    _Column("host %", lambda row: row["host_share"], ".1%"),
+    _Column("floor %", lambda row: row["floor_share"], ".0%"),
     _Column("mentions_f", lambda row: row["mentions_f"], ".4f"),
     _Column("ents_f", lambda row: row["ents_f"], ".4f"),
     _Column("malformed", lambda row: row["malformed"], ".3f"),
@@ -71,8 +76,8 @@ def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
     cells = [[column.cell(row) for column in columns] for row in rows]
     parts = [_table([column.header for column in columns], cells, _NAMES)]
     ratios = make_ratios(rows)
-    if ratios:
-        parts += [_RATIOS_HEADING, _ratio_table(ratios)]
+    for quantity, heading in _RATIOS.items() if ratios else ():
+        parts += [heading, _ratio_table(ratios, quantity)]
     parts.append(_describe(environment))
     if environment.get(REPLAY):
         parts.append(_REPLAY_NOTE)
@@ -95,10 +100,10 @@ def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) 
     part_path.replace(path)
 
 
-def _ratio_table(ratios: Sequence[Mapping[str, Any]]) -> str:
+def _ratio_table(ratios: Sequence[Mapping[str, Any]], quantity: str) -> str:
     datasets = list(dict.fromkeys(ratio["dataset"] for ratio in ratios))
     decoders = dict.fromkeys(ratio["decoder"] for ratio in ratios)
-    values = {(each["decoder"], each["dataset"]): each["latency_mean"] for each in ratios}
+    values = {(each["decoder"], each["dataset"]): each[quantity] for each in ratios}
     cells = [
         [decoder, *(_times(values.get((decoder, dataset))) for dataset in datasets)]
         for decoder in decoders

@@ -11,7 +11,7 @@ import numpy as np
 # Plain values only, so that rows are JSON; what was not measured is `None`.
 Row = dict[str, Any]
 
-MEAN = "mean"
+MEAN, TOTAL = "mean", "total"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ def make_row(
     malformed: int | None = None,
     ungrounded: int | None = None,
     left_out: int | None = None,
+    too_long: int = 0,
+    is_batched: bool = False,
+    seconds_per_pass: float | None = None,
 ) -> Row:
     """Sum up the measurements of a decoder on a dataset. A value that some text lacks is `None`.
 
@@ -55,23 +58,30 @@ def make_row(
     malformed (Optional[int]): Items written in the wrong form, over all texts.
     ungrounded (Optional[int]): Mentions written that are not in their text, over all texts.
     left_out (Optional[int]): Gold mentions that could not be replayed.
+    too_long (int): Texts of the dataset that do not fit into a model's positions.
+    is_batched (bool): Whether texts were decoded together, so that none has a latency of its own.
+    seconds_per_pass (Optional[float]): What reading the weights once takes at least.
     RETURNS (Dict[str, Any]): Means per text; `latency_ms` has mean, p50 and p95.
     """
     seconds = [each.seconds for each in measurements]
     model_seconds = _complete(each.model_seconds for each in measurements)
     model_share = _divide(sum(model_seconds), sum(seconds)) if model_seconds else None
+    n_passes = sum(each.passes for each in measurements)
+    floor = None if seconds_per_pass is None else n_passes * seconds_per_pass
     return {
         "dataset": dataset,
         "decoder": decoder,
         "texts": len(measurements),
+        "too_long": too_long,
         "left_out": left_out,
         "passes": _mean([each.passes for each in measurements]),
         "tokens": _mean([each.tokens for each in measurements]),
         "distinct_tokens": _mean(_complete(each.distinct_tokens for each in measurements)),
-        "latency_ms": _latency_ms(seconds),
+        "latency_ms": _latency_ms([] if is_batched else seconds),
         "texts_per_s": _divide(len(seconds), sum(seconds)),
         "peak_memory_mb": max(_complete(m.peak_memory_mb for m in measurements), default=None),
         "host_share": None if model_share is None else 1 - model_share,
+        "floor_share": None if floor is None else _divide(floor, sum(seconds)),
         "ents_f": ents_f,
         "mentions_f": mentions_f,
         "malformed": _divide(malformed, len(measurements)),
@@ -95,7 +105,8 @@ def make_ratios(rows: Sequence[Row], decoder: str = "tree") -> list[dict[str, An
     decoder (str): The decoder they are compared with.
     RETURNS (List[Dict[str, Any]]): For each dataset and other decoder the ratios `latency_mean`,
         `latency_p50`, `passes` and `tokens`, `None` where one side was not measured; then for each
-        decoder, under the dataset "mean", the arithmetic mean of its datasets' ratios.
+        decoder, under the dataset "mean", the arithmetic mean of its datasets' ratios, and under
+        "total" the ratios of the datasets' sums.
     """
     references = {row["dataset"]: row for row in rows if row["decoder"] == decoder}
     ratios = [
@@ -105,7 +116,8 @@ def make_ratios(rows: Sequence[Row], decoder: str = "tree") -> list[dict[str, An
     ]
     others = dict.fromkeys(ratio["decoder"] for ratio in ratios)
     means = [_mean_ratio([r for r in ratios if r["decoder"] == other]) for other in others]
-    return ratios + means
+    totals = [_total_ratio([r for r in rows if r["decoder"] == o], references) for o in others]
+    return ratios + means + totals
 
 
 def _compare(row: Row, reference: Row) -> dict[str, Any]:
@@ -119,6 +131,16 @@ def _mean_ratio(ratios: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in _QUANTITIES
     }
     return {"dataset": MEAN, "decoder": ratios[0]["decoder"], **means}
+
+
+def _total_ratio(rows: Sequence[Row], references: Mapping[str, Row]) -> dict[str, Any]:
+    pairs = [(row, references[row["dataset"]]) for row in rows if row["dataset"] in references]
+    ratios = {}
+    for name, get in _QUANTITIES.items():
+        known = [(get(row), get(other)) for row, other in pairs]
+        both = [(a, b) for a, b in known if a is not None and b is not None]
+        ratios[name] = _divide(sum(a for a, _ in both), sum(b for _, b in both)) if both else None
+    return {"dataset": TOTAL, "decoder": rows[0]["decoder"], **ratios}
 
 
 def _latency_ms(seconds: Sequence[float]) -> dict[str, float | None]:

@@ -4,9 +4,12 @@ all of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from ..core.causal_lm import TextTooLongError
 from ..core.prompt import PromptEncoder
 from ..core.texts import AnnotatedText
 from .datasets import Dataset
@@ -19,6 +22,8 @@ from .subjects import Subject
 # Texts decoded before anything is measured.
 WARM_UP = 2
 
+Item = tuple[AnnotatedText, Gold]
+
 
 class BenchmarkRun:
     """Measures decoders on datasets. What was measured stays when it is interrupted.
@@ -26,12 +31,20 @@ class BenchmarkRun:
     subject (Subject): The models.
     specs (Sequence[DecoderSpec]): The decoders.
     on_texts (Callable[[int], None]): Called with the number of texts each time some are done.
+    bytes_per_second (Optional[float]): The device's memory bandwidth, to compare with.
     """
 
     def __init__(
-        self, subject: Subject, specs: Sequence[DecoderSpec], on_texts: Callable[[int], None]
+        self,
+        subject: Subject,
+        specs: Sequence[DecoderSpec],
+        on_texts: Callable[[int], None],
+        bytes_per_second: float | None = None,
     ) -> None:
         self.rows: list[Row] = []
+        self._left_out: Counter[str] = Counter()
+        self._too_long = 0
+        self._bytes_per_second = bytes_per_second
         self._subject = subject
         self._specs = list(specs)
         self._on_texts = on_texts
@@ -44,55 +57,70 @@ class BenchmarkRun:
         settings = self._subject.settings(dataset)
         contenders = self._subject.contenders(self._specs, dataset)
         encoder = PromptEncoder(settings.template, settings.labels, contenders[0].lm.tokenizer)
-        texts = dataset.texts
-        golds: list[Gold] = [
-            replayable(text, settings.labels, settings.limits, encoder) for text in texts
+        items: list[Item] = [
+            (text, replayable(text, settings.labels, settings.limits, encoder))
+            for text in dataset.texts
         ]
+        self._left_out.clear()
+        self._too_long = 0
         for contender in contenders:
-            self._measure(contender, texts[:WARM_UP], golds[:WARM_UP])
+            self._warm_up(contender, items[: max(WARM_UP, contender.spec.batch_size)])
         done = 0
         try:
-            while done < len(texts):
-                group = slice(done, done + self._group_size)
-                self._measure_group(contenders, texts[group], golds[group], turn=done)
-                done += len(texts[group])
-                self._on_texts(len(texts[group]))
+            for first in range(0, len(items), self._group_size):
+                group = items[first : first + self._group_size]
+                done += self._measure_group(contenders, group, turn=first // self._group_size)
+                self._on_texts(len(group))
         finally:
-            left_out = None
-            if self._subject.replays:
-                written = sum(len(each) for gold in golds[:done] for each in gold.values())
-                left_out = sum(len(text.mentions) for text in texts[:done]) - written
-            if done:
-                self.rows += [
-                    each.row(dataset.name, replays=self._subject.replays, left_out=left_out)
-                    for each in contenders
-                ]
+            for each in contenders if done else ():
+                row = each.row(
+                    dataset.name,
+                    replays=self._subject.replays,
+                    left_out=self._left_out[each.spec.name] if self._subject.replays else None,
+                    too_long=self._too_long,
+                    bytes_per_second=self._bytes_per_second,
+                )
+                self.rows.append(row)
+
+    def _warm_up(self, contender: Contender, items: Sequence[Item]) -> None:
+        with suppress(TextTooLongError):
+            self._measure(contender, items)
 
     def _measure_group(
-        self,
-        contenders: Sequence[Contender],
-        texts: Sequence[AnnotatedText],
-        golds: Sequence[Gold],
-        turn: int,
-    ) -> None:
+        self, contenders: Sequence[Contender], group: Sequence[Item], turn: int
+    ) -> int:
+        """RETURNS (int): How many texts were measured, of every decoder the same."""
         # Another one begins each time, as caches are warm for those that follow.
-        first = turn // self._group_size % len(contenders)
+        first = turn % len(contenders)
         order = [*contenders[first:], *contenders[:first]]
-        measured = [(each, self._measure(each, texts, golds)) for each in order]
+        try:
+            measured = [(each, self._measure(each, group)) for each in order]
+        except TextTooLongError:
+            if len(group) > 1:
+                return sum(self._measure_group(contenders, [item], turn) for item in group)
+            self._too_long += 1
+            return 0
         for contender, batches in measured:
-            for batch, result in batches:
-                contender.add(batch, result)
+            for texts, result, left_out in batches:
+                contender.add(texts, result)
+                self._left_out[contender.spec.name] += left_out
+        return len(group)
 
     def _measure(
-        self, contender: Contender, texts: Sequence[AnnotatedText], golds: Sequence[Gold]
-    ) -> list[tuple[Sequence[AnnotatedText], Measured]]:
+        self, contender: Contender, items: Sequence[Item]
+    ) -> list[tuple[list[AnnotatedText], Measured, int]]:
         size = contender.spec.batch_size
         batches = []
-        for first in range(0, len(texts), size):
-            batch = texts[first : first + size]
+        for first in range(0, len(items), size):
+            batch = items[first : first + size]
+            texts = [text for text, _ in batch]
             replays: list[Any] | None = None
+            left_out = 0
             if self._subject.replays:
-                pairs = zip(batch, golds[first : first + size], strict=True)
-                replays = [contender.decoder.prepare(text, gold) for text, gold in pairs]
-            batches.append((batch, contender.measure(batch, replays)))
+                prepared = [contender.decoder.prepare(text, gold) for text, gold in batch]
+                replays = [replay for replay, _ in prepared]
+                written = sum(len(mentions) for _, gold in batch for mentions in gold.values())
+                left_out = sum(len(text.mentions) for text in texts) - written
+                left_out += sum(crossing for _, crossing in prepared)
+            batches.append((texts, contender.measure(texts, replays), left_out))
         return batches

@@ -70,10 +70,7 @@ class ReplayingModel:
         RETURNS (List[Contender]): Each of them on the model.
         """
         settings = self.settings(dataset)
-        return [
-            Contender(spec, self.lm, build_decoder(spec, self.lm, settings), list(settings.labels))
-            for spec in specs
-        ]
+        return [Contender(spec, self.lm, build_decoder(spec, self.lm, settings)) for spec in specs]
 
 
 @dataclass(frozen=True)
@@ -113,21 +110,21 @@ class TrainedModels:
                 )
             self._by_format[output_format] = model
 
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The formats they write."""
-        return tuple(self._by_format)
-
     def settings(self, dataset: Dataset) -> CheckpointSettings:
         """dataset (Dataset): A dataset.
         RETURNS (CheckpointSettings): What the first checkpoint was trained with.
-        RAISES (ValueError): It knows none of the dataset's labels.
+        RAISES (ValueError): One of them knows none of the dataset's labels.
         """
-        settings = next(iter(self._by_format.values())).settings
-        if not set(settings.labels) & set(dataset.labels):
-            labels = ", ".join(settings.labels)
-            raise ValueError(Errors.P414.format(dataset=dataset.name, labels=labels))
-        return settings
+        for model in self._by_format.values():
+            if not set(model.settings.labels) & set(dataset.labels):
+                raise ValueError(
+                    Errors.P414.format(
+                        name=model.name,
+                        dataset=dataset.name,
+                        labels=", ".join(model.settings.labels),
+                    )
+                )
+        return next(iter(self._by_format.values())).settings
 
     def contenders(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[Contender]:
         """specs (Sequence[DecoderSpec]): The decoders.
@@ -142,5 +139,5 @@ class TrainedModels:
             if model is None:
                 raise ValueError(Errors.P412.format(name=spec.name, wanted=wanted))
             decoder = build_decoder(spec, model.lm, model.settings)
-            contenders.append(Contender(spec, model.lm, decoder, list(model.settings.labels)))
+            contenders.append(Contender(spec, model.lm, decoder))
         return contenders

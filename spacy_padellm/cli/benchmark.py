@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +14,7 @@ from .messages import require, shown_errors
 from .options import DeviceOption, DtypeOption, FormatOption
 
 if TYPE_CHECKING:
+    from ..benchmark.datasets import Dataset
     from ..benchmark.decoders import DecoderSpec
     from ..benchmark.rows import Row
     from ..benchmark.subjects import ReplayingModel, TrainedModels
@@ -49,6 +52,10 @@ def benchmark(
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
     threads: Annotated[int | None, typer.Option(help="CPU threads of torch.", min=1)] = None,
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(help="The device's memory bandwidth, in GB/s: prints how near it we come."),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
     chart: Annotated[Path | None, typer.Option(help="PNG file to draw.")] = None,
 ) -> None:
@@ -56,8 +63,7 @@ def benchmark(
     models. Ctrl-C keeps what was measured.
     """
     with shown_errors():
-        if chart is not None:
-            require("matplotlib", "Drawing a chart")
+        _check_files(output, chart)
         import torch
 
         from ..benchmark.decoders import parse_spec
@@ -71,24 +77,54 @@ def benchmark(
         if replay:
             subject = _random_model(checkpoints, shape, tokenizer, n_labels, device, dtype)
         else:
+            _refuse({"--shape": shape, "--tokenizer": tokenizer, "--n-labels": n_labels})
             subject = _trained_models(checkpoints, device, dtype)
-        rows, interrupted = _measure(subject, specs, datasets, format, limit)
+        loaded = _load_datasets(datasets, format, limit)
         environment = describe_environment(
             device,
             dtype,
             replay=replay,
             shape=shape,
             tokenizer=tokenizer,
+            n_labels=n_labels or None,
             checkpoints=", ".join(checkpoints or []) or None,
-            interrupted=interrupted or None,
+            datasets=", ".join(str(path) for path in datasets or []),
+            limit=limit,
+            bandwidth=bandwidth,
         )
-        if output is not None:
-            write_json(output, rows, environment)
+        rows: list[Row] = []
+        for rows, interrupted in _measure(subject, specs, loaded, bandwidth):
+            environment["interrupted"] = interrupted or None
+            # After each dataset, so that nothing is lost if a later one fails.
+            if output is not None:
+                write_json(output, rows, environment)
         typer.echo(to_markdown(rows, environment))
         if chart is not None and rows:
             from ..benchmark.chart import draw_chart
 
             draw_chart(chart, rows)
+
+
+def _check_files(output: Path | None, chart: Path | None) -> None:
+    """Before anything is measured, so that it is not measured for nothing."""
+    if chart is not None:
+        require("matplotlib", "Drawing a chart")
+    for path in (output, chart):
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=path.parent):
+                pass
+            if path.is_dir():
+                raise IsADirectoryError("it is a folder")
+        except OSError as error:
+            raise ValueError(Errors.P417.format(path=path, error=error)) from error
+
+
+def _refuse(options: dict[str, object]) -> None:
+    if given := [name for name, value in options.items() if value]:
+        raise ValueError(Errors.P416.format(options=", ".join(given)))
 
 
 def _random_model(
@@ -120,30 +156,37 @@ def _trained_models(checkpoints: list[str] | None, device: str, dtype: str) -> T
     return TrainedModels(models)
 
 
-def _measure(
-    subject: ReplayingModel | TrainedModels,
-    specs: list[DecoderSpec],
-    paths: list[Path] | None,
-    format: str,
-    limit: int | None,
-) -> tuple[list[Row], bool]:
-    """RETURNS (Tuple[List[Row], bool]): What was measured, and whether it was interrupted."""
-    from tqdm import tqdm
-
+def _load_datasets(paths: list[Path] | None, format: str, limit: int | None) -> list[Dataset]:
     from ..benchmark.datasets import load_datasets
-    from ..benchmark.run import BenchmarkRun
 
     if not paths:
         raise ValueError(Errors.P415)
-    datasets = load_datasets(paths, format=format, limit=limit)
+    return load_datasets(paths, format=format, limit=limit)
+
+
+def _measure(
+    subject: ReplayingModel | TrainedModels,
+    specs: list[DecoderSpec],
+    datasets: list[Dataset],
+    bandwidth: float | None,
+) -> Iterator[tuple[list[Row], bool]]:
+    """YIELDS (Tuple[List[Row], bool]): What was measured so far, after each dataset, and whether it
+    was interrupted.
+    """
+    from tqdm import tqdm
+
+    from ..benchmark.run import BenchmarkRun
+
     n_texts = sum(len(dataset.texts) for dataset in datasets)
     with tqdm(total=n_texts, unit="texts", leave=False, disable=None) as progress:
-        run = BenchmarkRun(subject, specs, progress.update)
+        bytes_per_second = None if bandwidth is None else bandwidth * 1e9
+        run = BenchmarkRun(subject, specs, progress.update, bytes_per_second)
         for dataset in datasets:
             progress.set_description(dataset.name)
             try:
                 run.run(dataset)
             except KeyboardInterrupt:
                 typer.echo("Interrupted: here is what was measured.", err=True)
-                return run.rows, True
-    return run.rows, False
+                yield run.rows, True
+                return
+            yield run.rows, False

@@ -20,6 +20,10 @@ from .tree_run.ways import open_run
 PrefixAttention = Literal["causal", "bidirectional"]
 
 
+class TextTooLongError(ValueError):
+    """A text is longer than a model can run."""
+
+
 class CausalLM:
     """A model that runs token trees.
 
@@ -100,14 +104,14 @@ class CausalLM:
 
     def check_depth(self, depth: int) -> None:
         """depth (int): Length of the longest sequence to be run, in tokens.
-        RAISES (ValueError): The model has no positions for it, or its attention window is too
+        RAISES (TextTooLongError): The model has no positions for it, or its attention window is too
             short for a bidirectional prefix.
         """
         if self.max_positions is not None and depth > self.max_positions:
-            raise ValueError(Errors.P023.format(depth=depth, positions=self.max_positions))
+            raise TextTooLongError(Errors.P023.format(depth=depth, positions=self.max_positions))
         window = self.support.max_depth
         if self.bidirectional and window is not None and depth > window:
-            raise ValueError(Errors.P024.format(depth=depth, window=window))
+            raise TextTooLongError(Errors.P024.format(depth=depth, window=window))
 
     def open(self, trees: Sequence[TokenTree], depth: int) -> TreeRun:
         """Begin running a batch of trees.
@@ -132,9 +136,14 @@ class CausalLM:
 
     def _open(self, trees: Sequence[TokenTree], depth: int, way: Way) -> TreeRun:
         self.check_depth(depth)
-        is_tree = way in ("cached", "recomputed")
-        if is_tree and self.support.max_depth is not None and depth > self.support.max_depth:
-            # Attention has a window shorter than this: only the model itself masks it rightly.
-            way = "sequences"
         support = replace(self.support, way=way)
+        if self.support.max_depth is not None and depth > self.support.max_depth:
+            # Attention has a window shorter than this: only the model itself masks it rightly.
+            instead: dict[Way, Way] = {
+                "cached": "sequences",
+                "recomputed": "sequences",
+                # Padding behind the prefix would count as a part of the window.
+                "batch_shared": "batch",
+            }
+            support = replace(support, way=instead.get(way, way), mask_form=None)
         return open_run(self._call, trees, support, bidirectional_prefix=self.bidirectional)

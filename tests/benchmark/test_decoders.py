@@ -62,7 +62,8 @@ def test_every_decoder_replays_gold(name):
         decoder = build_decoder(parse_spec(name), lm, SETTINGS)
         encoder = PromptEncoder(SETTINGS.template, SETTINGS.labels, lm.tokenizer)
         gold = replayable(TEXT, SETTINGS.labels, SETTINGS.limits, encoder)
-        replay = decoder.prepare(TEXT, gold)
+        replay, left_out = decoder.prepare(TEXT, gold)
+        assert left_out == 0
         (found,) = decoder.decode([TEXT], [replay])
         resolved = Resolution().resolve(TEXT.source.text, found)
         assert tuple(sorted(Mention(m.start, m.end, m.label) for m in resolved)) == TEXT.mentions
@@ -81,7 +82,7 @@ def test_the_fewest_passes_are_those_of_the_tree():
     passes, tokens = {}, {}
     for name in DECODERS:
         decoder = build_decoder(parse_spec(name), lm, SETTINGS)
-        decoder.decode([TEXT], [decoder.prepare(TEXT, gold)])
+        decoder.decode([TEXT], [decoder.prepare(TEXT, gold)[0]])
         passes[name], tokens[name] = decoder.cost.passes, decoder.cost.tokens
     assert passes["tree-early"] <= passes["tree"] <= 3
     assert passes["tree"] < passes["tree-plain"] == passes["batch-tries"] <= passes["batch"]

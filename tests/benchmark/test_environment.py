@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import platform
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +18,6 @@ def test_environment_of_a_cpu():
     found = describe_environment("cpu", "float32", checkpoint="a/b", replay=True)
     date = datetime.fromisoformat(found.pop("date"))
     assert date.utcoffset() == timedelta(0) and date.microsecond == 0
-    assert abs(datetime.now(timezone.utc) - date) < timedelta(minutes=1)
     cpu = found["cpu"]
     assert found == {
         "spacy_padellm": __version__,

@@ -1,62 +1,71 @@
 from __future__ import annotations
 
-import sys
-import time
-
 import pytest
 import torch
 
+from spacy_padellm.benchmark import meters
 from spacy_padellm.benchmark.meters import Clock, ForwardTimer, PeakMemory
 
 CPU = torch.device("cpu")
 
 
-class Sleeper(torch.nn.Module):
-    def __init__(self) -> None:
+class Model(torch.nn.Module):
+    """Takes as long as it is told, by a clock that nothing else moves."""
+
+    def __init__(self, clock: list[float]) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
+        self._clock = clock
 
     def forward(self, seconds: float) -> None:
-        time.sleep(seconds)
+        self._clock[0] += seconds
 
 
-def test_only_the_model_is_timed():
-    model = Sleeper()
-    timer, clock = ForwardTimer(model), Clock(CPU)
-    start = clock.now()
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    time = [100.0]
+    monkeypatch.setattr(meters.time, "perf_counter", lambda: time[0])
+    return time
+
+
+def test_only_the_model_is_timed(clock):
+    model = Model(clock)
+    timer = ForwardTimer(model)
+    start = Clock(CPU).now()
     with timer.running():
-        time.sleep(0.05)
-        model(0.02)
-        model(0.03)
-    total = clock.now() - start
-    assert 0.05 <= timer.seconds < total - 0.04
-    model(0.1)
-    assert timer.seconds < total
+        clock[0] += 5
+        model(2)
+        clock[0] += 5
+        model(3)
+    assert Clock(CPU).now() - start == 15
+    assert timer.seconds == 5
+    model(10)
+    assert timer.seconds == 5
     with timer.running():
         pass
     assert timer.seconds == 0
 
 
 def test_the_timer_leaves_no_hooks():
-    model = Sleeper()
+    model = Model([0.0])
     with pytest.raises(RuntimeError), ForwardTimer(model).running():
         raise RuntimeError
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_a_peak_is_seen_and_forgotten():
     memory = PeakMemory(CPU)
     memory.reset()
     before = memory.read_mb()
-    assert before is not None
-    big = torch.ones(2**26)
+    if before is None:
+        pytest.skip("this process is not told its peak")
+    big = torch.ones(2**25)
     with_big = memory.read_mb()
     del big
-    assert memory.read_mb() >= with_big > before + 200
+    assert memory.read_mb() >= with_big > before + 100
     memory.reset()
-    assert memory.read_mb() < with_big - 100
+    assert memory.read_mb() < with_big - 50
 
 
 def test_a_device_that_does_not_tell():

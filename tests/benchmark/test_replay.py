@@ -42,4 +42,12 @@ def test_ids_are_those_of_training():
         "ORG": [],
     }
     output = replay_output(text, mentions, ENCODER, get_output_format("structured"))
-    assert output == ENCODER.output("((PER, Anna), (location, New York))")
+    assert output == (ENCODER.output("((PER, Anna), (location, New York))"), 0)
+
+
+def test_crossing_mentions_are_not_in_augmented_text():
+    text = AnnotatedText(SOURCE, (Mention(0, 8, "PER"), Mention(5, 12, "LOC")))
+    mentions = replayable(text, WORDINGS["en"], LIMITS, ENCODER)
+    output = replay_output(text, mentions, ENCODER, get_output_format("augmented"))
+    assert output == (ENCODER.output("[Anna met | PER] Bob in New York City"), 1)
+    assert replay_output(text, mentions, ENCODER, get_output_format("structured"))[1] == 0

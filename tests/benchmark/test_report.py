@@ -37,8 +37,8 @@ def test_all_columns():
         "| tokens/distinct | mean ms | p50 ms | p95 ms | texts/s | peak MB | host % | mentions_f "
         "| ents_f | malformed | ungrounded |\n"
         f"| --- | --- |{' ---: |' * 16}\n"
-        "| weibo | tree | 4 | 3 | 3.0 | 1,234.0 | 617.0 | 2.00 | 1,500.0 | 1,500.0 | 1,500.0 "
-        "| 0.67 | 14,000 | 40% | 0.9123 | 0.5000 | 0.250 | 0.500 |\n"
+        "| weibo | tree | 4 | 3 | 3.00 | 1,234.0 | 617.0 | 2.00 | 1,500.0 | 1,500.0 | 1,500.0 "
+        "| 0.67 | 14,000 | 40.0% | 0.9123 | 0.5000 | 0.250 | 0.500 |\n"
         "\n"
         "Environment: torch 2.13.0; cpu_threads 2\n"
     )
@@ -65,10 +65,12 @@ def test_ratios_good_and_bad_alike():
     markdown = to_markdown(rows, {})
     assert "How many times slower than `tree`" in markdown
     assert tables_of(markdown)[1] == [
-        ["decoder", "a", "b", "mean"],
-        ["batch", "3.4x", "10.0x", "6.7x"],
-        ["plain", "0.50x", "–", "0.50x"],
+        ["decoder", "a", "b", "mean", "total"],
+        ["batch", "3.4x", "10.0x", "6.7x", "6.7x"],
+        ["plain", "0.50x", "–", "0.50x", "0.50x"],
     ]
+    assert "by median latency" in markdown
+    assert len(tables_of(markdown)) == 3
 
 
 def test_no_ratios_without_the_tree():

@@ -20,7 +20,9 @@ def test_a_row_sums_up_its_texts():
         "dataset": "weibo",
         "decoder": "tree",
         "texts": 3,
+        "too_long": 0,
         "left_out": None,
+        "floor_share": None,
         "passes": 4,
         "tokens": 120,
         "distinct_tokens": 100,
@@ -56,7 +58,13 @@ def test_a_row_without_texts():
     row = make_row("weibo", "tree", [], malformed=0, left_out=7)
     assert row.pop("latency_ms") == {"mean": None, "p50": None, "p95": None}
     known = {name: value for name, value in row.items() if value is not None}
-    assert known == {"dataset": "weibo", "decoder": "tree", "texts": 0, "left_out": 7}
+    assert known == {
+        "dataset": "weibo",
+        "decoder": "tree",
+        "texts": 0,
+        "left_out": 7,
+        "too_long": 0,
+    }
 
 
 def test_no_time_at_all():
@@ -83,6 +91,8 @@ def test_ratios_of_datasets_and_their_means():
         ("b", "plain", 2, 2, 0.5, 2),
         ("mean", "batch", pytest.approx(2.25), pytest.approx(1.25), 2, 2.5),
         ("mean", "plain", 2, 2, 0.5, 2),
+        ("total", "batch", *map(pytest.approx, (0.65 / 0.6, 0.45 / 0.6, 13 / 7, 320 / 110))),
+        ("total", "plain", 2, 2, 0.5, 2),
     ]
 
 
@@ -90,6 +100,7 @@ def test_another_decoder_to_compare_with():
     rows = [row_of("a", "batch", [0.4], 8, 10), row_of("a", "tree", [0.1], 2, 10)]
     ratios = make_ratios(rows, decoder="batch")
     assert [(each["decoder"], each["latency_mean"]) for each in ratios] == [
+        ("tree", pytest.approx(0.25)),
         ("tree", pytest.approx(0.25)),
         ("tree", pytest.approx(0.25)),
     ]
@@ -103,14 +114,26 @@ def test_ratios_leave_out_what_was_not_measured():
         row_of("b", "batch", [0.2], 2, 20),
         row_of("c", "batch", [0.2], 2, 20),
     ]
-    first, second, mean = make_ratios(rows)
+    first, second, mean, total = make_ratios(rows)
     assert (second["dataset"], second["latency_mean"], second["passes"]) == ("b", None, None)
     assert mean == {**first, "dataset": "mean"}
+    assert total == {**first, "dataset": "total"}
+
+
+def test_texts_decoded_together_have_no_latency():
+    row = make_row("weibo", "tree@3", MEASUREMENTS, is_batched=True)
+    assert row["latency_ms"] == {"mean": None, "p50": None, "p95": None}
+    assert row["texts_per_s"] is not None
+
+
+def test_the_share_of_the_floor():
+    row = make_row("weibo", "tree", [TextMeasurement(2.0, 3, 10)], seconds_per_pass=0.5)
+    assert row["floor_share"] == 0.75
 
 
 def test_a_mean_of_no_ratios_is_unknown():
     rows = [row_of("a", "tree", [], 0, 0), row_of("a", "batch", [0.1], 1, 1)]
-    assert [ratio["latency_mean"] for ratio in make_ratios(rows)] == [None, None]
+    assert [ratio["latency_mean"] for ratio in make_ratios(rows)] == [None] * 3
 
 
 @pytest.mark.parametrize("decoders", [[], ["tree"], ["batch", "plain"]])

@@ -137,11 +137,14 @@ def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, mo
         (["CHECKPOINT", "--decoders", "structured", "--datasets", "CORPUS"], "P412"),
         (["CHECKPOINT", "CHECKPOINT", "--datasets", "CORPUS"], "P413"),
         (["CHECKPOINT"], "P415"),
+        (["CHECKPOINT", "--shape", "tiny", "--datasets", "CORPUS"], "P416"),
+        (["CHECKPOINT", "--n-labels", "9", "--datasets", "CORPUS"], "P416"),
+        (["CHECKPOINT", "--datasets", "CORPUS", "--output", "FOLDER"], "P417"),
         (["CHECKPOINT", "--datasets", "missing.jsonl"], "P401"),
     ],
 )
 def test_wrong_calls(run, toy_checkpoint, toy_corpus, arguments, error):
-    places = {"CORPUS": toy_corpus, "CHECKPOINT": toy_checkpoint}
+    places = {"CORPUS": toy_corpus, "CHECKPOINT": toy_checkpoint, "FOLDER": toy_checkpoint}
     result = run("benchmark", *[places.get(each, each) for each in arguments])
     assert result.exit_code == 1
     assert f"[{error}]" in result.output

@@ -9,7 +9,7 @@ from spacy_padellm.core.tree_run.support import TreeSupport
 
 from .sample_tokenizers import small_tokenizer
 from .tiny_models import plain_logits, prefix_lm_logits, tiny_lm, tiny_model
-from .tree_run.forests import expected_logits, random_forest, run_forest
+from .tree_run.forests import expected_logits, random_forest, run_forest, written_forest
 
 WINDOWED = {
     "mistral": {"sliding_window": 8},
@@ -36,6 +36,18 @@ def test_trees_longer_than_the_window_are_right(family):
         depth = depth_of(forest)
         assert depth > 8
         assert type(lm.open(forest.plant(), depth)) is SequencesRun
+        alone = difference(lm, forest, depth, lambda ids, _: plain_logits(lm.model, ids))
+        assert alone < 1e-4
+
+
+@pytest.mark.parametrize("way", ["batch", "batch_shared", "one_by_one"])
+@pytest.mark.parametrize("family", WINDOWED)
+def test_so_are_padded_batches(family, way):
+    lm = tiny_lm(family, **WINDOWED[family]).forced(way)
+    for seed in range(4):
+        forest = written_forest(seed, 2)
+        depth = depth_of(forest)
+        assert depth > 8
         alone = difference(lm, forest, depth, lambda ids, _: plain_logits(lm.model, ids))
         assert alone < 1e-4
 

@@ -16,11 +16,11 @@ from ..output_formats.base import OutputFormat
 from ..prompt import PromptEncoder
 from ..texts import TokenizedText
 from ..token_tree import TokenTree
-from .batches import write_batches
+from .batches import make_batches
 from .cost import DecodingCost
 from .guides import FreeGuide
 from .lookup import PromptLookup
-from .writing import Admissible, Branch, Choice
+from .writing import Admissible, Branch, Choice, write_all
 
 # An output is cut off at this many tokens, and so many for each token of the text.
 _LEAST_TOKENS, _TOKENS_PER_TOKEN = 64, 4
@@ -67,16 +67,23 @@ class AutoregressiveDecoder:
         """
         if not texts or not labels:
             return [[] for _ in texts]
-        told: list[Sequence[int] | None] = [None] * len(texts) if replays is None else [*replays]
-        writings = [self._open(text, replay) for text, replay in zip(texts, told, strict=True)]
-        depths = [len(writing.tree) + writing.room - 1 for writing in writings]
-        write_batches(self.lm, writings, depths, "vocabulary", self.cost, self.batch_tokens)
+        prompts = [self.encoder.prefix(text.text) for text in texts]
+        found: list[list[DecodedMention]] = [[] for _ in texts]
         wordings = {label: self.encoder.wordings[label] for label in labels}
-        pairs = zip(texts, writings, strict=True)
-        return [self._read(text, writing.guide, wordings) for text, writing in pairs]
+        for batch in make_batches([len(prompt) for prompt in prompts], self.batch_tokens):
+            told = [None if replays is None else replays[item] for item in batch]
+            writings = [
+                self._open(prompts[item], replay) for item, replay in zip(batch, told, strict=True)
+            ]
+            depth = max(len(writing.tree) + writing.room - 1 for writing in writings)
+            run = self.lm.open([writing.tree for writing in writings], depth)
+            write_all(run, writings, "vocabulary", self.cost)
+            for item, writing in zip(batch, writings, strict=True):
+                found[item] = self._read(texts[item], writing.guide, wordings)
+        return found
 
-    def _open(self, text: TokenizedText, replay: Sequence[int] | None) -> _OutputWriting:
-        tree = TokenTree(self.encoder.prefix(text.text))
+    def _open(self, prefix: Sequence[int], replay: Sequence[int] | None) -> _OutputWriting:
+        tree = TokenTree(prefix)
         start = tree.insert(self.encoder.output_opener, tree.prefix_end)[-1]
         room = _LEAST_TOKENS + _TOKENS_PER_TOKEN * len(tree)
         if self.lm.max_depth is not None:
@@ -93,16 +100,40 @@ class AutoregressiveDecoder:
         self.cost.ungrounded += parsed.ungrounded
         if not parsed.mentions:
             return []
-        ends = [len(self.encoder.decode(guide.ids[:n])) for n in range(1, len(guide.ids) + 1)]
-        tokens = list(zip([0, *ends], ends, guide.log_probs, strict=False))
+        spans = _token_spans(guide.ids, output, self.encoder)
         return [
             DecodedMention(
                 mention.label,
                 mention.places,
-                sum(p for a, b, p in tokens if a < mention.piece[1] and mention.piece[0] < b),
+                sum(
+                    log_prob
+                    for (start, end), log_prob in zip(spans, guide.log_probs, strict=True)
+                    if start < mention.piece[1] and mention.piece[0] < end
+                ),
             )
             for mention in parsed.mentions
         ]
+
+
+def _token_spans(ids: Sequence[int], output: str, encoder: PromptEncoder) -> list[tuple[int, int]]:
+    """RETURNS (List[Tuple[int, int]]): The characters of the output that each token spells; all of
+    the tokens that spell a character together have it.
+    """
+    if not ids:
+        return []
+    # Where a character is not complete, decoding ends in something else than the output has there.
+    ends: list[int | None] = []
+    for n in range(1, len(ids) + 1):
+        decoded = encoder.decode(ids[:n])
+        ends.append(len(decoded) if output.startswith(decoded) else None)
+    ends[-1] = len(output)
+    starts: list[int] = []
+    for end in [0, *ends[:-1]]:
+        starts.append(starts[-1] if end is None else end)
+    whole: list[int] = []
+    for end in reversed(ends):
+        whole.append(whole[-1] if end is None else end)
+    return list(zip(starts, reversed(whole), strict=True))
 
 
 class _OutputWriting:

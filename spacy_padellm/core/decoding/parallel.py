@@ -13,11 +13,13 @@ from ..mentions import DecodedMention
 from ..prompt import PromptEncoder
 from ..softmax import Softmax
 from ..texts import TokenizedText
-from ..trie import build_count_trie, build_source_trie
-from .batches import write_batches
+from ..token_tree import TokenTree
+from ..trie import Span, Trie, build_count_trie, build_source_trie
+from .batches import make_batches
 from .cost import DecodingCost
-from .drafts import DraftPolicy
-from .parallel_writing import ParallelWriting, Replay
+from .drafts import DraftPolicy, SpanDrafter
+from .parallel_writing import ParallelWriting
+from .writing import Replay, write_all
 
 # Stateless, so one for all decoders.
 DEFAULT_POLICY = DraftPolicy()
@@ -32,7 +34,8 @@ class ParallelDecoder:
     softmax (Softmax): What log-probabilities are taken over, as the model was trained.
     policy (Optional[DraftPolicy]): How much is drafted; whatever it is, the same is written.
         Without one the paper's two steps follow each other, one token a pass.
-    batch_tokens (int): Most tokens run at once, padding included; a longer text is run alone.
+    batch_tokens (int): Most tokens of texts and labels run at once, padding included; a longer text
+        is run alone. Mentions, which are fewer, come in addition.
     """
 
     def __init__(
@@ -69,36 +72,51 @@ class ParallelDecoder:
         RAISES (ValueError): A text is longer than the model's positions.
         """
         found: list[list[DecodedMention]] = [[] for _ in texts]
-        writings: dict[int, ParallelWriting] = {}
-        depths: list[int] = []
-        beyond_text = self._beyond_text(labels) if labels else 0
-        for row, text in enumerate(texts if labels else ()):
-            trie = build_source_trie(self.encoder, text, self.limits.max_mention_tokens)
-            # Without anything to point at, a text has no mentions.
-            if trie.values:
-                writing = ParallelWriting(
-                    text,
-                    trie,
-                    self._count_trie,
-                    self.encoder,
-                    labels,
-                    self.policy,
-                    None if replays is None else replays[row],
-                )
-                writings[row] = writing
-                # The end token of a mention is written last and never run.
-                depths.append(writing.tree.prefix_length + beyond_text + trie.depth - 1)
-        write_batches(
-            self.lm,
-            list(writings.values()),
-            depths,
-            self.softmax,
-            self.cost,
-            self.batch_tokens,
-        )
-        for row, writing in writings.items():
-            found[row] = list(writing.mentions())
+        if not labels:
+            return found
+        prompt = sum(len(self.encoder.branch(label)) for label in labels)
+        prefixes = [self.encoder.prefix(text.text) for text in texts]
+        lengths = [len(prefix) + prompt for prefix in prefixes]
+        for batch in make_batches(lengths, self.batch_tokens):
+            writings: dict[int, ParallelWriting] = {}
+            depth = 0
+            for item in batch:
+                text, prefix = texts[item], prefixes[item]
+                trie = build_source_trie(self.encoder, text, self.limits.max_mention_tokens)
+                # Without anything to point at, a text has no mentions.
+                if trie.values:
+                    replay = None if replays is None else replays[item]
+                    writings[item] = self._open(text, prefix, trie, labels, replay)
+                    # The end token of a mention is written last and never run.
+                    depth = max(depth, len(prefix) + self._beyond_text(labels) + trie.depth - 1)
+            if writings:
+                run = self.lm.open([writing.tree for writing in writings.values()], depth)
+                write_all(run, list(writings.values()), self.softmax, self.cost)
+            for item, writing in writings.items():
+                found[item] = list(writing.mentions())
         return found
+
+    def _open(
+        self,
+        text: TokenizedText,
+        prefix: Sequence[int],
+        trie: Trie[Span],
+        labels: Sequence[str],
+        replay: Replay | None,
+    ) -> ParallelWriting:
+        drafter = None
+        if self.policy is not None:
+            drafter = SpanDrafter(trie, text, self.policy.threshold)
+        return ParallelWriting(
+            TokenTree(prefix),
+            trie,
+            self._count_trie,
+            self.encoder,
+            labels,
+            drafter,
+            () if self.policy is None else self.policy.open_counts,
+            replay,
+        )
 
     def _beyond_text(self, labels: Sequence[str]) -> int:
         """RETURNS (int): Most tokens between a text and a mention in it."""

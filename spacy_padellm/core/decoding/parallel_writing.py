@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 
 from ..mentions import DecodedMention
 from ..prompt import PromptEncoder
-from ..texts import TokenizedText
 from ..token_tree import TokenTree
 from ..trie import Span, Trie
-from .drafts import DraftPolicy, SpanDrafter
+from .drafts import SpanDrafter
 from .guides import TrieGuide
-from .writing import Admissible, Branch, Choice
-
-# Label → the ids of each of its mentions, ends included.
-Replay = Mapping[str, Sequence[Sequence[int]]]
+from .writing import Admissible, Branch, Choice, Replay
 
 
 @dataclass
@@ -39,33 +35,35 @@ class _Label:
 class ParallelWriting:
     """What a text's labels and mentions have come to, and what they ask for next.
 
-    text (TokenizedText): The text.
-    trie (Trie[Span]): Its admissible mentions.
+    tree (TokenTree): The text's prefix; it grows.
+    trie (Trie[Span]): The text's admissible mentions.
     count_trie (Trie[int]): The admissible counts.
     encoder (PromptEncoder): The template's ids.
     labels (Sequence[str]): The labels to look for.
-    policy (Optional[DraftPolicy]): How much is drafted. Without one the paper's two steps follow
-        each other, one token a pass.
+    drafter (Optional[SpanDrafter]): Drafts mentions. Without one the paper's two steps follow each
+        other, one token a pass.
+    open_counts (Sequence[int]): Counts whose mentions are opened while labels are counted.
     replay (Optional[Replay]): What is written, whatever the model chooses.
     """
 
     def __init__(
         self,
-        text: TokenizedText,
+        tree: TokenTree,
         trie: Trie[Span],
         count_trie: Trie[int],
         encoder: PromptEncoder,
         labels: Sequence[str],
-        policy: DraftPolicy | None,
+        drafter: SpanDrafter | None,
+        open_counts: Sequence[int] = (),
         replay: Replay | None = None,
     ) -> None:
-        self.tree = TokenTree(encoder.prefix(text.text))
+        self.tree = tree
         self._trie = trie
         self._count_trie = count_trie
         self._encoder = encoder
-        self._policy = policy
+        self._drafter = drafter
+        self._open_counts = open_counts
         self._replay = replay
-        self._drafter = None if policy is None else SpanDrafter(trie, text, policy.threshold)
         self._choices: dict[int, Choice] = {}
         self._labels = [self._make_label(name) for name in labels]
 
@@ -86,7 +84,7 @@ class ParallelWriting:
         self._choices.update(choices)
         for label in self._labels:
             label.count.follow(self.tree, self._choices)
-        if self._policy is None and not all(label.count.guide.done for label in self._labels):
+        if self._drafter is None and not all(label.count.guide.done for label in self._labels):
             return
         for label in self._labels:
             if label.count.guide.done and not label.is_open:
@@ -124,12 +122,12 @@ class ParallelWriting:
 
     def _likely_counts(self, label: _Label) -> Sequence[int]:
         """RETURNS (Sequence[int]): Counts whose mentions are opened before they are certain."""
-        if self._policy is None:
+        if self._drafter is None:
             return ()
         guide = label.count.guide
         if guide.node == self._count_trie.START:
-            open_counts = self._policy.open_counts
-            return [c for c in open_counts if self._count_trie.find(self._encoder.count(c))]
+            possible = self._count_trie.find
+            return [c for c in self._open_counts if possible(self._encoder.count(c))]
         # A number is more often written than continued by another digit.
         node: int | None = guide.node
         for token_id in self._encoder.count_end:

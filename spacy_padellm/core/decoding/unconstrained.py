@@ -18,8 +18,7 @@ from ..texts import TokenizedText
 from ..token_tree import TokenTree
 from .cost import DecodingCost
 from .guides import FreeGuide
-from .parallel_writing import Replay
-from .writing import Admissible, Branch, Choice, write_all
+from .writing import Admissible, Branch, Choice, Replay, write_all
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ AnyGuide = TypeVar("AnyGuide", bound=Guide)
 
 # The ids a choice is made among, `None` for the whole vocabulary.
 Admissible = Sequence[int] | None
+# What is written whatever the model chooses: label → the ids of each mention, ends included.
+Replay = Mapping[str, Sequence[Sequence[int]]]
 
 
 class Choice(NamedTuple):

@@ -120,6 +120,7 @@ class Grounding:
     """
 
     def __init__(self, source: TokenizedText, wordings: Mapping[str, str]) -> None:
+        self._source = source
         self._starts = {start for start, _ in source.tokens}
         self._ends = {end for _, end in source.tokens}
         self._labels: dict[str, str] = {}
@@ -132,6 +133,17 @@ class Grounding:
         RETURNS (bool): Whether this is one or more whole tokens.
         """
         return start < end and start in self._starts and end in self._ends
+
+    def places(self, string: str) -> tuple[tuple[int, int], ...]:
+        """string (str): What a model wrote.
+        RETURNS (Tuple[Tuple[int, int], ...]): Where it is whole tokens of the text, in order.
+        """
+        spans = [(start, start + len(string)) for start, _ in self._source.tokens]
+        return tuple(
+            (start, end)
+            for start, end in spans
+            if self._source.text.startswith(string, start) and self.on_boundaries(start, end)
+        )
 
     def label(self, wording: str) -> str | None:
         """wording (str): A label's wording as a model wrote it.

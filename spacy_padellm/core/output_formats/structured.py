@@ -55,7 +55,7 @@ class StructuredFormat:
         for pair in pairs:
             label = grounding.label(unescape(pair["wording"], SPECIAL_IN_WORDING))
             string = unescape(pair["mention"], SPECIAL_IN_MENTION)
-            places = _find(string, source, grounding)
+            places = grounding.places(string)
             if label is not None and places:
                 mentions.append(ParsedMention(label, places, (pair.start() + 1, pair.end() - 1)))
         return ParsedOutput(
@@ -63,16 +63,6 @@ class StructuredFormat:
             malformed=_count_malformed(output, pairs),
             ungrounded=len(pairs) - len(mentions),
         )
-
-
-def _find(string: str, source: TokenizedText, grounding: Grounding) -> tuple[tuple[int, int], ...]:
-    """RETURNS (Tuple[Tuple[int, int], ...]): Where the string is whole tokens, in order."""
-    spans = [(start, start + len(string)) for start, _ in source.tokens]
-    return tuple(
-        (start, end)
-        for start, end in spans
-        if source.text.startswith(string, start) and grounding.on_boundaries(start, end)
-    )
 
 
 def _count_malformed(output: str, pairs: Sequence[re.Match[str]]) -> int:

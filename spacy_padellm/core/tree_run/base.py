@@ -42,13 +42,14 @@ class TreeRun(ABC):
         self._trees = trees
         self._mask_form = mask_form
         self._bidirectional_prefix = bidirectional_prefix
+        self._retired: set[int] = set()
 
     def retire(self, trees: Iterable[int]) -> None:
         """Say that trees are finished, which saves their padding where there is any.
 
         trees (Iterable[int]): Places of trees that nothing more will be asked of.
         """
-        return None
+        self._retired.update(trees)
 
     @abstractmethod
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
@@ -69,7 +70,7 @@ def make_inputs(
     """call (ModelCall): The model.
     tokens (np.ndarray): Token ids, shape `(batch, query)`.
     positions (np.ndarray): Position ids, same shape.
-    visible (np.ndarray): Booleans, shape `(batch, query, key)`.
+    visible (np.ndarray): Booleans, shape `(batch, query, key)`; `(batch, key)` for padding alone.
     mask_form (Optional[MaskForm]): The custom mask the model takes.
     RETURNS (Dict[str, Tensor]): Arguments of the forward pass.
     """

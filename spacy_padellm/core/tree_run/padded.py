@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from .model_call import ALL, Readout
 _NONE = torch.zeros(0, dtype=torch.long)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Row:
     """A sequence of the batch.
 
@@ -35,8 +35,8 @@ class _Row:
 
 class PaddedRun(TreeRun):
     """Each branch below the prefix is a row of a left-padded batch (the paper's PaDeLLM Batch).
-    Rows keep their keys and values while each of them gets longer by a token a pass; any other
-    branch is a new prompt and begins a new batch.
+    Rows keep their keys and values while they get longer by a token a pass, and leave the batch
+    when they do not; any other branch is a new prompt and begins a new batch.
 
     share_prefix (bool): Whether a tree's prefix is run once, for all its rows in all batches.
     """
@@ -72,10 +72,17 @@ class PaddedRun(TreeRun):
         rows = {(row.tree, row.node): row for row in self._rows}
         # Two leaves below one node do not both fit into its row.
         found = [rows.pop((t, self._trees[t].parents[node]), None) for t, node in leaves]
-        if None in found:
+        continued = [row for row in found if row is not None]
+        if len(continued) < len(found):
             return False
-        for row, (_, node) in zip(found, leaves, strict=True):
-            cast(_Row, row).node = node
+        for row, (_, node) in zip(continued, leaves, strict=True):
+            row.node = node
+        if rows:
+            live = [place for place, row in enumerate(self._rows) if row in continued]
+            cache: Any = self._cache
+            cache.batch_select_indices(torch.tensor(live, device=self._call.device))
+            self._rows = [self._rows[place] for place in live]
+            self._real = self._real[live]
         return True
 
     def _begin(self, leaves: Sequence[tuple[int, int]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,6 @@ class CachedRun(TreeRun):
         self._slots = [np.zeros(0, dtype=np.int64) for _ in self._trees]
         # The trees in the batch, row by row.
         self._rows = list(range(len(self._trees)))
-        self._retired: set[int] = set()
-
-    def retire(self, trees: Iterable[int]) -> None:
-        self._retired.update(trees)
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
         if any(nodes[tree] for tree in self._retired):
@@ -85,12 +81,15 @@ class RecomputedRun(TreeRun):
     """The whole tree is run at each pass, without a cache: also the way to train."""
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
+        live = [place for place in range(len(self._trees)) if place not in self._retired]
+        trees = [self._trees[place] for place in live]
         self.passes += 1
-        self.tokens += sum(len(tree) for tree in self._trees)
-        rows, columns = _pick(nodes, [np.arange(len(t)) for t in self._trees], self._call)
+        self.tokens += sum(len(tree) for tree in trees)
+        asked = [nodes[place] for place in live]
+        rows, columns = _pick(asked, [np.arange(len(tree)) for tree in trees], self._call)
         return _run_whole(
             self._call,
-            self._trees,
+            trees,
             rows,
             columns,
             readout,

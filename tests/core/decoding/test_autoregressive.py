@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.decoding.autoregressive import AutoregressiveDecoder
+from spacy_padellm.core.decoding.autoregressive import AutoregressiveDecoder, _token_spans
 from spacy_padellm.core.decoding.lookup import PromptLookup
 from spacy_padellm.core.output_formats.base import get_output_format
 from spacy_padellm.core.prompt import PromptEncoder
@@ -51,12 +53,19 @@ def greedy(
 def test_what_is_written_is_greedy(family, seed, lookup):
     lm = random_lm(family, "en", "causal", seed)
     each = decoder(lm, "structured", lookup)
-    guides = []
+    guides = {}
     read = each._read
-    each._read = lambda text, guide, wordings: guides.append(guide) or read(text, guide, wordings)
+
+    def keep(text, guide, wordings):
+        guides[text] = guide
+        return read(text, guide, wordings)
+
+    each._read = keep
     each.decode(TEXTS["en"], list(WORDINGS["en"]))
     passes = 0
-    for text, guide in zip(TEXTS["en"], guides, strict=True):
+    assert list(guides) != TEXTS["en"]  # shortest first, and given back in order
+    for text in TEXTS["en"]:
+        guide = guides[text]
         prompt = each.encoder.prefix(text.text) + each.encoder.output_opener
         longest = min(64 + 4 * len(prompt), (lm.max_depth or 10**6) - len(prompt) + 1)
         written, log_probs = greedy(lm, prompt, each.encoder.end_id, longest)
@@ -114,6 +123,37 @@ def test_a_mentions_probability_is_that_of_its_tokens():
             place += len(piece)
         assert mention.log_prob < 0
         assert mention.log_prob == pytest.approx(expected, abs=1e-4)
+
+
+class BytesEncoder:
+    """Spells each character in its bytes; an incomplete one at the end is not shown."""
+
+    def decode(self, ids):
+        return bytes(ids).decode("utf8", errors="ignore")
+
+
+class ReplacingEncoder:
+    """The same, with a replacement character for each byte of an incomplete one."""
+
+    def decode(self, ids):
+        text = bytes(ids).decode("utf8", errors="ignore")
+        return text + "\ufffd" * (len(ids) - len(text.encode()))
+
+
+@pytest.mark.parametrize("encoder", [BytesEncoder(), ReplacingEncoder()])
+@given(st.text(alphabet="ab李涛é😀", max_size=8))
+def test_tokens_that_spell_a_character_together_all_have_it(encoder, output):
+    spans = _token_spans(list(output.encode()), output, encoder)
+    expected = [
+        (place, place + 1) for place, character in enumerate(output) for _ in character.encode()
+    ]
+    assert spans == expected
+
+
+def test_an_output_cut_off_in_a_character():
+    ids = list("李".encode())[:2]
+    encoder = ReplacingEncoder()
+    assert _token_spans(ids, encoder.decode(ids), encoder) == [(0, 1), (1, 2)]
 
 
 def test_texts_that_do_not_fit():

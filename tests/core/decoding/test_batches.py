@@ -53,14 +53,9 @@ def test_results_come_in_the_order_of_the_texts_whatever_the_batches(budget):
     assert (cost.passes < passes) is (budget > 1)
 
 
-def test_nothing_is_run_if_a_text_does_not_fit():
-    short, long = TEXTS["en"][1], TokenizedText("a" * 130, ((0, 1),))
-    lm = random_lm("llama", "en", "causal", 1)
-    encoder = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], lm.tokenizer)
-    each = ParallelDecoder(lm, encoder, MentionLimits(4, 4), batch_tokens=1)
+def test_a_text_that_does_not_fit():
     with pytest.raises(ValueError, match="P023"):
-        each.decode([short, long], ["PER"])
-    assert each.cost.passes == 0
+        decode([TEXTS["en"][1], TokenizedText("a" * 130, ((0, 1),))], 1)
 
 
 def test_a_budget_below_one():
