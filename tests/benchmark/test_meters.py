@@ -63,7 +63,9 @@ def test_a_peak_is_seen_and_forgotten():
     big = torch.ones(2**25)
     with_big = memory.read_mb()
     del big
-    assert memory.read_mb() >= with_big > before + 100
+    assert with_big > before + 100
+    # Its pages are gone, but not the peak; the kernel rounds a little.
+    assert memory.read_mb() > with_big - 10
     memory.reset()
     assert memory.read_mb() < with_big - 50
 

@@ -112,10 +112,10 @@ def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, mo
 
     original = BenchmarkRun._measure_group
 
-    def interrupt(self, contenders, texts, golds, turn):
+    def interrupt(self, contenders, group, turn):
         if turn == 2:
             raise KeyboardInterrupt
-        original(self, contenders, texts, golds, turn)
+        return original(self, contenders, group, turn)
 
     monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
     output = tmp_path / "out.json"
