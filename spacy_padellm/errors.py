@@ -334,8 +334,8 @@ class Warnings(metaclass=_WithCodes):
         "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
         "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, use a tokenizer "
         "that splits where the mentions start and end, or name their labels among those the text "
-        "is annotated for. Partly annotated texts and crossing mentions can be taught with "
-        'output_format = "parallel" only.'
+        "is annotated for. With all mentions in one sequence, partly annotated texts can't be "
+        'taught at all, and crossing mentions in "structured" only: use output_format = "parallel".'
     )
     W202 = (
         "The saved pipeline was trained with other settings than its config now states, and keeps "

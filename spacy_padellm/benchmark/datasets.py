@@ -62,18 +62,14 @@ def load_datasets(
     *,
     format: str = "auto",
     limit: int | None = None,
-    template: str | None = None,
-    labels: Mapping[str, str] | None = None,
 ) -> list[Dataset]:
-    """Read corpora. A template or labels that aren't given are the paper's if the corpus is named
-    as one of its datasets and has no other labels; else the template "zh" if most texts have
-    Chinese characters or else "en", and the corpus's labels as they are.
+    """Read corpora. Template and labels are the paper's if the corpus is named as one of its
+    datasets and has no other labels; else the template is "zh" if most texts have Chinese
+    characters or else "en", and labels are the corpus's, worded as they are.
 
     paths (Sequence[Path]): Files and folders, see `find_corpora`.
     format (str): Format of the files, see `read_annotated_texts`.
     limit (Optional[int]): Most texts of a corpus, taken from all over it, `None` for all texts.
-    template (Optional[str]): Name of the template, for all corpora.
-    labels (Optional[Mapping[str, str]]): Labels and their wordings, for all corpora.
     RETURNS (List[Dataset]): The datasets, no two with the same name.
     RAISES (ValueError): No corpus in a path, or one that can't be read.
     """
@@ -88,8 +84,8 @@ def load_datasets(
             Dataset(
                 _free_name(name, datasets),
                 _spread(texts, limit),
-                _choose_template(template, preset, texts),
-                _choose_labels(labels, preset, gold_labels),
+                _guess_template(texts) if preset is None else preset.template,
+                {label: label for label in gold_labels} if preset is None else preset.labels,
             )
         )
     return datasets
@@ -122,23 +118,9 @@ def _fitting_preset(name: str, gold_labels: Sequence[str]) -> Preset | None:
     return preset if preset and set(gold_labels) <= set(preset.labels) else None
 
 
-def _choose_template(
-    template: str | None, preset: Preset | None, texts: Sequence[AnnotatedText]
-) -> PromptTemplate:
-    if template is not None:
-        return get_template(template)
-    if preset is not None:
-        return preset.template
+def _guess_template(texts: Sequence[AnnotatedText]) -> PromptTemplate:
     chinese = sum(bool(_HAN.search(text.source.text)) for text in texts)
     return get_template("zh" if 2 * chinese > len(texts) else "en")
-
-
-def _choose_labels(
-    labels: Mapping[str, str] | None, preset: Preset | None, gold_labels: Sequence[str]
-) -> Mapping[str, str]:
-    if labels is not None:
-        return labels
-    return {label: label for label in gold_labels} if preset is None else preset.labels
 
 
 def _spread(texts: list[AnnotatedText], limit: int | None) -> list[AnnotatedText]:

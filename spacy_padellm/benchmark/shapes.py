@@ -69,7 +69,6 @@ def build_random_lm(
         raise ValueError(
             Errors.P406.format(tokens=len(loaded), shape=shape, size=config.vocab_size)
         )
-    # Only the config's model is random: ids beyond its vocabulary have no meaning.
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, torch_dtype=torch_dtype)

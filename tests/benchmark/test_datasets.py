@@ -132,16 +132,6 @@ def test_most_texts_choose_the_template(tmp_path: Path, texts: list[str], templa
     assert dataset.template is TEMPLATES[template]
 
 
-def test_given_template_and_labels_win(tmp_path: Path):
-    path = write_paper(tmp_path / "weibo" / "test.jsonl", ["李在台湾", [0, 0, "李", "PER.NAM"]])
-    (dataset,) = load_datasets([path], template="en")
-    assert (dataset.template, dataset.labels) == (TEMPLATES["en"], PRESETS["weibo"].labels)
-    (dataset,) = load_datasets([path], labels={"PER.NAM": "person"})
-    assert (dataset.template, dataset.labels) == (TEMPLATES["zh"], {"PER.NAM": "person"})
-    with pytest.raises(ValueError, match=r"\[P005\]"):
-        load_datasets([path], template="de")
-
-
 @pytest.mark.parametrize(
     "limit, kept", [(1, [0]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (10, range(10)), (99, range(10))]
 )

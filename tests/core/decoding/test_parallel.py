@@ -17,8 +17,8 @@ from spacy_padellm.core.token_tree import TokenTree
 
 from ..reference import Paper
 from ..sample_texts import NASTY, TEXTS, cut_at_characters, cut_at_spaces
-from ..sample_tokenizers import WORDINGS
-from ..tiny_models import random_lm, ways_of
+from ..sample_tokenizers import WORDINGS, load_tokenizer
+from ..tiny_models import random_lm, tiny_model, ways_of
 from ..trained import TEXTS as LEARNT
 from ..trained import trained_lm
 
@@ -354,3 +354,39 @@ def test_a_replay_is_written_whatever_the_model_chooses(policy):
     assert len(finished) - 4 <= each.cost.distinct_tokens <= len(finished)
     if policy is None:
         assert each.cost.tokens == each.cost.distinct_tokens
+
+
+@pytest.mark.parametrize("name", ["llama2", "gpt2", "byt5"])
+def test_drafts_with_tokenizers_that_know_nothing_of_the_template(name, request):
+    """Openers, counts and their ends take several tokens; mentions are spelled in many."""
+    tokenizer = load_tokenizer(name, request)
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
+    lm = CausalLM(model, tokenizer)
+    limits = MentionLimits(max_mentions=12, max_mention_tokens=4)
+    texts = [*TEXTS["en"], *TEXTS["zh"]]
+    seen = set()
+    for softmax in ("vocabulary", "admissible"):
+        plain = decoder(lm, softmax=softmax, limits=limits, policy=None)
+        expected = plain.decode(texts, labels())
+        seen |= {sum(m.label == label for m in text) for text in expected for label in labels()}
+        for policy in (DraftPolicy(), DraftPolicy(0.0, open_counts=(1, 10))):
+            each = decoder(lm, softmax=softmax, limits=limits, policy=policy)
+            assert_same(each.decode(texts, labels()), expected)
+            assert each.cost.passes < plain.cost.passes
+            assert each.cost.distinct_tokens == plain.cost.distinct_tokens
+    assert max(seen) > 1
+
+
+def test_counts_of_two_digits_are_drafted_like_others():
+    """Random models do count beyond nine, and a wrong guess of a number's end is mended."""
+    limits = MentionLimits(max_mentions=12, max_mention_tokens=2)
+    counts = set()
+    for seed in range(8):
+        lm = random_lm("llama", "en", "causal", seed)
+        plain = decoder(lm, limits=limits, policy=None)
+        each = decoder(lm, limits=limits)
+        expected = plain.decode(TEXTS["en"], labels())
+        assert_same(each.decode(TEXTS["en"], labels()), expected)
+        counts |= {sum(m.label == label for m in text) for text in expected for label in labels()}
+    assert {0, 2} <= counts
+    assert max(counts) >= 10
