@@ -121,11 +121,14 @@ def _token_spans(ids: Sequence[int], output: str, encoder: PromptEncoder) -> lis
     """
     if not ids:
         return []
-    # Where a character is not complete, decoding ends in something else than the output has there.
+    # Where a character is not complete, decoding adds nothing, or something the output has not.
     ends: list[int | None] = []
+    reached = 0
     for n in range(1, len(ids) + 1):
         decoded = encoder.decode(ids[:n])
-        ends.append(len(decoded) if output.startswith(decoded) else None)
+        is_whole = len(decoded) > reached and output.startswith(decoded)
+        reached = len(decoded) if is_whole else reached
+        ends.append(reached if is_whole else None)
     ends[-1] = len(output)
     starts: list[int] = []
     for end in [0, *ends[:-1]]:
