@@ -151,7 +151,7 @@ def left_out(markups: Sequence[str], output_format: str, **config: Any) -> str:
 def test_partly_annotated_texts_are_not_taught(output_format: str):
     message = left_out(SENTENCES[:7], output_format)
     assert "2 partly annotated (for example PER 'Ada')" in message
-    assert message.endswith('can be taught with output_format = "parallel" only.')
+    assert message.endswith('use output_format = "parallel".')
 
 
 def test_the_most_mentions_do_not_limit_an_output():
