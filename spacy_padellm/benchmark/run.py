@@ -72,7 +72,7 @@ class BenchmarkRun:
                 done += self._measure_group(contenders, group, turn=first // self._group_size)
                 self._on_texts(len(group))
         finally:
-            for each in contenders if done else ():
+            for each in contenders if done or self._too_long else ():
                 row = each.row(
                     dataset.name,
                     replays=self._subject.replays,
