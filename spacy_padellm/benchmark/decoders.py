@@ -114,7 +114,19 @@ def build_decoder(
     return _KINDS[spec.kind].build(spec, lm, settings, encoder)
 
 
-class _Parallel:
+class _Batched:
+    """What decodes several texts at once."""
+
+    _decoder: ParallelDecoder | AutoregressiveDecoder
+    _labels: list[str]
+
+    def decode(
+        self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
+    ) -> list[list[DecodedMention]]:
+        return self._decoder.decode([text.source for text in texts], self._labels, replays)
+
+
+class _Parallel(_Batched):
     """Tree and tries."""
 
     def __init__(
@@ -133,11 +145,6 @@ class _Parallel:
 
     def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
         return replay_mentions(text, gold, self._encoder), 0
-
-    def decode(
-        self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
-    ) -> list[list[DecodedMention]]:
-        return self._decoder.decode([text.source for text in texts], self._labels, replays)
 
 
 class _Plain:
@@ -173,7 +180,7 @@ class _Plain:
         return found
 
 
-class _Output:
+class _Output(_Batched):
     """All mentions in one sequence."""
 
     def __init__(
@@ -186,18 +193,14 @@ class _Output:
     ) -> None:
         self._labels = list(settings.labels)
         self._encoder = encoder
+        self._output_format = get_output_format(name)
         self._decoder = AutoregressiveDecoder(
-            lm, encoder, get_output_format(name), lookup, batch_tokens=_NO_LIMIT
+            lm, encoder, self._output_format, lookup, batch_tokens=_NO_LIMIT
         )
         self.cost = self._decoder.cost
 
     def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
-        return replay_output(text, gold, self._encoder, self._decoder.output_format)
-
-    def decode(
-        self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
-    ) -> list[list[DecodedMention]]:
-        return self._decoder.decode([text.source for text in texts], self._labels, replays)
+        return replay_output(text, gold, self._encoder, self._output_format)
 
 
 Build = Callable[[DecoderSpec, CausalLM, CheckpointSettings, PromptEncoder], BenchmarkDecoder]

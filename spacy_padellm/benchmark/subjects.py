@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ..core.causal_lm import CausalLM
 from ..core.checkpoint import CheckpointSettings
@@ -52,7 +52,7 @@ class ReplayingModel:
 
     lm: CausalLM
     n_labels: int = 0
-    replays: bool = True
+    replays: ClassVar[bool] = True
 
     def settings(self, dataset: Dataset) -> CheckpointSettings:
         """dataset (Dataset): A dataset.

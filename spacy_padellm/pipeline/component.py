@@ -37,13 +37,12 @@ from ..defaults import BATCH_TOKENS, SPANS_KEY
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
 from .gold import annotated_texts, as_in_training, count_left_out
+from .labels import Labels, make_wordings
 from .model import get_shim
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
 from .unread import unread_logged
 from .windows import SpanGetter, get_windows, merge_windows
-
-Labels = Sequence[str] | Mapping[str, str]
 
 
 class PaDeLLMNER(TrainablePipe):
@@ -106,7 +105,7 @@ class PaDeLLMNER(TrainablePipe):
         if output_format is not None:
             self.shim.override_settings(output_format=output_format)
         if labels is not None:
-            self.shim.override_settings(labels=_make_wordings(labels))
+            self.shim.override_settings(labels=make_wordings(labels))
         self.shim.override_limits(max_mentions, max_mention_tokens)
         register_score_extension()
 
@@ -165,7 +164,7 @@ class PaDeLLMNER(TrainablePipe):
         """
         validate_get_examples(get_examples, "PaDeLLMNER.initialize")
         if labels is not None:
-            self._set_labels(_make_wordings(labels))
+            self._set_labels(make_wordings(labels))
         else:
             found = {
                 span.label_
@@ -394,11 +393,3 @@ def _get_loss(trees: Sequence[SupervisedTree], scores: Floats1d) -> tuple[float,
     weights = np.array([w for tree in trees for w in tree.weights], dtype="float32")
     weights /= weights.sum()
     return float(-(weights * scores).sum()), cast(Floats1d, -weights)
-
-
-def _make_wordings(labels: Labels) -> dict[str, str]:
-    if isinstance(labels, Mapping):
-        return dict(labels)
-    if isinstance(labels, str):
-        raise ValueError(Errors.P203.format(labels=repr(labels)))
-    return {label: label for label in labels}

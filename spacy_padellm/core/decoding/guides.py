@@ -11,12 +11,14 @@ Value = TypeVar("Value")
 
 
 class Guide(Protocol):
-    """Where one branch stands.
+    """Where one branch stands."""
 
-    log_prob (float): Sum of the log-probabilities of the tokens written, the terminator excluded.
-    """
-
-    log_prob: float
+    @property
+    def log_prob(self) -> float:
+        """RETURNS (float): Sum of the log-probabilities of the tokens written, the terminator
+        excluded.
+        """
+        ...
 
     @property
     def done(self) -> bool:
@@ -92,12 +94,16 @@ class FreeGuide:
     """
 
     def __init__(self, ends: Sequence[Sequence[int]], max_tokens: int) -> None:
-        self.log_prob = 0.0
         self.ids: list[int] = []
         self.log_probs: list[float] = []
         self.ended = False
         self._ends = [list(end) for end in ends]
         self._max_tokens = max_tokens
+
+    @property
+    def log_prob(self) -> float:
+        """RETURNS (float): Sum of the log-probabilities of the tokens written, the end excluded."""
+        return sum(self.log_probs)
 
     @property
     def done(self) -> bool:
@@ -120,5 +126,4 @@ class FreeGuide:
                 del self.ids[-len(end) :], self.log_probs[-len(end) :]
                 self.ended = True
                 return [token_id]
-        self.log_prob += log_prob
         return [token_id]

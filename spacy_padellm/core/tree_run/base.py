@@ -71,7 +71,7 @@ def make_inputs(
     tokens (np.ndarray): Token ids, shape `(batch, query)`.
     positions (np.ndarray): Position ids, same shape.
     visible (np.ndarray): Booleans, shape `(batch, query, key)`; `(batch, key)` for padding alone.
-    mask_form (Optional[MaskForm]): The custom mask the model takes.
+    mask_form (Optional[MaskForm]): The custom mask the model takes; `None` for padding alone.
     RETURNS (Dict[str, Tensor]): Arguments of the forward pass.
     """
     device = call.device

@@ -124,7 +124,7 @@ class PaddedRun(TreeRun):
             visible = self._visible(positions, width)
             inputs = make_inputs(self._call, tokens, positions, visible, "4d")
         else:
-            inputs = make_inputs(self._call, tokens, positions, self._real, "3d")
+            inputs = make_inputs(self._call, tokens, positions, self._real, None)
         device = self._call.device
         self.passes += 1
         self.tokens += int(real.sum())
