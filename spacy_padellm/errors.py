@@ -297,8 +297,8 @@ class Errors(metaclass=_WithCodes):
         "and a batch size an @ (tree@16)."
     )
     P409 = (
-        "{name!r} can't be measured: {kind} takes no threshold or decodes one text at a time. "
-        "Thresholds are for tree and tree-early, batch sizes for trees and outputs."
+        "{name!r} can't be measured: {kind} takes no {part}. Thresholds are for {thresholds}; "
+        "batch sizes are for {batches}."
     )
     P410 = (
         "Nothing says what is to be measured. Pass checkpoint folders, or --replay with --shape "
@@ -349,4 +349,9 @@ class Warnings(metaclass=_WithCodes):
     W204 = (
         "Texts are trained on without tags (tag_text): the tokenizer, made when the model was, has "
         "no token for {name!r}."
+    )
+    W205 = (
+        "{count} of {total} annotated texts (windows, where there are any) teach nothing: with "
+        'output_format = "parallel" a text has to be annotated for one of the labels at least, '
+        "with all mentions in one sequence for all of them ({labels})."
     )

@@ -83,8 +83,12 @@ def parse_spec(name: str) -> DecoderSpec:
     known = _KINDS.get(kind)
     if known is None:
         raise ValueError(Errors.P408.format(name=name, names=", ".join(_KINDS)))
-    if (threshold and not known.drafts) or (batch_size and not known.batches):
-        raise ValueError(Errors.P409.format(name=name, kind=kind))
+    for part, given, taken in (
+        ("threshold", threshold, known.drafts),
+        ("batch size", batch_size, known.batches),
+    ):
+        if given and not taken:
+            raise ValueError(_refusal(name, kind, part))
     try:
         parsed = None if threshold is None else float(threshold)
     except ValueError:
@@ -93,6 +97,14 @@ def parse_spec(name: str) -> DecoderSpec:
     if spec.batch_size < 1:
         raise ValueError(Errors.P032.format(name="the batch size", value=batch_size))
     return spec
+
+
+def _refusal(name: str, kind: str, part: str) -> str:
+    thresholds = ", ".join(each for each, known in _KINDS.items() if known.drafts)
+    batches = ", ".join(each for each, known in _KINDS.items() if known.batches)
+    return Errors.P409.format(
+        name=name, kind=kind, part=part, thresholds=thresholds, batches=batches
+    )
 
 
 def output_format_of(spec: DecoderSpec) -> str:

@@ -96,15 +96,24 @@ class BenchmarkRun:
         try:
             measured = [(each, self._measure(each, group)) for each in order]
         except TextTooLongError:
-            if len(group) > 1:
-                return sum(self._measure_group(contenders, [item], turn) for item in group)
-            self._too_long += 1
-            return 0
+            fitting = [item for item in group if self._fits(contenders, item)]
+            if len(fitting) == len(group):
+                raise
+            self._too_long += len(group) - len(fitting)
+            return self._measure_group(contenders, fitting, turn) if fitting else 0
         for contender, batches in measured:
             for texts, result, left_out in batches:
                 contender.add(texts, result)
                 self._left_out[contender.spec.name] += left_out
         return len(group)
+
+    def _fits(self, contenders: Sequence[Contender], item: Item) -> bool:
+        try:
+            for contender in contenders:
+                self._measure(contender, [item])
+        except TextTooLongError:
+            return False
+        return True
 
     def _measure(
         self, contender: Contender, items: Sequence[Item]

@@ -70,7 +70,8 @@ def benchmark(
         from ..benchmark.environment import describe_environment
         from ..benchmark.report import to_markdown, write_json
 
-        specs = [parse_spec(name.strip()) for name in decoders.split(",")]
+        names = dict.fromkeys(name.strip() for name in decoders.split(","))
+        specs = [parse_spec(name) for name in names]
         if threads is not None:
             torch.set_num_threads(threads)
         subject: ReplayingModel | TrainedModels

@@ -116,7 +116,7 @@ class CausalLM:
     def open(self, trees: Sequence[TokenTree], depth: int) -> TreeRun:
         """Begin running a batch of trees.
 
-        trees (Sequence[TokenTree]): The trees; they may grow.
+        trees (Sequence[TokenTree]): The trees; they may change between passes.
         depth (int): The deepest they will get, in tokens.
         RETURNS (TreeRun): The run.
         RAISES (ValueError): The model cannot run sequences this long.

@@ -10,7 +10,7 @@ ROOT = -1
 
 
 class TokenTree:
-    """A prefix tree of token ids that only grows.
+    """A prefix tree of token ids that grows, and whose last nodes can be cut off.
 
     Nodes are numbered in the order they were inserted, so a parent always comes before its
     children. A node's position id is its depth, and it attends to its ancestors and itself: run
@@ -19,6 +19,8 @@ class TokenTree:
     ids (List[int]): Token id of each node.
     parents (List[int]): Parent of each node, `ROOT` where it has none.
     depths (List[int]): Position of each node in every sequence through it, from 0.
+    serials (List[int]): For each node a number that no other node ever had, in ascending order:
+        the number of a node that was cut off is given to another one.
     prefix_length (int): The first nodes, one chain, that may attend in both directions where the
         model was trained so (prefix-LM).
     """
@@ -28,15 +30,22 @@ class TokenTree:
         self.ids: list[int] = []
         self.parents: list[int] = []
         self.depths: list[int] = []
+        self.serials: list[int] = []
         self._children: dict[tuple[int, int], int] = {}
         self._visible = np.zeros((0, 0), dtype=bool)
         self._visible_rows = 0
+        self._next_serial = 0
         self.prefix_length = 0
         self.insert(prefix)
         self.prefix_length = len(self)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def is_regrown(self) -> bool:
+        """RETURNS (bool): Whether some nodes have the numbers of others that were cut off."""
+        return len(self) > 0 and self.serials[-1] >= len(self)
 
     @property
     def prefix_end(self) -> int:
@@ -59,9 +68,26 @@ class TokenTree:
                 self.ids.append(token_id)
                 self.parents.append(parent)
                 self.depths.append(0 if parent == ROOT else self.depths[parent] + 1)
+                self.serials.append(self._next_serial)
+                self._next_serial += 1
             nodes.append(node)
             parent = node
         return nodes
+
+    def cut(self, size: int) -> None:
+        """Take back the nodes inserted last.
+
+        size (int): How many nodes to keep, the prefix at least.
+        RAISES (ValueError): The prefix cannot be cut.
+        """
+        if size < self.prefix_length:
+            raise ValueError("the prefix of a tree cannot be cut")
+        for node in range(size, len(self)):
+            del self._children[(self.parents[node], self.ids[node])]
+        for column in (self.ids, self.parents, self.depths, self.serials):
+            del column[size:]
+        self._visible[size : self._visible_rows] = False
+        self._visible_rows = min(size, self._visible_rows)
 
     def path(self, node: int) -> list[int]:
         """node (int): A node.

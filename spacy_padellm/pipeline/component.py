@@ -25,19 +25,18 @@ from ..core.extraction import MentionExtractor
 from ..core.mentions import Resolution, ScoredMention
 from ..core.objectives.base import Objective
 from ..core.objectives.factory import make_objective
-from ..core.objectives.gold import LeftOut
 from ..core.objectives.supervised_tree import SupervisedTree
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
 from ..core.text_tags import find_untaggable
-from ..core.texts import AnnotatedText
 from ..core.tree_cache import TreeCache
 from ..corpus.docs import gold_spans
 from ..defaults import BATCH_TOKENS, SPANS_KEY
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
-from .gold import annotated_texts, as_in_training, count_left_out
+from .gold import annotated_texts, as_in_training
 from .labels import Labels, make_wordings
+from .left_out import warn_of_left_out
 from .model import get_shim
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
@@ -177,7 +176,14 @@ class PaDeLLMNER(TrainablePipe):
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
         self.shim.create(eg.reference.text for eg in get_examples())
         self._reset()
-        self._report_left_out(as_in_training(get_examples(), nlp, self))
+        warn_of_left_out(
+            as_in_training(get_examples(), nlp, self),
+            self._make_objective(),
+            self.labels,
+            spans_key=self.spans_key,
+            get_spans=self._get_spans,
+            check_depth=self.shim.lm.check_depth,
+        )
 
     def predict(self, docs: Iterable[Doc]) -> list[list[ScoredMention]]:
         """docs (Iterable[Doc]): Docs; they stay as they are.
@@ -356,37 +362,6 @@ class PaDeLLMNER(TrainablePipe):
         texts = annotated_texts(examples, self.spans_key, self._get_spans)
         trees = [self._trees.build(text) for text in texts]
         return [tree for tree in trees if tree.nodes]
-
-    def _report_left_out(self, examples: Iterable[Example]) -> None:
-        """Warn, once, of gold that cannot be taught.
-
-        RAISES (ValueError): A text is too long for the model.
-        """
-        objective = self._make_objective()
-
-        def find_left_out(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
-            left_out, depth = objective.examine(text, labels)
-            try:
-                self.shim.lm.check_depth(depth)
-            except ValueError as error:
-                raise ValueError(
-                    Errors.P208.format(text=text.source.text[:60], error=error)
-                ) from error
-            return left_out
-
-        left_out, gold = LeftOut(), 0
-        for eg in examples:
-            count, more = count_left_out(
-                eg, self.spans_key, self._get_spans, self.labels, find_left_out
-            )
-            gold += count
-            left_out.extend(more)
-        if left_out:
-            details = left_out.describe()
-            warnings.warn(
-                Warnings.W201.format(total=len(left_out), gold=gold, details=details),
-                stacklevel=2,
-            )
 
 
 def _get_loss(trees: Sequence[SupervisedTree], scores: Floats1d) -> tuple[float, Floats1d]:

@@ -14,7 +14,8 @@ from tests.core.tiny_models import random_lm, tiny_model
 from tests.core.trained import TEXTS, trained_lm
 
 LM, SETTINGS = trained_lm()
-DATASET = Dataset("toy", TEXTS, TEMPLATES["en"], dict(SETTINGS.labels))
+WORDED = dict(SETTINGS.labels)
+DATASET = Dataset("toy", TEXTS, TEMPLATES["en"], WORDED)
 
 
 def specs(*names: str):
@@ -105,6 +106,30 @@ def test_texts_that_do_not_fit_are_left_out_for_all():
     for names in (["tree", "batch"], ["tree@4", "tree"]):
         for row in run(subject, dataset, *names).values():
             assert (row["texts"], row["too_long"], row["mentions_f"]) == (len(TEXTS), 1, 1.0)
+
+
+def test_a_text_that_does_not_fit_leaves_the_others_together():
+    long = AnnotatedText(TokenizedText("a " * 60, ((0, 1),)), ())
+    subject = TrainedModels([TrainedModel("a", LM, SETTINGS)])
+    name = f"tree@{len(TEXTS) + 1}"
+    passes = [
+        run(subject, Dataset("long", texts, TEMPLATES["en"], dict(SETTINGS.labels)), name)[name]
+        for texts in ([*TEXTS, long], TEXTS)
+    ]
+    assert passes[0]["passes"] == passes[1]["passes"] and passes[0]["too_long"] == 1
+
+
+def test_a_replay_that_does_not_fit_is_not_cut_off():
+    """The text does, but not what is written of it."""
+    lm = random_lm("llama", "en", "causal", 0)
+    source = cut_at_spaces("Anna " * 20 + "Anna")
+    mentions = tuple(Mention(start, end, "PER") for start, end in source.tokens)
+    dataset = Dataset("long", [AnnotatedText(source, mentions), *TEXTS], TEMPLATES["en"], WORDED)
+    rows = run(ReplayingModel(lm), dataset, "structured")
+    assert rows["structured"]["too_long"] == 1
+    assert rows["structured"]["texts"] == len(TEXTS)
+    (row,) = run(ReplayingModel(lm), dataset, "tree").values()
+    assert row["too_long"] == 0
 
 
 def test_labels_the_model_does_not_know_count_as_missed():

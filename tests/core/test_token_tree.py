@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,28 @@ def test_paths_sequences_and_depths(prefix, additions):
         size = len(tree)
         assert tree.insert(tree.sequence(node)) == path
         assert len(tree) == size
+
+
+@given(prefix=ids, additions=additions, more=additions, choice=st.integers(0, 1000))
+def test_a_tree_that_is_cut_is_as_if_it_had_not_grown(prefix, additions, more, choice):
+    tree, fresh = TokenTree(prefix), TokenTree(prefix)
+    grow(tree, additions)
+    tree.visible()
+    size = tree.prefix_length + choice % (len(tree) - tree.prefix_length + 1)
+    kept = [(tree.ids[node], tree.parents[node]) for node in range(size)]
+    tree.cut(size)
+    for token_id, parent in kept[tree.prefix_length :]:
+        fresh.insert([token_id], parent)
+    for each in (tree, fresh):
+        grow(each, more)
+    for column in ("ids", "parents", "depths", "prefix_length"):
+        assert getattr(tree, column) == getattr(fresh, column)
+    assert np.array_equal(tree.visible(), fresh.visible())
+
+
+def test_the_prefix_is_not_cut():
+    with pytest.raises(ValueError, match="prefix"):
+        TokenTree([1, 2]).cut(1)
 
 
 def naive_visible(tree: TokenTree, bidirectional: bool) -> np.ndarray:

@@ -144,7 +144,23 @@ def left_out(markups: Sequence[str], output_format: str, **config: Any) -> str:
     assert losses == {"padellm_ner": 0.0}
     messages = [str(w.message) for w in caught if "[W201]" in str(w.message)]
     (message,) = messages
+    (other,) = [str(w.message) for w in caught if "[W205]" in str(w.message)]
+    assert f"1 of {len(examples)} annotated texts" in other
     return message
+
+
+def test_texts_without_mentions_that_teach_nothing_are_told_of():
+    nlp = fresh_nlp(model=VOCABULARY, output_format="structured")
+    empty = make_example(nlp, "Nobody was there .", labels=["PER"])
+    with pytest.warns(UserWarning, match=r"\[W205\] 1 of 8 .*LOC, ORG, PER"):
+        nlp.initialize(lambda: [*toy_examples(nlp, SENTENCES[:7]), empty])
+
+
+def test_texts_annotated_for_other_labels_only_are_told_of():
+    nlp = fresh_nlp(model=VOCABULARY)
+    other = make_example(nlp, "Nobody was there .", labels=["FOOD"])
+    with pytest.warns(UserWarning, match=r"\[W205\] 1 of 8 "):
+        nlp.initialize(lambda: [*toy_examples(nlp, SENTENCES[:7]), other])
 
 
 @pytest.mark.parametrize("output_format", FORMATS)

@@ -33,7 +33,8 @@ class AutoregressiveDecoder:
     encoder (PromptEncoder): The template's ids.
     output_format (OutputFormat): What the model writes.
     lookup (Optional[PromptLookup]): Drafts; whatever they are, the same is written.
-    batch_tokens (int): Most tokens run at once, padding included; a longer text is run alone.
+    batch_tokens (int): Most tokens of prompts run at once, padding included; a longer text is
+        run alone.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class AutoregressiveDecoder:
         replays (Optional[Sequence[Sequence[int]]]): For each text the ids that are written,
             whatever the model chooses.
         RETURNS (List[List[DecodedMention]]): For each text its mentions, in the order written.
-        RAISES (ValueError): A text is longer than the model's positions.
+        RAISES (ValueError): A text, with what is to be written, is longer than the model's
+            positions.
         """
         if not texts or not labels:
             return [[] for _ in texts]
@@ -86,6 +88,9 @@ class AutoregressiveDecoder:
         tree = TokenTree(prefix)
         start = tree.insert(self.encoder.output_opener, tree.prefix_end)[-1]
         room = _LEAST_TOKENS + _TOKENS_PER_TOKEN * len(tree)
+        if replay is not None:
+            room = max(room, len(replay))
+            self.lm.check_depth(len(tree) + len(replay) - 1)
         if self.lm.max_depth is not None:
             room = min(room, self.lm.max_depth - len(tree) + 1)
         guide = FreeGuide([[self.encoder.end_id]], max(room, 1))
@@ -149,7 +154,6 @@ class _OutputWriting:
         self.room = room
         self._branch = branch
         self._lookup = lookup
-        self._choices: dict[int, Choice] = {}
 
     @property
     def guide(self) -> FreeGuide:
@@ -166,8 +170,14 @@ class _OutputWriting:
         return dict.fromkeys(asked)
 
     def take(self, choices: Mapping[int, Choice]) -> None:
-        self._choices.update(choices)
-        self._branch.follow(self.tree, self._choices)
+        self._branch.follow(self.tree, choices)
+        node = self._branch.node
+        if self.guide.done or node in choices:
+            return
+        # The token chosen instead of a draft comes after it in the tree; the draft goes.
+        token_id, parent = self.tree.ids[node], self.tree.parents[node]
+        self.tree.cut(parent + 1)
+        (self._branch.node,) = self.tree.insert([token_id], parent)
 
     def ends(self) -> Iterable[int]:
         return [self._branch.node]

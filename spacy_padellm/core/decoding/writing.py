@@ -37,7 +37,7 @@ class Choice(NamedTuple):
 class Writing(Protocol):
     """Something that is being written into a tree of its own.
 
-    tree (TokenTree): The tree; it grows.
+    tree (TokenTree): The tree; it grows, and drafts that prove wrong may be cut off.
     """
 
     tree: TokenTree

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ...errors import Errors
 from ..limits import MentionLimits
@@ -12,6 +13,19 @@ from ..text_tags import TextTagger
 from ..texts import AnnotatedText, TokenizedText
 from .gold import LeftOut, TaughtMention
 from .supervised_tree import SupervisedTree
+
+
+class Examination(NamedTuple):
+    """What a text would be taught.
+
+    left_out (LeftOut): The gold mentions that cannot be taught.
+    depth (int): The depth of its tree.
+    is_taught (bool): Whether it teaches anything.
+    """
+
+    left_out: LeftOut
+    depth: int
+    is_taught: bool
 
 
 class Objective(ABC):
@@ -47,18 +61,18 @@ class Objective(ABC):
         self._add_tags(built, text.source.text, taught)
         return built, left_out
 
-    def examine(self, text: AnnotatedText, labels: Sequence[str]) -> tuple[LeftOut, int]:
+    def examine(self, text: AnnotatedText, labels: Sequence[str]) -> Examination:
         """What `build` would do, without building.
 
         text (AnnotatedText): A text with its gold mentions.
         labels (Sequence[str]): The labels to teach.
-        RETURNS (Tuple[LeftOut, int]): The gold mentions that cannot be taught, and the tree's
-            depth.
+        RETURNS (Examination): What there is to know of it.
         """
         taught, left_out = self._select(text, labels)
         longest = max(self._lengths(text.source, taught), default=1)
         # A sequence's last token is a target only.
-        return left_out, len(self.encoder.prefix(text.source.text)) + longest - 1
+        depth = len(self.encoder.prefix(text.source.text)) + longest - 1
+        return Examination(left_out, depth, bool(taught))
 
     @abstractmethod
     def _select(

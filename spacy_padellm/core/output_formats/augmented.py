@@ -32,12 +32,8 @@ class AugmentedFormat:
     def render(
         self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
     ) -> tuple[str, list[Mention]]:
-        """source (TokenizedText): The text.
-        mentions (Sequence[Mention]): Its mentions.
-        wordings (Mapping[str, str]): Label → its wording in the output.
-        RETURNS (Tuple[str, List[Mention]]): What is to be written, and the mentions that cannot
-            be: of those that cross the earlier one is written, then the longer one.
-        RAISES (KeyError): A mention's label has no wording.
+        """See `OutputFormat`. Of mentions that cross the earlier one is written, then the longer
+        one.
         """
         nested, left_out = _nest(mentions)
         opening: Counter[int] = Counter(mention.start for mention in nested)
@@ -53,14 +49,8 @@ class AugmentedFormat:
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """Never raises: models write anything, and are cut off anywhere.
-
-        output (str): What a model wrote.
-        source (TokenizedText): The text it was given.
-        wordings (Mapping[str, str]): Label → its wording; of labels with the same wording the
-            first is read.
-        RETURNS (ParsedOutput): Its mentions. Each bracket without its counterpart, each pair of
-            brackets without a label and a text that is not the one given count as malformed.
+        """See `OutputFormat`. Each bracket without its counterpart, each pair of brackets without
+        a label and a text that is not the one given count as malformed.
         """
         written = _read(output)
         aligned = _align(written.text, source.text)

@@ -24,12 +24,7 @@ class StructuredFormat:
     def render(
         self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
     ) -> tuple[str, list[Mention]]:
-        """source (TokenizedText): The text.
-        mentions (Sequence[Mention]): Its mentions.
-        wordings (Mapping[str, str]): Label → its wording in the output.
-        RETURNS (Tuple[str, List[Mention]]): What is to be written; every mention can be.
-        RAISES (KeyError): A mention's label has no wording.
-        """
+        """See `OutputFormat`. Every mention can be written."""
         pairs = []
         for mention in sorted(mentions):
             wording = escape(wordings[mention.label], SPECIAL_IN_WORDING)
@@ -40,14 +35,8 @@ class StructuredFormat:
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """Never raises: models write anything, and are cut off anywhere.
-
-        output (str): What a model wrote.
-        source (TokenizedText): The text it was given.
-        wordings (Mapping[str, str]): Label → its wording; of labels with the same wording the
-            first is read.
-        RETURNS (ParsedOutput): Its mentions. Each stretch before, between or after them that is
-            not what belongs there counts as malformed.
+        """See `OutputFormat`. Each stretch before, between or after the pairs that is not what
+        belongs there counts as malformed.
         """
         pairs = list(PAIR.finditer(output))
         grounding = Grounding(source, wordings)

@@ -15,7 +15,8 @@ from .support import MaskForm
 
 
 class TreeRun(ABC):
-    """A batch of trees under way: the caller grows the trees and asks for logits.
+    """A batch of trees under way: the caller grows the trees, or cuts them off, and asks for
+    logits.
 
     passes (int): Forward passes so far.
     tokens (int): Tokens run so far, padding left out.
@@ -31,7 +32,7 @@ class TreeRun(ABC):
         bidirectional_prefix: bool,
     ) -> None:
         """call (ModelCall): The model.
-        trees (Sequence[TokenTree]): The trees; the caller may add nodes between calls.
+        trees (Sequence[TokenTree]): The trees; they may change between calls.
         mask_form (Optional[MaskForm]): The custom mask the model takes.
         bidirectional_prefix (bool): Whether the prefix attends in both directions.
         """

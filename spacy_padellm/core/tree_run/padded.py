@@ -56,6 +56,10 @@ class PaddedRun(TreeRun):
         self._real = np.zeros((0, 0), dtype=bool)
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
+        if any(tree.is_regrown for tree in self._trees):
+            raise ValueError(
+                "a tree that was cut off is not run as separate sequences with a cache"
+            )
         asked = [(tree, node) for tree, of_tree in enumerate(nodes) for node in of_tree]
         leaves = list(dict.fromkeys(asked))
         if any(node < self._trees[tree].prefix_length for tree, node in leaves):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from .support import MaskForm
 
 
 class CachedRun(TreeRun):
-    """Every node is run once; keys and values of all nodes stay in a KV cache."""
+    """Every node is run once; its keys and values stay in a KV cache until it is cut off."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -25,6 +26,8 @@ class CachedRun(TreeRun):
         self._width = 0
         # Padding makes a node's place in the cache differ from its number.
         self._slots = [np.zeros(0, dtype=np.int64) for _ in self._trees]
+        # Of each tree the serial number of the last node that was run.
+        self._last = [-1 for _ in self._trees]
         # The trees in the batch, row by row.
         self._rows = list(range(len(self._trees)))
 
@@ -32,6 +35,7 @@ class CachedRun(TreeRun):
         if any(nodes[tree] for tree in self._retired):
             raise ValueError("a tree that was retired is asked for logits")
         self._leave_out_retired()
+        self._leave_out_cut()
         first = [len(self._slots[tree]) for tree in self._rows]
         new = [len(self._trees[t]) - start for t, start in zip(self._rows, first, strict=True)]
         length = max(new)
@@ -46,6 +50,7 @@ class CachedRun(TreeRun):
             positions[row, :count] = tree.depths[start:]
             added = self._width + np.arange(count)
             self._slots[number] = np.concatenate([self._slots[number], added])
+            self._last[number] = tree.serials[-1] if len(tree) else -1
             visible[row, :count, self._slots[number]] = tree.visible(
                 start, bidirectional_prefix=self._bidirectional_prefix
             ).T
@@ -75,6 +80,16 @@ class CachedRun(TreeRun):
             cache: Any = self._cache
             cache.batch_select_indices(torch.tensor(live, device=self._call.device))
             self._rows = [self._rows[row] for row in live]
+
+    def _leave_out_cut(self) -> None:
+        for number in self._rows:
+            kept = bisect_right(self._trees[number].serials, self._last[number])
+            self._slots[number] = self._slots[number][:kept]
+        slots = [self._slots[number] for number in self._rows]
+        width = max((int(each[-1]) + 1 for each in slots if each.size), default=0)
+        if width < self._width:
+            self._cache.crop(width)
+            self._width = width
 
 
 class RecomputedRun(TreeRun):

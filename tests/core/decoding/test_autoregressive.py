@@ -99,6 +99,28 @@ def test_a_replay_is_written_and_read(name, lookup):
         assert each.cost.tokens > each.cost.distinct_tokens
 
 
+def test_rejected_drafts_do_not_stay_in_the_cache(monkeypatch):
+    lm = random_lm("llama", "en", "causal", 0)
+    each = decoder(lm, "structured", PromptLookup())
+    ids = gold_ids(each)
+    keys = []
+    forward = lm.model.forward
+
+    def record(**inputs):
+        cached = inputs["past_key_values"].get_seq_length()
+        output = forward(**inputs)
+        keys.append((cached, inputs["input_ids"].shape[1]))
+        return output
+
+    monkeypatch.setattr(lm.model, "forward", record)
+    each.decode([TEXT], list(WORDINGS["en"]), [ids])
+    prompt = each.encoder.prefix(TEXT.text) + each.encoder.output_opener
+    assert keys[0] == (0, len(prompt))
+    assert sum(run for _, run in keys) > len(prompt) + len(ids) - 1
+    # In the end nothing is cached but prompt and output.
+    assert len(prompt) < keys[-1][0] < len(prompt) + len(ids)
+
+
 def test_a_mentions_probability_is_that_of_its_tokens():
     lm = random_lm("llama", "en", "causal", 0)
     each = decoder(lm, "structured")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import chain
 
 import pytest
@@ -273,24 +274,44 @@ POLICIES = [
 ]
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
-def test_drafts_change_nothing_but_the_cost(softmax, seed, policy):
-    """Random models choose against every guess; texts repeat themselves, share beginnings and
-    end in mentions.
-    """
-    limits = MentionLimits(max_mentions=12, max_mention_tokens=3)
+ADVERSE_LIMITS = MentionLimits(max_mentions=12, max_mention_tokens=3)
+
+
+def adverse(seed: int) -> tuple[CausalLM, list[TokenizedText]]:
+    """A random model, which chooses against every guess, and texts that repeat themselves."""
     rng = random.Random(seed)
     texts = [*TEXTS["en"], *random_texts(rng, "en", 2)]
     words = ["ab", "abc", "abd", "b"]
     texts += [cut_at_spaces(" ".join(rng.choices(words, k=7))) for _ in range(2)]
-    lm = random_lm("llama", "en", rng.choice(["causal", "bidirectional"]), seed)
-    plain = decoder(lm, softmax=softmax, limits=limits, policy=None)
+    return random_lm("llama", "en", rng.choice(["causal", "bidirectional"]), seed), texts
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_adverse_texts_have_what_makes_drafts_hard(softmax):
+    """Strings in several places, mentions at the text's end and mentions that begin alike."""
+    seen = Counter()
+    for lm, texts in map(adverse, range(3)):
+        drafting = decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS)
+        for text, found in zip(texts, drafting.decode(texts, labels()), strict=True):
+            strings = {text.text[slice(*mention.places[0])] for mention in found}
+            seen["repeated"] += any(len(mention.places) > 1 for mention in found)
+            seen["at the end"] += any(m.places[-1][1] == len(text.text) for m in found)
+            seen["begin alike"] += any(a != b and a.startswith(b) for a in strings for b in strings)
+        seen["rejected drafts"] += drafting.cost.tokens > drafting.cost.distinct_tokens
+    assert min(seen[each] for each in ("repeated", "at the end", "begin alike")) > 0
+    assert seen["rejected drafts"] == 3
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_drafts_change_nothing_but_the_cost(softmax, seed, policy):
+    lm, texts = adverse(seed)
+    plain = decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS, policy=None)
     expected = plain.decode(texts, labels())
     assert any(expected)
     for way in ways_of(lm):
-        each = decoder(lm.forced(way), softmax=softmax, limits=limits, policy=policy)
+        each = decoder(lm.forced(way), softmax=softmax, limits=ADVERSE_LIMITS, policy=policy)
         assert_same(each.decode(texts, labels()), expected)
         assert each.cost.passes <= plain.cost.passes
         assert each.cost.distinct_tokens == plain.cost.distinct_tokens
@@ -354,6 +375,27 @@ def test_a_replay_is_written_whatever_the_model_chooses(policy):
     assert len(finished) - 4 <= each.cost.distinct_tokens <= len(finished)
     if policy is None:
         assert each.cost.tokens == each.cost.distinct_tokens
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_what_is_drafted_first_does_not_depend_on_what_is_replayed(policy, monkeypatch):
+    lm = random_lm("llama", "en", "causal", 1)
+    each = decoder(lm, policy=policy)
+    passes: list[list[int]] = []
+    forward = lm.model.forward
+
+    def record(**inputs):
+        passes.append(inputs["input_ids"].flatten().tolist())
+        return forward(**inputs)
+
+    monkeypatch.setattr(lm.model, "forward", record)
+    first = []
+    for gold in (["Anna", "Bob"], ["New York", "met", "Bob"], []):
+        replay = {label: each.encoder.mentions(gold) for label in labels()}
+        passes.clear()
+        each.decode(TEXTS["en"][:1], labels(), [replay])
+        first.append(passes[0])
+    assert first[0] == first[1] == first[2]
 
 
 @pytest.mark.parametrize("name", ["llama2", "gpt2", "byt5"])

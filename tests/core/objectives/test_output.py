@@ -190,12 +190,13 @@ def test_partly_annotated_texts_are_not_taught(name, tag_text):
     assert (tree.nodes, tree.targets, tree.weights, tree.tags) == ([], [], [], 0)
     reported = [(source.text, mention) for mention in text.mentions]
     assert left_out == LeftOut(partly_annotated=reported)
-    assert each.examine(text, LABELS) == (left_out, tree.depth)
+    assert each.examine(text, LABELS) == (left_out, tree.depth, False)
     # Nor is what nothing is asked for.
     assert each.build(text, [])[0].nodes == []
     for labels in (["PER"], ["LOC", "PER"]):
         tree, left_out = each.build(text, labels)
         assert tree.nodes and len(left_out) == 0
+        assert each.examine(text, labels).is_taught
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -5,14 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_padellm.core.output_formats.augmented import AugmentedFormat
-from spacy_padellm.core.output_formats.base import ParsedMention, get_output_format
+from spacy_padellm.core.output_formats.base import ParsedMention
 from spacy_padellm.core.texts import Mention, TokenizedText
 from tests.core.output_formats.strategies import (
     annotated,
-    damaged,
     markup_texts,
     parse_grounded,
-    sources,
     wordings,
 )
 from tests.core.sample_texts import cut_at_characters, cut_at_spaces
@@ -41,15 +39,6 @@ def read(output: str, source: TokenizedText) -> tuple[list[Mention], int, int]:
     parsed = parse_grounded(FORMAT, output, source, WORDINGS)
     mentions = [Mention(*mention.places[0], mention.label) for mention in parsed.mentions]
     return mentions, parsed.malformed, parsed.ungrounded
-
-
-def test_it_is_found_by_name():
-    assert isinstance(get_output_format("augmented"), AugmentedFormat)
-
-
-def test_unknown_name():
-    with pytest.raises(ValueError, match=r"P031.*'tsv'.*'augmented', 'structured'"):
-        get_output_format("tsv")
 
 
 def test_mentions_are_bracketed():
@@ -105,11 +94,6 @@ def test_a_mention_listed_twice_stays_twice():
 def test_markup_in_a_text_has_a_backslash():
     written = render(r"a[1] | b\]", (0, 4, "LOC"))
     assert written == r"[a\[1\] | LOC] \| b\\\]"
-
-
-def test_a_label_needs_a_wording():
-    with pytest.raises(KeyError, match="ORG"):
-        FORMAT.render(JAPAN, [Mention(0, 5, "ORG")], WORDINGS)
 
 
 def test_of_labels_with_one_wording_the_first_is_read():
@@ -232,18 +216,6 @@ def test_what_is_written_before_rubbish_is_read(text, wordings, rubbish):
     found = parse_grounded(FORMAT, f"{output} {rubbish}", source, wordings)
     assert found.mentions[: len(whole)] == whole
     assert found.malformed > 0
-
-
-@given(annotated(), wordings(), st.data())
-def test_what_is_read_in_a_damaged_output_is_in_the_text(text, wordings, data):
-    source, mentions = text
-    output, _ = FORMAT.render(source, mentions, wordings)
-    parse_grounded(FORMAT, data.draw(damaged(output)), source, wordings)
-
-
-@given(st.one_of(st.text(), markup_texts), sources, wordings())
-def test_anything_can_be_parsed(output, source, wordings):
-    parse_grounded(FORMAT, output, source, wordings)
 
 
 def test_deep_nesting_is_no_recursion():

@@ -4,12 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.core.output_formats.base import ParsedMention, get_output_format
+from spacy_padellm.core.output_formats.base import ParsedMention
 from spacy_padellm.core.output_formats.structured import StructuredFormat
 from spacy_padellm.core.texts import Mention
 from tests.core.output_formats.strategies import (
     annotated,
-    damaged,
     markup_texts,
     parse_grounded,
     sources,
@@ -29,10 +28,6 @@ def read(output, source):
     parsed = parse_grounded(FORMAT, output, source, WORDINGS)
     mentions = [(mention.label, mention.places) for mention in parsed.mentions]
     return mentions, parsed.malformed, parsed.ungrounded
-
-
-def test_it_is_found_by_name():
-    assert isinstance(get_output_format("structured"), StructuredFormat)
 
 
 def test_mentions_are_listed():
@@ -75,11 +70,6 @@ def test_markup_has_a_backslash():
     source = cut_at_characters("(a,\\b)")
     output, _ = FORMAT.render(source, [Mention(0, 6, "X")], {"X": "x, (y\\z)"})
     assert output == r"((x\, \(y\\z\), (a,\\b\)))"
-
-
-def test_a_label_needs_a_wording():
-    with pytest.raises(KeyError, match="ORG"):
-        FORMAT.render(JAPAN, [Mention(0, 5, "ORG")], WORDINGS)
 
 
 def test_of_labels_with_one_wording_the_first_is_read():
@@ -201,15 +191,3 @@ def test_what_is_written_before_rubbish_is_read(text, wordings, rubbish):
     found = parse_grounded(FORMAT, f"{output}.{rubbish}", source, wordings)
     assert found.mentions[: len(whole)] == whole
     assert found.malformed > 0
-
-
-@given(annotated(), wordings(), st.data())
-def test_what_is_read_in_a_damaged_output_is_in_the_text(text, wordings, data):
-    source, mentions = text
-    output, _ = FORMAT.render(source, mentions, wordings)
-    parse_grounded(FORMAT, data.draw(damaged(output)), source, wordings)
-
-
-@given(st.one_of(st.text(), markup_texts), sources, wordings())
-def test_anything_can_be_parsed(output, source, wordings):
-    parse_grounded(FORMAT, output, source, wordings)

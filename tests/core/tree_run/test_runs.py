@@ -199,3 +199,69 @@ def test_finished_trees_are_no_rows_any_more(call, monkeypatch):
     (leaf,) = trees[0].insert([6], 3)
     run.logits([[leaf], []])
     assert shapes == [(2, 5), (1, 1)]
+
+
+@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+def test_what_was_cut_is_run_anew(call, support):
+    trees = two_trees()
+    run = open_run(call, trees, support)
+    with torch.no_grad():
+        run.logits([[3, 4], [1]])
+        trees[0].cut(3)
+        branch = trees[0].insert([6, 7, 8], 2)
+        (leaf,) = trees[1].insert([6], 1)
+        found = run.logits([branch, [leaf]])
+    sequences = [(1, 2, 3, 6), (1, 2, 3, 6, 7), (1, 2, 3, 6, 7, 8), (1, 9, 6)]
+    for ours, ids in zip(found, sequences, strict=True):
+        assert torch.allclose(ours, plain_logits(call.model, ids)[-1], atol=1e-4)
+
+
+def test_what_was_cut_is_told_from_what_has_its_number(call):
+    """The same token below another node, and in a batch where one tree only was cut."""
+    trees = two_trees()
+    run = open_run(call, trees, CACHED)
+    with torch.no_grad():
+        run.logits([[3, 4], [1]])
+        trees[0].cut(4)
+        (other,) = trees[0].insert([5], 2)
+        assert other == 4 and trees[0].ids[4] == 5
+        (leaf,) = trees[1].insert([6], 1)
+        found = [run.logits([[other], [leaf]])]
+        trees[0].cut(2)
+        trees[1].cut(1)
+        found.append(run.logits([trees[0].insert([8, 9], 1), trees[1].insert([4], 0)]))
+    sequences = [(1, 2, 3, 5), (1, 9, 6), (1, 2, 8), (1, 2, 8, 9), (1, 4)]
+    for ours, ids in zip(torch.cat(found), sequences, strict=True):
+        assert torch.allclose(ours, plain_logits(call.model, ids)[-1], atol=1e-4)
+    assert run.tokens == 7 + 2 + 3
+
+
+@pytest.mark.parametrize("way", ["batch", "batch_shared", "one_by_one"])
+def test_separate_sequences_with_a_cache_are_not_cut(call, way):
+    tree = TokenTree([1, 2])
+    run = open_run(call, [tree], TreeSupport(way, "4d"))
+    with torch.no_grad():
+        run.logits([tree.insert([3], 1)])
+    tree.cut(2)
+    with pytest.raises(ValueError, match="cut off"):
+        run.logits([tree.insert([4], 1)])
+
+
+def test_what_was_cut_is_in_the_cache_no_more(call, monkeypatch):
+    tree = TokenTree([1, 2])
+    tree.insert([3, 4, 5], 1)
+    run = open_run(call, [tree], CACHED)
+    widths = []
+    forward = call.model.forward
+
+    def record(**inputs):
+        widths.append(inputs["past_key_values"].get_seq_length())
+        return forward(**inputs)
+
+    monkeypatch.setattr(call.model, "forward", record)
+    run.logits([[4]])
+    tree.cut(3)
+    run.logits([tree.insert([7, 8], 2)])
+    run.logits([tree.insert([9], 4)])
+    assert widths == [0, 3, 5]
+    assert (run.passes, run.tokens) == (3, 5 + 2 + 1)

@@ -1,0 +1,61 @@
+"""Warnings of what training data cannot teach."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+from spacy.training import Example
+
+from ..core.objectives.base import Objective
+from ..core.objectives.gold import LeftOut
+from ..core.texts import AnnotatedText
+from ..errors import Errors, Warnings
+from .gold import count_left_out
+from .windows import SpanGetter
+
+
+def warn_of_left_out(
+    examples: Iterable[Example],
+    objective: Objective,
+    labels: Sequence[str],
+    *,
+    spans_key: str,
+    get_spans: SpanGetter | None,
+    check_depth: Callable[[int], None],
+) -> None:
+    """Warn, once each, of gold mentions that cannot be taught and of texts that teach nothing.
+
+    examples (Iterable[Example]): Examples.
+    objective (Objective): What makes trees of them.
+    labels (Sequence[str]): The labels to teach.
+    spans_key (str): The reference's span group with gold mentions.
+    get_spans (Optional[SpanGetter]): Makes the windows.
+    check_depth (Callable[[int], None]): Raises a ValueError if a tree is too deep for the model.
+    RAISES (ValueError): A text is too long for the model.
+    """
+    is_taught: list[bool] = []
+
+    def find_left_out(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
+        examined = objective.examine(text, labels)
+        try:
+            check_depth(examined.depth)
+        except ValueError as error:
+            raise ValueError(Errors.P208.format(text=text.source.text[:60], error=error)) from error
+        is_taught.append(examined.is_taught)
+        return examined.left_out
+
+    left_out, gold = LeftOut(), 0
+    for eg in examples:
+        count, more = count_left_out(eg, spans_key, get_spans, labels, find_left_out)
+        gold += count
+        left_out.extend(more)
+    if left_out:
+        details = left_out.describe()
+        message = Warnings.W201.format(total=len(left_out), gold=gold, details=details)
+        warnings.warn(message, stacklevel=3)
+    if not all(is_taught):
+        message = Warnings.W205.format(
+            count=is_taught.count(False), total=len(is_taught), labels=", ".join(labels)
+        )
+        warnings.warn(message, stacklevel=3)
