@@ -88,7 +88,8 @@ class CachedRun(TreeRun):
         slots = [self._slots[number] for number in self._rows]
         width = max((int(each[-1]) + 1 for each in slots if each.size), default=0)
         if width < self._width:
-            self._cache.crop(width)
+            cache: Any = self._cache
+            cache.crop(width)
             self._width = width
 
 
