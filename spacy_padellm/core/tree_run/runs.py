@@ -89,7 +89,8 @@ class CachedRun(TreeRun):
         width = max((int(each[-1]) + 1 for each in slots if each.size), default=0)
         if width < self._width:
             cache: Any = self._cache
-            cache.crop(width)
+            # Below zero: how many to remove, which version 5 insists on.
+            cache.crop(width - self._width)
             self._width = width
 
 
