@@ -304,7 +304,7 @@ class Errors(metaclass=_WithCodes):
         "Nothing says what is to be measured. Pass checkpoint folders, or --replay with --shape "
         "and --tokenizer."
     )
-    P411 = "With --replay the model is random: pass {options} instead of checkpoint folders."
+    P411 = "With --replay the model is random: pass both {options}, and no checkpoint folders."
     P416 = "{options} are for --replay only: a checkpoint has its own. Leave them out."
     P417 = "Can't write {path}: {error}. Pass another path."
     P412 = (

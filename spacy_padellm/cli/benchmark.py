@@ -13,6 +13,9 @@ from ..errors import Errors
 from .messages import require, shown_errors
 from .options import DeviceOption, DtypeOption, FormatOption
 
+# What a shell has for Ctrl-C, so that a loop of commands stops as well.
+_INTERRUPTED = 130
+
 if TYPE_CHECKING:
     from ..benchmark.datasets import Dataset
     from ..benchmark.decoders import DecoderSpec
@@ -97,13 +100,23 @@ def benchmark(
         for rows, interrupted in _measure(subject, specs, loaded, bandwidth):
             environment["interrupted"] = interrupted or None
             # After each dataset, so that nothing is lost if a later one fails.
-            if output is not None:
+            if output is not None and rows:
                 write_json(output, rows, environment)
-        typer.echo(to_markdown(rows, environment))
-        if chart is not None and rows:
-            from ..benchmark.chart import draw_chart
+        if rows:
+            typer.echo(to_markdown(rows, environment))
+        if chart is not None:
+            _draw(chart, rows)
+        if environment["interrupted"]:
+            raise typer.Exit(_INTERRUPTED)
 
-            draw_chart(chart, rows)
+
+def _draw(path: Path, rows: list[Row]) -> None:
+    from ..benchmark.chart import draw_chart
+
+    if any(row["latency_ms"]["mean"] is not None for row in rows):
+        draw_chart(path, rows)
+    else:
+        typer.echo(f"No chart is drawn to {path}: nothing measured has a latency.", err=True)
 
 
 def _check_files(output: Path | None, chart: Path | None) -> None:
@@ -187,7 +200,8 @@ def _measure(
             try:
                 run.run(dataset)
             except KeyboardInterrupt:
-                typer.echo("Interrupted: here is what was measured.", err=True)
+                kept = "here is what was measured" if run.rows else "nothing was measured yet"
+                typer.echo(f"Interrupted: {kept}.", err=True)
                 yield run.rows, True
                 return
             yield run.rows, False

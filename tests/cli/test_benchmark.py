@@ -120,11 +120,38 @@ def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, mo
     monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
     output = tmp_path / "out.json"
     result = run(*replay(tokenizer), "--datasets", toy_corpus, "--output", output)
-    assert result.exit_code == 0, result.output
-    assert "Interrupted" in result.output
+    assert result.exit_code == 130, result.output
+    assert "Interrupted: here is what was measured" in result.output
     written = json.loads(output.read_text())
     assert [row["texts"] for row in written["rows"]] == [2, 2]
     assert written["environment"]["interrupted"] is True
+
+
+def test_interrupted_before_anything_was_measured(
+    run, toy_corpus, tokenizer, tmp_path, monkeypatch
+):
+    from spacy_padellm.benchmark.run import BenchmarkRun
+
+    def interrupt(self, *arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    output = tmp_path / "out.json"
+    output.write_text("of an earlier run")
+    result = run(*replay(tokenizer), "--datasets", toy_corpus, "--output", output)
+    assert result.exit_code == 130, result.output
+    assert "nothing was measured yet" in result.output and "|" not in result.stdout
+    assert output.read_text() == "of an earlier run"
+
+
+def test_nothing_to_draw(run, toy_corpus, tokenizer, tmp_path):
+    pytest.importorskip("matplotlib")
+    chart = tmp_path / "chart.png"
+    arguments = ["--datasets", toy_corpus, "--decoders", "tree@4", "--chart", chart]
+    result = run(*replay(tokenizer), *arguments)
+    assert result.exit_code == 0, result.output
+    assert "| tree@4 |" in result.stdout and "No chart" in result.stderr
+    assert not chart.exists()
 
 
 @pytest.mark.parametrize(
