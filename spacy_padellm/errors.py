@@ -293,8 +293,8 @@ class Errors(metaclass=_WithCodes):
     )
     P407 = "Can't read a model's configuration from {path}: {error}. Pass a model's config.json."
     P408 = (
-        "There's no decoder {name!r}. Pass some of {names}; a threshold follows a colon (tree:0.1) "
-        "and a batch size an @ (tree@16)."
+        "{name!r} can't be read as a decoder. Pass some of {names}; a threshold, from 0 to 1, "
+        "follows a colon (tree:0.1) and a batch size an @ (tree@16)."
     )
     P409 = (
         "{name!r} can't be measured: {kind} takes no {part}. Thresholds are for {thresholds}; "
