@@ -16,9 +16,10 @@ from spacy_padellm.core.comparison import (
 from spacy_padellm.core.mentions import DecodedMention
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import TokenizedText
+from spacy_padellm.core.tree_run.support import TreeSupport
 
 from .sample_texts import TEXTS as RANDOM_TEXTS
-from .sample_tokenizers import TRANSFORMERS_5, WORDINGS
+from .sample_tokenizers import WORDINGS
 from .tiny_models import random_lm
 from .trained import LIMITS, TEXTS, trained_lm
 
@@ -96,8 +97,10 @@ def test_other_mentions_are_no_agreement():
     assert agreement == Agreement(2, 0.5)
 
 
-def test_models_without_a_cache_have_no_batch():
-    lm = random_lm("bert", "en", "causal", 0)
+@pytest.mark.parametrize("has_cache", [False, True])
+def test_models_without_a_cache_have_no_batch(monkeypatch, has_cache):
+    monkeypatch.setattr(TreeSupport, "has_cache", has_cache)
+    lm = random_lm("llama", "en", "causal", 0)
     settings = CheckpointSettings(TEMPLATES["en"], WORDINGS["en"], limits=LIMITS)
     result = compare_decoders(lm, settings, RANDOM_TEXTS["en"][:1])
-    assert set(result.walks) == ({"sequences", "batch"} if TRANSFORMERS_5 else {"sequences"})
+    assert set(result.walks) == ({"sequences", "batch"} if has_cache else {"sequences"})

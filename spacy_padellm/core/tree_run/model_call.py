@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from ...errors import Errors
+from .kv_cache import KVCache
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Readout:
 
     ids (Optional[Tensor]): Only those of these ids, shape `(n_ids,)`.
     middle (Optional[Tensor]): Which places are read at the middle layer, as if the model ended
-        there, shape `(n,)`. The model has to be Llama-shaped.
+        there, shape `(n,)`. A place is read at one layer only.
     """
 
     ids: Tensor | None = None
@@ -58,6 +59,7 @@ class ModelCall:
         rows: Tensor,
         columns: Tensor,
         readout: Readout = ALL,
+        cache: KVCache | None = None,
         **inputs: Any,
     ) -> Tensor:
         """Run the model.
@@ -65,9 +67,12 @@ class ModelCall:
         rows (Tensor): Batch indices of the logits asked for, shape `(n,)`.
         columns (Tensor): Their places in the sequence, shape `(n,)`.
         readout (Readout): Which logits are wanted.
+        cache (Optional[KVCache]): What was run before, and where this is kept.
         inputs (Any): Arguments of the forward pass; those the model does not know are left out.
         RETURNS (Tensor): Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
         """
+        kept = None if cache is None else cache.kept
+        inputs |= {"past_key_values": kept, "use_cache": cache is not None}
         known = {name: value for name, value in inputs.items() if name in self.parameters}
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
@@ -78,49 +83,69 @@ class ModelCall:
             stack.enter_context(self._lock)
             stack.enter_context(_head_input_at(head, index))
             if readout.middle is not None:
-                stack.enter_context(_middle_input_at(self.model, head, index, readout.middle))
+                stack.enter_context(_middle_layer_at(self.model, index[readout.middle]))
             if selected is not None:
                 stack.enter_context(_head_output_at(head, selected))
             if torch.is_grad_enabled() and index.device.type == "cpu":
                 # On a CPU its fused kernel makes a step over small trees about half as slow again.
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            logits: Tensor = self.model(**known, return_dict=True).logits[0]
+                stack.enter_context(_attention_in_its_dtype())
+            output = self.model(**known, return_dict=True)
+        if cache is not None:
+            cache.take(output.get("past_key_values"), type(self.model).__name__)
+        logits: Tensor = output.logits[0]
         return logits if selected is not None or ids is None else logits[:, ids]
 
 
 @contextmanager
-def _middle_input_at(
-    model: PreTrainedModel, head: torch.nn.Module, index: Tensor, middle: Tensor
-) -> Iterator[None]:
-    """Let the output layer see the middle layer's hidden states at some of the places, normalised
-    as the last layer's are. `_head_input_at` has cut its input before.
+def _attention_in_its_dtype() -> Iterator[None]:
+    """Let attention under autocast be computed in bfloat16, rather than converted and back."""
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+
+
+@contextmanager
+def _middle_layer_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
+    """Let the last layer give what the middle layer gave at some of the places. What a model does
+    behind its layers (a norm, BERT's transform) it does to that as well.
 
     index (Tensor): Flat indices into `(batch * length)`.
-    middle (Tensor): Which of them, shape `(n,)`.
     """
-    base: Any = model.base_model
-    layers, norm = getattr(base, "layers", None), getattr(base, "norm", None)
-    if layers is None or norm is None:
-        raise ValueError(Errors.P013.format(model=type(model).__name__))
+    layers = _find_layers(model)
     kept: list[Tensor] = []
 
     def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
         kept.append(output[0] if isinstance(output, tuple) else output)
 
-    def replace(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states = norm(kept[-1].flatten(0, 1)[index[middle]])
-        hidden = args[0].index_put((middle.unsqueeze(0),), states.to(args[0].dtype))
-        return (hidden, *args[1:])
+    def replace(module: torch.nn.Module, args: Any, output: Any) -> Any:
+        last = output[0] if isinstance(output, tuple) else output
+        middle = kept[-1].flatten(0, 1)[index].to(last.dtype)
+        mixed = last.flatten(0, 1).index_put((index,), middle).view_as(last)
+        return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
+    # In this order, as a single layer is both.
     hooks = [
         layers[(len(layers) - 1) // 2].register_forward_hook(keep),
-        head.register_forward_pre_hook(replace),
+        layers[-1].register_forward_hook(replace),
     ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _find_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
+    count = model.config.num_hidden_layers
+    lists = [m for m in model.base_model.modules() if isinstance(m, torch.nn.ModuleList)]
+    found = next((each for each in lists if len(each) == count), None)
+    if found is None:
+        raise ValueError(Errors.P013.format(model=type(model).__name__))
+    return found
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from ...errors import Errors
 from .base import TreeRun, make_inputs
+from .kv_cache import KVCache
 from .model_call import ALL, Readout
 
 _NONE = torch.zeros(0, dtype=torch.long)
@@ -44,14 +43,12 @@ class PaddedRun(TreeRun):
     def __init__(self, *args: Any, share_prefix: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         model = type(self._call.model).__name__
-        if self._mask_form == "3d":
-            raise ValueError(Errors.P025.format(model=model))
         if self._bidirectional_prefix and self._mask_form is None:
             raise ValueError(Errors.P021.format(model=model))
         self._share_prefix = share_prefix and all(tree.prefix_length for tree in self._trees)
-        self._prefix: tuple[DynamicCache, np.ndarray] | None = None
+        self._prefix: tuple[KVCache, np.ndarray] | None = None
         self._rows: list[_Row] = []
-        self._cache = DynamicCache()
+        self._cache = KVCache(self._mask_form)
         # Which places in the cache are no padding, shape `(rows, width)`.
         self._real = np.zeros((0, 0), dtype=bool)
 
@@ -83,8 +80,7 @@ class PaddedRun(TreeRun):
             row.node = node
         if rows:
             live = [place for place, row in enumerate(self._rows) if row in continued]
-            cache: Any = self._cache
-            cache.batch_select_indices(torch.tensor(live, device=self._call.device))
+            self._cache.select(torch.tensor(live, device=self._call.device))
             self._rows = [self._rows[place] for place in live]
             self._real = self._real[live]
         return True
@@ -92,21 +88,22 @@ class PaddedRun(TreeRun):
     def _begin(self, leaves: Sequence[tuple[int, int]]) -> None:
         if self._share_prefix and self._prefix is None:
             ends = [(tree, each.prefix_end) for tree, each in enumerate(self._trees)]
-            self._start_rows(ends, DynamicCache(), np.zeros((len(ends), 0), dtype=bool))
+            self._start_rows(ends, KVCache(self._mask_form), np.zeros((len(ends), 0), dtype=bool))
             self._extend([tree.ids[: tree.prefix_length] for tree in self._trees], _NONE, ALL)
             self._prefix = (self._cache, self._real)
         if self._prefix is None:
-            self._start_rows(leaves, DynamicCache(), np.zeros((len(leaves), 0), dtype=bool))
+            empty = np.zeros((len(leaves), 0), dtype=bool)
+            self._start_rows(leaves, KVCache(self._mask_form), empty)
             return
         trees = [tree for tree, _ in leaves]
-        cache: Any = copy.deepcopy(self._prefix[0])
-        cache.batch_select_indices(torch.tensor(trees, device=self._call.device))
+        cache = self._prefix[0].copy()
+        cache.select(torch.tensor(trees, device=self._call.device))
         self._start_rows(leaves, cache, self._prefix[1][trees])
         for row in self._rows:
             row.length = self._trees[row.tree].prefix_length
 
     def _start_rows(
-        self, leaves: Sequence[tuple[int, int]], cache: DynamicCache, real: np.ndarray
+        self, leaves: Sequence[tuple[int, int]], cache: KVCache, real: np.ndarray
     ) -> None:
         self._rows = [_Row(tree, node, 0) for tree, node in leaves]
         self._cache, self._real = cache, real
@@ -124,9 +121,9 @@ class PaddedRun(TreeRun):
                 real[number, -len(block) :] = True
                 row.length += len(block)
         self._real = np.concatenate([self._real, real], axis=1)
-        if self._mask_form == "4d":
+        if self._mask_form is not None:
             visible = self._visible(positions, width)
-            inputs = make_inputs(self._call, tokens, positions, visible, "4d")
+            inputs = make_inputs(self._call, tokens, positions, visible, self._mask_form)
         else:
             inputs = make_inputs(self._call, tokens, positions, self._real, None)
         device = self._call.device
@@ -136,9 +133,8 @@ class PaddedRun(TreeRun):
             wanted.to(device),
             torch.full_like(wanted, length - 1).to(device),
             readout,
-            past_key_values=self._cache,
+            self._cache,
             cache_position=torch.arange(width, width + length, device=device),
-            use_cache=True,
             **inputs,
         )
 

@@ -23,6 +23,7 @@ _PROBE_WINDOW = 4
 _PROBE_VOCABULARY = 64
 _WAYS = (
     TreeSupport("cached", "4d"),
+    TreeSupport("cached", "3d"),
     TreeSupport("recomputed", "4d"),
     TreeSupport("recomputed", "3d"),
 )

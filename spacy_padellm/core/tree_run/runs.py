@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from ..token_tree import ROOT, TokenTree
 from .base import TreeRun, make_inputs
+from .kv_cache import KVCache
 from .model_call import ALL, ModelCall, Readout
+from .packing import pack
 from .support import MaskForm
 
 
@@ -22,7 +23,7 @@ class CachedRun(TreeRun):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._cache = DynamicCache()
+        self._cache = KVCache(self._mask_form)
         self._width = 0
         # Padding makes a node's place in the cache differ from its number.
         self._slots = [np.zeros(0, dtype=np.int64) for _ in self._trees]
@@ -59,7 +60,7 @@ class CachedRun(TreeRun):
             [self._slots[tree] - self._width for tree in self._rows],
             self._call,
         )
-        inputs = make_inputs(self._call, tokens, positions, visible, "4d")
+        inputs = make_inputs(self._call, tokens, positions, visible, self._mask_form)
         places = torch.arange(self._width, self._width + length, device=self._call.device)
         self._width += length
         self.passes += 1
@@ -68,17 +69,15 @@ class CachedRun(TreeRun):
             rows,
             columns,
             readout,
-            past_key_values=self._cache,
+            self._cache,
             cache_position=places,
-            use_cache=True,
             **inputs,
         )
 
     def _leave_out_retired(self) -> None:
         live = [row for row, tree in enumerate(self._rows) if tree not in self._retired]
         if len(live) < len(self._rows):
-            cache: Any = self._cache
-            cache.batch_select_indices(torch.tensor(live, device=self._call.device))
+            self._cache.select(torch.tensor(live, device=self._call.device))
             self._rows = [self._rows[row] for row in live]
 
     def _leave_out_cut(self) -> None:
@@ -88,9 +87,7 @@ class CachedRun(TreeRun):
         slots = [self._slots[number] for number in self._rows]
         width = max((int(each[-1]) + 1 for each in slots if each.size), default=0)
         if width < self._width:
-            cache: Any = self._cache
-            # Below zero: how many to remove, which version 5 insists on.
-            cache.crop(width - self._width)
+            self._cache.cut(self._width - width)
             self._width = width
 
 
@@ -102,13 +99,14 @@ class RecomputedRun(TreeRun):
         trees = [self._trees[place] for place in live]
         self.passes += 1
         self.tokens += sum(len(tree) for tree in trees)
-        asked = [nodes[place] for place in live]
-        rows, columns = _pick(asked, [np.arange(len(tree)) for tree in trees], self._call)
+        places = [
+            (tree, np.asarray(nodes[place], dtype=np.int64)) for tree, place in enumerate(live)
+        ]
         return _run_whole(
             self._call,
             trees,
-            rows,
-            columns,
+            np.concatenate([np.full(len(asked), tree) for tree, asked in places]),
+            np.concatenate([asked for _, asked in places]),
             readout,
             self._mask_form,
             self._bidirectional_prefix,
@@ -135,8 +133,7 @@ class SequencesRun(TreeRun):
             chains.append(_chain(self._trees[0], 0))
         self.passes += 1
         self.tokens += sum(len(chain) for chain in chains)
-        place = torch.tensor(wanted, dtype=torch.long, device=self._call.device)
-        rows, columns = place.reshape(-1, 2).T
+        rows, columns = np.array(wanted, dtype=np.int64).reshape(-1, 2).T
         if self._bidirectional_prefix:
             return _run_whole(self._call, chains, rows, columns, readout, self._mask_form, True)
         return _run_padded(self._call, chains, rows, columns, readout)
@@ -145,33 +142,38 @@ class SequencesRun(TreeRun):
 def _run_whole(
     call: ModelCall,
     trees: Sequence[TokenTree],
-    rows: Tensor,
-    columns: Tensor,
+    places: np.ndarray,
+    nodes: np.ndarray,
     readout: Readout,
     mask_form: MaskForm | None,
     bidirectional_prefix: bool,
 ) -> Tensor:
-    """RETURNS (Tensor): Logits at these places, all nodes of all trees run at once."""
-    length = max(len(tree) for tree in trees)
-    tokens = np.zeros((len(trees), length), dtype=np.int64)
+    """RETURNS (Tensor): Logits at these nodes of the trees at these places, all nodes of all
+    trees run at once.
+    """
+    packing = pack([len(tree) for tree in trees])
+    tokens = np.zeros(packing.shape, dtype=np.int64)
     positions = np.zeros_like(tokens)
-    visible = np.zeros((len(trees), length, length), dtype=bool)
+    width = tokens.shape[1]
+    visible = np.zeros((*tokens.shape, width), dtype=bool)
     # Padding sees itself, or its softmax would be over nothing.
-    visible[:, np.arange(length), np.arange(length)] = True
-    for row, tree in enumerate(trees):
-        size = len(tree)
-        tokens[row, :size] = tree.ids
-        positions[row, :size] = tree.depths
-        visible[row, :size, :size] = tree.visible(bidirectional_prefix=bidirectional_prefix)
-    inputs = make_inputs(call, tokens, positions, visible, mask_form)
-    return call(rows, columns, readout, use_cache=False, **inputs)
+    visible[:, np.arange(width), np.arange(width)] = True
+    for tree, row, start in zip(trees, packing.rows, packing.offsets, strict=True):
+        own = slice(start, start + len(tree))
+        tokens[row, own] = tree.ids
+        positions[row, own] = tree.depths
+        visible[row, own, own] = tree.visible(bidirectional_prefix=bidirectional_prefix)
+    inputs: dict[str, Any] = make_inputs(call, tokens, positions, visible, mask_form)
+    rows = np.asarray(packing.rows)[places]
+    columns = np.asarray(packing.offsets)[places] + nodes
+    return call(_to(call, rows), _to(call, columns), readout, **inputs)
 
 
 def _run_padded(
     call: ModelCall,
     chains: Sequence[TokenTree],
-    rows: Tensor,
-    columns: Tensor,
+    rows: np.ndarray,
+    columns: np.ndarray,
     readout: Readout,
 ) -> Tensor:
     """RETURNS (Tensor): Logits at these places, under the model's own causal mask. Padding comes
@@ -184,12 +186,11 @@ def _run_padded(
         tokens[row, : len(chain)] = chain.ids
         real[row, : len(chain)] = 1
     return call(
-        rows,
-        columns,
+        _to(call, rows),
+        _to(call, columns),
         readout,
         input_ids=torch.from_numpy(tokens).to(call.device),
         attention_mask=torch.from_numpy(real).to(call.device),
-        use_cache=False,
     )
 
 
@@ -217,4 +218,8 @@ def _pick(
     column = np.concatenate(picked)
     if column.size and column.min() < 0:
         raise ValueError("logits of a node are given in the pass that runs it, not later")
-    return torch.from_numpy(rows).to(call.device), torch.from_numpy(column).to(call.device)
+    return _to(call, rows), _to(call, column)
+
+
+def _to(call: ModelCall, places: np.ndarray) -> Tensor:
+    return torch.from_numpy(places).to(call.device)

@@ -33,4 +33,4 @@ class TreeSupport:
         """RETURNS (bool): Whether separate sequences keep a KV cache. Only models that take a mask
         of three dimensions, and none while there is a cache, do not.
         """
-        return self.mask_form != "3d"
+        return self.way != "recomputed" or self.mask_form != "3d"

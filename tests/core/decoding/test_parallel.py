@@ -109,7 +109,7 @@ def test_keys_and_values_of_distinct_tokens_are_kept_once(monkeypatch):
     for text in TEXTS["en"]:
         for each in (plain, drafting):
             each.decode([text], labels())
-    kept = [run._cache.get_seq_length() for run in runs]
+    kept = [run._cache.kept.get_seq_length() for run in runs]
     assert sum(kept[::2]) == plain.cost.distinct_tokens
     # A draft that was wrong stays, too.
     assert sum(kept[1::2]) == drafting.cost.tokens > plain.cost.tokens

@@ -27,14 +27,10 @@ WAYS = [
     for family in FAMILIES
     for way in ("cached", "recomputed", "sequences")
     if not (family == "bloom" and way != "sequences")
-    and not (family == "bert" and way == "cached" and not TRANSFORMERS_5)
 ]
 # What trees are measured against.
 BASELINES = [
-    (family, way)
-    for family in FAMILIES
-    for way in ("batch", "batch_shared", "one_by_one")
-    if MASK[family] != "3d"
+    (family, way) for family in FAMILIES for way in ("batch", "batch_shared", "one_by_one")
 ]
 MASKED = [family for family in FAMILIES if MASK[family]]
 
@@ -66,11 +62,7 @@ def runner(family: str, way: str, bidirectional: bool = False):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_probe_finds_the_best_way(family):
-    way = "cached"
-    if family == "bloom":
-        way = "sequences"
-    elif family == "bert" and not TRANSFORMERS_5:
-        way = "recomputed"
+    way = "sequences" if family == "bloom" else "cached"
     # Gemma 2 has a window of 64, within which trees hold.
     expected = TreeSupport(way, MASK[family], 64 if family == "gemma2" else None)
     assert tiny_lm(family).support == expected

@@ -3,9 +3,11 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from spacy_padellm.core.tree_run.model_call import ModelCall, Readout, additive_mask
 
@@ -69,11 +71,64 @@ def test_what_a_model_does_not_know_is_left_out():
     assert torch.allclose(found[0], plain_logits(call.model, [3, 4])[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "bert", "bloom"])
-def test_models_without_a_middle_layer_to_read(family):
+def find_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
+    base = model.base_model
+    for name in ("layers", "h", "encoder.layer", "decoder.layers"):
+        with suppress(AttributeError):
+            return base.get_submodule(name)
+    raise LookupError
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_middle_layer_is_read_as_if_the_model_ended_there(family):
+    """With all that a model does behind its layers; at other places it is the last one."""
     model = tiny_lm(family).model
-    place, middle = torch.tensor([0]), Readout(middle=torch.tensor([True]))
-    with pytest.raises(ValueError, match=rf"P013.*{type(model).__name__}.*tag_text = 0"):
+    half = copy.deepcopy(model)
+    layers = find_layers(half)
+    assert len(layers) == 2
+    del layers[1:]
+    half.config.num_hidden_layers = 1
+    ids = [[3, 4, 5], [6, 7, 8]]
+    rows, columns = torch.tensor([0, 1, 0]), torch.tensor([2, 1, 0])
+    middle = torch.tensor([0, 2])
+    found = ModelCall(model)(rows, columns, Readout(middle=middle), input_ids=torch.tensor(ids))
+    with torch.no_grad():
+        expected = [
+            plain_logits(half, ids[0])[2],
+            plain_logits(model, ids[1])[1],
+            plain_logits(half, ids[0])[0],
+        ]
+    assert torch.allclose(found, torch.stack(expected), atol=1e-4)
+    # Nothing is left of it.
+    after = ModelCall(model)(rows, columns, input_ids=torch.tensor(ids))
+    assert torch.allclose(after[0], plain_logits(model, ids[0])[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_torchs_setting_for_attention_stays_as_it_was(allowed):
+    backends = torch.backends.cuda
+    before = backends.fp16_bf16_reduction_math_sdp_allowed()
+    seen = []
+    model = copy.deepcopy(tiny_lm("llama").model)
+    model.register_forward_hook(
+        lambda *_: seen.append(backends.fp16_bf16_reduction_math_sdp_allowed())
+    )
+    backends.allow_fp16_bf16_reduction_math_sdp(allowed)
+    try:
+        place = torch.tensor([0])
+        with torch.enable_grad():
+            ModelCall(model)(place, place, input_ids=torch.tensor([[3, 4]]))
+        assert seen == [True]
+        assert backends.fp16_bf16_reduction_math_sdp_allowed() == allowed
+    finally:
+        backends.allow_fp16_bf16_reduction_math_sdp(before)
+
+
+def test_models_whose_layers_cannot_be_told():
+    model = copy.deepcopy(tiny_lm("llama").model)
+    model.config.num_hidden_layers = 3
+    place, middle = torch.tensor([0]), Readout(middle=torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"P013.*LlamaForCausalLM.*tag_text = 0"):
         ModelCall(model)(place, place, middle, input_ids=torch.tensor([[3, 4]]))
 
 

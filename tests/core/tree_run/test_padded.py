@@ -72,9 +72,20 @@ def test_the_slowest_of_each_step_is_what_counts(call, monkeypatch):
     assert run.simulated_seconds == 5 + 4
 
 
-def test_models_without_a_cache_cannot(call):
+def test_models_without_a_cache_cannot(call, monkeypatch):
+    forward = call.model.forward
+
+    def forget(**inputs):
+        output = forward(**inputs)
+        output["past_key_values"] = None
+        return output
+
+    monkeypatch.setattr(call.model, "forward", forget)
+    tree = TokenTree([1])
+    tree.insert([2], tree.prefix_end)
+    run = open_run(call, [tree], TreeSupport("batch", "4d"))
     with pytest.raises(ValueError, match=r"P025.*no KV cache"):
-        open_run(call, [TokenTree([1])], TreeSupport("batch", "3d"))
+        run.logits([[1]])
 
 
 def test_nothing_inside_a_prefix(call):
