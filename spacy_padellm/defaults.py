@@ -2,6 +2,9 @@
 
 SPANS_KEY = "padellm"
 
+# The checkpoint that comes with the package: English names.
+BUNDLED_MODEL = "padellm_en_small"
+
 # Lowest probability of a drafted token: fewer than 3.3 passes a text on each of the paper's test
 # sets, at most 1.6 times the distinct tokens.
 DRAFT_THRESHOLD = 0.07

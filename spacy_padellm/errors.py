@@ -51,8 +51,12 @@ class Errors(metaclass=_WithCodes):
         "opener, but {name!r} has {count}. Train without tags (tag_text = 0), or add the tokens."
     )
     P013 = (
-        "Text tags are read at the middle layer of a model with Llama's names, and {model} has "
-        "others. Train without tags (tag_text = 0)."
+        "Text tags are read at a model's middle layer, and the layers of {model} can't be told "
+        "from its other parts. Train without tags (tag_text = 0)."
+    )
+    P014 = (
+        "An encoder can only be read as a decoder with a fast tokenizer, and that of {name!r} is "
+        "not. Pass an encoder with a tokenizer.json."
     )
     P020 = (
         "A model loaded with attn_implementation={implementation!r} takes no attention mask, and "
@@ -208,6 +212,10 @@ class Errors(metaclass=_WithCodes):
         "The reader got no path (null). Set it in the config or on the command line, e.g. "
         "--paths.train ./train.conll."
     )
+    P122 = (
+        "The part {part!r} isn't one of a corpus of {count} texts. Write where it starts and where "
+        "it ends, as fractions, e.g. 0:0.7 or 0.7:1, with a text between them."
+    )
 
     # Component (P2xx)
     P201 = (
@@ -217,8 +225,8 @@ class Errors(metaclass=_WithCodes):
         '"spacy_padellm.SmallCausalLM.v1" to train one from scratch.'
     )
     P202 = (
-        "The component's model has not been trained: `spacy_padellm.SmallCausalLM.v1` starts from "
-        "nothing. Call `nlp.initialize()` and train it, load a trained pipeline with "
+        "The component's model has not been trained: its architecture makes it in "
+        "`nlp.initialize()`. Call `nlp.initialize()` and train it, load a trained pipeline with "
         "`spacy.load`, or use `spacy_padellm.CausalLM.v1` with a checkpoint."
     )
     P203 = (
@@ -274,6 +282,7 @@ class Errors(metaclass=_WithCodes):
         "project.yml states ({reason}). Check the connection and run fetch again, or set "
         "PADELLM_DATA to a folder with the files."
     )
+    P311 = "{path} ends in neither .html, for a page, nor .svg, for a picture. Rename it."
 
     # Benchmark (P4xx)
     P401 = (
@@ -319,6 +328,14 @@ class Errors(metaclass=_WithCodes):
         "The corpus {dataset} has none of the labels that {name} knows ({labels}). Pass another "
         "corpus or checkpoint."
     )
+    P418 = (
+        "There's no .spacy file to evaluate on in {paths}. Pass --corpora, once for each file or "
+        "folder; `convert` makes such files."
+    )
+    P419 = (
+        "Two corpora are called {name!r}: {paths}. Files are called by their names without the "
+        "folder: rename one."
+    )
     P415 = "There's no corpus to measure on. Pass --datasets, once for each file or folder."
 
 
@@ -354,4 +371,8 @@ class Warnings(metaclass=_WithCodes):
         "{count} of {total} annotated texts (windows, where there are any) teach nothing: with "
         'output_format = "parallel" a text has to be annotated for one of the labels at least, '
         "with all mentions in one sequence for all of them ({labels})."
+    )
+    W206 = (
+        "{name} was never trained to find {labels}: what it finds of them means little. Train it "
+        "on texts with these labels, or look for labels it knows (`labels` in its padellm.json)."
     )

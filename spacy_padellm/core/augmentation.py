@@ -6,12 +6,15 @@ import random
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ..errors import Errors
 from .texts import AnnotatedText, Mention, TokenizedText
 
 # Mentions kept of a label.
 _POOL_SIZE = 100_000
+
+Item = TypeVar("Item")
 
 # The labels a text is annotated for, `None` for all.
 Labels = tuple[str, ...] | None
@@ -32,21 +35,26 @@ class MentionSwap:
     rate (float): Probability of a mention to be swapped.
     uses (int): How often a version of a text is used before the next one is made, as building a
         tree takes time.
+    join (int): Most texts that are put one behind the other, so that a model sees more mentions
+        of a label than short texts have; 1 for none.
     RAISES (ValueError): The rate is no probability, or there are no uses.
     """
 
-    def __init__(self, rate: float, uses: int = 1) -> None:
+    def __init__(self, rate: float, uses: int = 1, join: int = 1) -> None:
         if not 0 <= rate <= 1:
             raise ValueError(Errors.P035.format(value=rate))
-        if uses < 1:
-            raise ValueError(Errors.P032.format(name="uses", value=uses))
+        for name, value in (("uses", uses), ("join", join)):
+            if value < 1:
+                raise ValueError(Errors.P032.format(name=name, value=value))
         self.rate = rate
         self.uses = uses
+        self.join = join
         self._pools: dict[tuple[str, Labels], list[_Stretch]] = {}
+        self._texts: dict[Labels, list[AnnotatedText]] = {}
 
     def fresh(self) -> MentionSwap:
         """RETURNS (MentionSwap): The same settings, with nothing collected yet."""
-        return MentionSwap(self.rate, self.uses)
+        return MentionSwap(self.rate, self.uses, self.join)
 
     def collect(self, text: AnnotatedText, mentions: Iterable[Mention]) -> None:
         """Have mentions to swap with; frequent ones will come more often. Those that overlap
@@ -55,16 +63,14 @@ class MentionSwap:
         text (AnnotatedText): A training text.
         mentions (Iterable[Mention]): Those of its mentions that can be taught.
         """
+        if self.join > 1:
+            _put(self._texts.setdefault(text.labels, []), text)
         alone = set(_alone(text))
         for mention in mentions:
             stretch = _cut(text.source, mention.start, mention.end)
             if mention not in alone or stretch is None:
                 continue
-            pool = self._pools.setdefault((mention.label, text.labels), [])
-            if len(pool) < _POOL_SIZE:
-                pool.append(stretch)
-            else:
-                pool[random.randrange(_POOL_SIZE)] = stretch
+            _put(self._pools.setdefault((mention.label, text.labels), []), stretch)
 
     def __call__(self, text: AnnotatedText) -> AnnotatedText:
         """text (AnnotatedText): A text. Mentions that overlap others, or are not on its tokens'
@@ -72,6 +78,7 @@ class MentionSwap:
         RETURNS (AnnotatedText): The text with others in their places, from `random`'s state. They
             are from texts annotated for all labels that this one is annotated for.
         """
+        text = self._joined(text)
         swapped = {}
         for mention in _alone(text):
             pools = self._pools_for(mention.label, text.labels)
@@ -80,6 +87,12 @@ class MentionSwap:
                 swapped[mention] = random.choice(pool)
         return _replace(text, swapped) if swapped else text
 
+    def _joined(self, text: AnnotatedText) -> AnnotatedText:
+        others = self._texts.get(text.labels, [])
+        for _ in range(random.randint(1, self.join) - 1 if others else 0):
+            text = _append(text, random.choice(others))
+        return text
+
     def _pools_for(self, label: str, labels: Labels) -> list[list[_Stretch]]:
         return [
             pool
@@ -87,6 +100,23 @@ class MentionSwap:
             if of_label == label
             and (annotated is None or (labels is not None and set(labels) <= set(annotated)))
         ]
+
+
+def _put(pool: list[Item], item: Item) -> None:
+    if len(pool) < _POOL_SIZE:
+        pool.append(item)
+    else:
+        pool[random.randrange(_POOL_SIZE)] = item
+
+
+def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:
+    by = len(text.source.text) + 1
+    tokens = tuple((start + by, end + by) for start, end in other.source.tokens)
+    mentions = tuple(replace(m, start=m.start + by, end=m.end + by) for m in other.mentions)
+    source = TokenizedText(
+        f"{text.source.text} {other.source.text}", (*text.source.tokens, *tokens)
+    )
+    return AnnotatedText(source, (*text.mentions, *mentions), text.labels)
 
 
 def _alone(text: AnnotatedText) -> list[Mention]:

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
 from ..errors import Errors
+from .bundled import find_bundled
 from .causal_lm import CausalLM, PrefixAttention
 from .limits import MentionLimits
 from .output_formats.base import OutputFormatName
@@ -142,7 +143,7 @@ def load_causal_lm(
             name, torch_dtype=torch_dtype, output_loading_info=True
         )
     except Exception as error:  # transformers, safetensors and tokenizers each have their own
-        raise _cannot_load(name, error) from error
+        raise cannot_load(name, error) from error
     if missing := sorted(report["missing_keys"]):
         raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
     return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention).to(device)
@@ -158,7 +159,7 @@ def load_checkpoint(
 ) -> tuple[CausalLM, CheckpointSettings]:
     """Load a checkpoint with all it was trained with.
 
-    name (str): A folder or hub id with a `padellm.json`.
+    name (str): A folder, bundled checkpoint or hub id with a `padellm.json`.
     device (str): Where to run.
     dtype (str): What weights are kept in.
     max_mentions (Optional[int]): Overrides the checkpoint's most mentions of a label.
@@ -182,6 +183,13 @@ def find_checkpoint(name: str) -> str:
     """
     inner = next(Path(name).expanduser().glob(f"*/model/{SETTINGS_FILE}"), None)
     return name if inner is None else str(inner.parent)
+
+
+def is_checkpoint(name: str) -> bool:
+    """name (str): Anything.
+    RETURNS (bool): Whether it is a folder with a `padellm.json`, or a bundled checkpoint.
+    """
+    return (Path(find_bundled(os.path.expanduser(name))) / SETTINGS_FILE).is_file()
 
 
 def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) -> None:
@@ -222,8 +230,10 @@ def get_dtype(name: str) -> torch.dtype:
 
 
 def _find_folder(name: str) -> str:
-    """RETURNS (str): The name, with the user's home directory in the place of `~`."""
-    name = os.path.expanduser(name)
+    """RETURNS (str): The name, with the user's home directory in the place of `~`; the folder of a
+    bundled checkpoint.
+    """
+    name = find_bundled(os.path.expanduser(name))
     path = Path(name)
     if not path.exists():
         # What reads like a path and is not there is no hub id, either.
@@ -258,10 +268,14 @@ def _find_file(name: str, file: str) -> str | None:
             _raise_exceptions_for_connection_errors=False,
         )
     except OSError as error:
-        raise _cannot_load(name, error) from error
+        raise cannot_load(name, error) from error
     return found
 
 
-def _cannot_load(name: str, error: Exception) -> ValueError:
+def cannot_load(name: str, error: Exception) -> ValueError:
+    """name (str): A folder or hub id.
+    error (Exception): Why it cannot be loaded.
+    RETURNS (ValueError): The error to raise.
+    """
     tried = "" if Path(name).exists() else "no folder of this name is here, and as a hub id: "
     return ValueError(Errors.P042.format(name=name, error=f"{tried}{error}"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from .case_marks import CaseMarks
 from .template import PromptTemplate, check_wording
 from .tokenization import TextEncoder
 
@@ -36,10 +37,15 @@ class PromptEncoder:
                 template.before_count,
                 template.count_end,
                 template.opener(1),
+                template.capitalized,
+                template.all_capitals,
                 *self.wordings.values(),
             ]
         )
         encode = self._text.encode_wording
+        self._case_marks = CaseMarks(
+            tuple(encode(template.capitalized)), tuple(encode(template.all_capitals))
+        )
         self.end_id = self._text.end_id
         self.count_end = encode(template.count_end)
         # Where all mentions are written in one sequence, the paper's baselines, nothing is asked.
@@ -64,7 +70,9 @@ class PromptEncoder:
         """texts (Sequence[str]): Texts.
         RETURNS (List[List[int]]): The ids of each where it stands in the prefix.
         """
-        return self._text.encode(texts)
+        if not self._case_marks:
+            return self._text.encode(texts)
+        return self._case_marks.encode(texts, self._text)
 
     def wording(self, label: str) -> list[int]:
         """label (str): A label.

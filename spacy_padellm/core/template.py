@@ -17,12 +17,17 @@ class PromptTemplate:
     count_end (str): What follows a count of one or more. A count of zero is followed by the
         tokenizer's end token.
     mention (str): What opens mention number `{n}`; the end token closes it.
+    capitalized (str): What is put before each capitalised word of the text, for a tokenizer that
+        lower-cases; nothing if empty.
+    all_capitals (str): What is put before each word in capitals; `capitalized` if empty.
     RAISES (ValueError): A placeholder is missing or out of order, or a number has no end.
     """
 
     prompt: str
     count_end: str = "\n"
     mention: str = "<mention {n}>"
+    capitalized: str = ""
+    all_capitals: str = ""
 
     def __post_init__(self) -> None:
         if self.prompt.count("{text}") != 1 or self.prompt.count("{label}") != 1:

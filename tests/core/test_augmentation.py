@@ -49,6 +49,21 @@ def test_mentions_make_way_for_others_of_their_label():
     ]
 
 
+def test_texts_are_joined_with_others_annotated_for_the_same_labels():
+    first, second = parse("[Ada|PER] left ."), parse("in [Rome|LOC]")
+    other = AnnotatedText(cut_at_spaces("Eve came"), (), ("PER",))
+    join = MentionSwap(0.0, join=3)
+    for text in (first, second, other):
+        join.collect(text, ())
+    found = {join(first).source.text for _ in range(200)}
+    assert {first.source.text, "Ada left . in Rome in Rome"} <= found
+    assert {text.count("Ada left .") + text.count("in Rome") for text in found} == {1, 2, 3}
+    assert not any("Eve" in text for text in found)
+    joined = next(t for t in iter(lambda: join(first), None) if len(t.mentions) == 3)
+    assert joined.source == cut_at_spaces(joined.source.text)
+    assert {string for _, string in strings(joined)} <= {"Ada", "Rome"}
+
+
 def test_where_mentions_touch_each_other_and_the_ends():
     source = cut_at_characters("甲乙丙丁")
     text = AnnotatedText(source, (Mention(0, 1, "A"), Mention(1, 3, "B"), Mention(3, 4, "A")))

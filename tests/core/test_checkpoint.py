@@ -280,7 +280,9 @@ def test_settings_are_readable():
   "template": {
     "prompt": "文本:\\n{text}\\n指定NER标签:\\n{label}\\n\\n<数量>",
     "count_end": "\\n",
-    "mention": "<第{n}文段>"
+    "mention": "<第{n}文段>",
+    "capitalized": "",
+    "all_capitals": ""
   },
   "labels": {
     "NAME": "名称",

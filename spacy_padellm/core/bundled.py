@@ -1,0 +1,22 @@
+"""Checkpoints that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "models"
+
+
+def find_bundled(name: str) -> str:
+    """name (str): A bundled checkpoint's name, or a folder or hub id.
+    RETURNS (str): The bundled checkpoint's folder, or the name as it is.
+    """
+    folder = FOLDER / name
+    # A name and nothing else: no path leads out of there, and none into it.
+    is_name = name.isidentifier() and (folder / "config.json").is_file()
+    return str(folder) if is_name else name
+
+
+def bundled_names() -> list[str]:
+    """RETURNS (List[str]): The names of all of them."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from spacy_padellm.core.bundled import bundled_names, find_bundled
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../core", "/", "gpt2", "user/model", "core", "~"])
+def test_other_names_stay(name):
+    assert find_bundled(name) == name
+
+
+def test_a_bundled_checkpoint_is_found_by_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "padellm_xy_small"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr("spacy_padellm.core.bundled.FOLDER", tmp_path)
+    assert find_bundled("padellm_xy_small") == str(folder)
+    assert bundled_names() == ["padellm_xy_small"]
+    # An ordinary folder may be given by its path.
+    assert find_bundled(str(folder)) == str(folder)
