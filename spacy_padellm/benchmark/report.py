@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .markdown import to_table
 from .rows import Row, make_ratios
 
 REPLAY = "replay"
@@ -74,7 +75,7 @@ def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
     """
     columns = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows)]
     cells = [[column.cell(row) for column in columns] for row in rows]
-    parts = [_table([column.header for column in columns], cells, _NAMES)]
+    parts = [to_table([column.header for column in columns], cells, _NAMES)]
     ratios = make_ratios(rows)
     for quantity, heading in _RATIOS.items() if ratios else ():
         parts += [heading, _ratio_table(ratios, quantity)]
@@ -108,7 +109,7 @@ def _ratio_table(ratios: Sequence[Mapping[str, Any]], quantity: str) -> str:
         [decoder, *(_times(values.get((decoder, dataset))) for dataset in datasets)]
         for decoder in decoders
     ]
-    return _table(["decoder", *datasets], cells, _RATIO_NAMES)
+    return to_table(["decoder", *datasets], cells, _RATIO_NAMES)
 
 
 def _times(ratio: float | None) -> str:
@@ -120,10 +121,3 @@ def _times(ratio: float | None) -> str:
 def _describe(environment: Mapping[str, Any]) -> str:
     shown = {n: v for n, v in environment.items() if v is not None and n != REPLAY}
     return "Environment: " + "; ".join(f"{name} {value}" for name, value in shown.items())
-
-
-def _table(header: Sequence[str], cells: Sequence[Sequence[str]], names: int) -> str:
-    rule = ["---"] * names + ["---:"] * (len(header) - names)
-    lines = (" | ".join(each.replace("|", r"\|") for each in line) for line in (header, *cells))
-    written = [f"| {line} |" for line in lines]
-    return "\n".join([written[0], f"| {' | '.join(rule)} |", *written[1:]])

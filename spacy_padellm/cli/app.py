@@ -7,6 +7,8 @@ import typer
 from .benchmark import benchmark
 from .compare import compare
 from .convert import convert
+from .evaluate import evaluate
+from .export import export
 from .fetch import fetch
 from .predict import predict
 from .scores import scores
@@ -21,6 +23,8 @@ def create_app() -> typer.Typer:
     RETURNS (typer.Typer): The app.
     """
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    for command in (convert, fetch, predict, compare, benchmark, scores, visualize):
+    corpora = (convert, fetch)
+    models = (predict, compare, benchmark, evaluate, scores, visualize, export)
+    for command in (*corpora, *models):
         app.command()(command)
     return app

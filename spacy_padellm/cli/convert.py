@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,8 +22,11 @@ SUFFIXES = (".spacy", ".jsonl")
 
 
 def convert(
-    input_path: Annotated[
-        Path, typer.Argument(metavar="IN", help="Corpus file.", exists=True, dir_okay=False)
+    input_paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IN...", help="Corpus files, one or several.", exists=True, dir_okay=False
+        ),
     ],
     output_path: Annotated[
         Path, typer.Argument(metavar="OUT", help="File to write, ending in .spacy or .jsonl.")
@@ -50,12 +53,17 @@ def convert(
     label_map: Annotated[
         list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Rename a label.")
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="0:0.7", help="Only this part of the texts, as they stand."),
+    ] = None,
     spans_key: Annotated[
         str, typer.Option(help="Span group for nested and partially annotated gold.")
     ] = SPANS_KEY,
     verbose: Annotated[bool, typer.Option("--verbose", "-V", help="List all entities.")] = False,
 ) -> None:
-    """Convert a corpus to spaCy's binary format (.spacy) or to JSON lines (.jsonl).
+    """Convert a corpus to spaCy's binary format (.spacy) or to JSON lines (.jsonl). Several files
+    become one.
 
     Prints what was written and the gold entities that aren't on token boundaries.
     """
@@ -63,18 +71,21 @@ def convert(
         if output_path.suffix not in SUFFIXES:
             raise ValueError(Errors.P302.format(path=output_path))
         from ..corpus.formats import read_annotated_texts
+        from ..corpus.parts import take_part
         from .summary import echo_summary
 
-        texts = read_annotated_texts(
-            input_path,
-            format=format,
-            scheme=scheme,
-            token_column=token_column,
-            tag_column=tag_column,
-            offsets=offsets,
-            annotated_labels=_parse_labels(annotated_labels),
-            label_map=_parse_label_map(label_map or []),
-        )
+        options: dict[str, Any] = {
+            "format": format,
+            "scheme": scheme,
+            "token_column": token_column,
+            "tag_column": tag_column,
+            "offsets": offsets,
+            "annotated_labels": _parse_labels(annotated_labels),
+            "label_map": _parse_label_map(label_map or []),
+        }
+        texts = [text for path in input_paths for text in read_annotated_texts(path, **options)]
+        if part is not None:
+            texts = take_part(texts, part)
         if output_path.suffix == ".spacy":
             missed = _write_docbin(output_path, texts, lang, spans_key)
         else:

@@ -1,16 +1,19 @@
-"""`visualize`: a page of predictions with their scores."""
+"""`visualize`: a page, or a picture, of predictions with their scores."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import Errors
 from .messages import require, shown_errors
 from .progress import with_progress
 
 if TYPE_CHECKING:
+    from spacy.language import Language
     from spacy.tokens import Doc
 
 # displaCy's own entity box, with the score behind the label.
@@ -21,49 +24,105 @@ ENTITY = (
     'vertical-align: middle">{label} <span style="font-weight: normal">{score}</span></span>'
     "</mark>"
 )
+# A picture is a page of this width, in pixels, and as high as its lines.
+WIDTH, LINE_HEIGHT, CHARACTER_WIDTH, MARGIN = 880, 38, 8.6, 12
+PICTURE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+    'viewBox="0 0 {width} {height}"><rect width="100%" height="100%" fill="#ffffff"/>'
+    '<foreignObject x="{margin}" y="{margin}" width="{inner}" height="100%">'
+    '<div xmlns="http://www.w3.org/1999/xhtml" style="font-family: Helvetica, Arial, sans-serif; '
+    'font-size: 16px; color: #222222">{markup}</div></foreignObject></svg>\n'
+)
 COLORS = ("#bfe1d9", "#ffd8a8", "#d0bfff", "#ffc9c9", "#a5d8ff", "#ffec99", "#c0eb75", "#eebefa")
 
 
 def visualize(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Trained pipeline.")],
-    corpus: Annotated[
-        Path, typer.Argument(metavar="CORPUS", help="A .spacy file.", exists=True, dir_okay=False)
+    pipeline: Annotated[
+        str,
+        typer.Argument(
+            metavar="PIPELINE",
+            help="Trained pipeline, or a checkpoint that becomes the only component of one.",
+        ),
     ],
-    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="HTML page to write.")],
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CORPUS",
+            help="A .spacy file, or a .txt file with a text a line.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    output_path: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Page (.html) or picture (.svg) to write.")
+    ],
     limit: Annotated[int, typer.Option(help="Show only the first texts.")] = 40,
+    lang: Annotated[str, typer.Option(help="Language of a pipeline made of a checkpoint.")] = "en",
 ) -> None:
-    """Write a displaCy page with the entities a pipeline finds in a corpus, and their scores."""
+    """Write a displaCy page, or a picture of one, with the entities a pipeline finds in texts, and
+    their scores.
+    """
     with shown_errors():
         require("spacy", "Visualizing")
-        import spacy
-        from spacy.tokens import DocBin
+        from ..pipeline.evaluation import load_pipeline
 
-        nlp = spacy.load(pipeline)
-        gold = list(DocBin().from_disk(corpus).get_docs(nlp.vocab))[:limit]
-        texts = (doc.text for doc in gold)
-        docs = list(with_progress(nlp.pipe(texts), len(gold)))
+        if output_path.suffix not in (".html", ".svg"):
+            raise ValueError(Errors.P311.format(path=output_path))
+        nlp = load_pipeline(pipeline, lang)
+        texts = _read_texts(corpus, nlp)[:limit]
+        docs = list(with_progress(nlp.pipe(texts), len(texts)))
+        render = render_picture if output_path.suffix == ".svg" else render_page
         output_path.parent.mkdir(parents=True, exist_ok=True)
-        output_path.write_text(render_page(docs), encoding="utf8")
+        output_path.write_text(render(docs), encoding="utf8")
     typer.echo(f"{len(docs)} texts: {output_path}")
+
+
+def _read_texts(path: Path, nlp: Language) -> list[str]:
+    from spacy.tokens import DocBin
+
+    if path.suffix == ".txt":
+        lines = path.read_text(encoding="utf8").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    return [doc.text for doc in DocBin().from_disk(path).get_docs(nlp.vocab)]
 
 
 def render_page(docs: list[Doc]) -> str:
     """docs (List[Doc]): Docs with entities.
     RETURNS (str): An HTML page with their texts, entities and scores.
     """
+    return _render(docs, page=True)
+
+
+def render_picture(docs: list[Doc]) -> str:
+    """docs (List[Doc]): Docs with entities.
+    RETURNS (str): The same as an SVG picture, for places that show no HTML. It is as high as texts
+        of Latin letters take, at most.
+    """
+    inner = WIDTH - 2 * MARGIN
+    lines = 0
+    for doc in docs:
+        shown = len(doc.text) + sum(len(ent.label_) + 8 for ent in doc.ents)
+        lines += math.ceil(1.1 * shown * CHARACTER_WIDTH / inner)
+    height = lines * LINE_HEIGHT + (len(docs) + 1) * 2 * MARGIN
+    # displaCy's line break is no XML.
+    markup = _render(docs, page=False).replace("</br>", "<br/>")
+    return PICTURE.format(width=WIDTH, height=height, margin=MARGIN, inner=inner, markup=markup)
+
+
+def _render(docs: list[Doc], *, page: bool) -> str:
     from spacy import displacy
 
     labels = sorted({ent.label_ for doc in docs for ent in doc.ents})
     colors = {label: COLORS[place % len(COLORS)] for place, label in enumerate(labels)}
-    page: str = displacy.render(
+    markup: str = displacy.render(
         [_parsed(doc) for doc in docs],
         style="ent",
-        page=True,
+        page=page,
         manual=True,
         jupyter=False,
         options={"colors": colors, "template": ENTITY},
     )
-    return page
+    return markup
 
 
 def _parsed(doc: Doc) -> dict[str, Any]:

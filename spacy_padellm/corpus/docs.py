@@ -111,6 +111,23 @@ def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
     return None if labels is None else tuple(labels)
 
 
+def keep_labels(doc: Doc, labels: Sequence[str], spans_key: str) -> None:
+    """Make a reference doc one that is annotated for these labels only; one without annotation
+    stays as it is.
+
+    doc (Doc): The doc, changed in place.
+    labels (Sequence[str]): The labels. One it is not annotated for stays unknown.
+    spans_key (str): Its span group with gold mentions.
+    """
+    if not has_gold(doc, spans_key):
+        return
+    known = annotated_labels(doc, spans_key)
+    kept = [label for label in labels if known is None or label in known]
+    spans = [span for span in gold_spans(doc, spans_key) if span.label_ in kept]
+    doc.set_ents([ent for ent in doc.ents if ent.label_ in kept])
+    doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs={LABELS_ATTR: kept})
+
+
 def has_gold(doc: Doc, spans_key: str) -> bool:
     """doc (Doc): A reference doc.
     spans_key (str): Its span group with gold mentions.

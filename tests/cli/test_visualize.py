@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import Result
@@ -69,6 +70,27 @@ def test_entities_without_a_score_and_markup_in_texts():
     assert shown(page).endswith("&lt;b&gt; Ada PER &amp; Rome LOC 0.12")
     # Each label has a color of its own.
     assert page.count(COLORS[0]) == page.count(COLORS[1]) == 1
+
+
+def test_picture_of_lines_of_text(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    """Of a checkpoint that no pipeline was made of; markup in a text does not break it."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Ada met Bob Hill in Rome .\n\n<b> & </b>\n", encoding="utf8")
+    out = tmp_path / "picture.svg"
+    result = run("visualize", toy_checkpoint, texts, out)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"2 texts: {out}\n"
+    picture = ElementTree.parse(out).getroot()
+    assert picture.tag.endswith("svg") and int(picture.attrib["height"]) > 0
+    text = " ".join(" ".join(picture.itertext()).split())
+    assert re.search(r"Ada PER [01]\.\d\d met Bob Hill PER [01]\.\d\d in Rome LOC", text)
+    written = out.read_text(encoding="utf8")
+    assert "&lt;" in written and "&amp;" in written and "<b>" not in written
+
+
+def test_neither_page_nor_picture(run: Run, pipeline: Path, corpus: Path, tmp_path: Path):
+    result = run("visualize", pipeline, corpus, tmp_path / "page.png")
+    assert result.exit_code == 1 and result.stderr.startswith("Error: [P311] ")
 
 
 def test_no_pipeline(run: Run, corpus: Path, tmp_path: Path):

@@ -1,0 +1,92 @@
+"""`evaluate`: scores and speed of whole pipelines, ours and others, side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .messages import require, shown_errors
+from .options import LimitOption
+
+if TYPE_CHECKING:
+    from ..pipeline.evaluation import Evaluation
+
+# What is shown, with its heading; the file has the rest.
+TABLES = {
+    "ents_f": "F1 of entities by their places (`ents_f`):",
+    "mentions_f": "F1 of each text's set of mention strings (`mentions_f`):",
+    "texts_per_s": "Texts a second (`nlp.pipe`):",
+}
+
+
+def evaluate(
+    pipelines: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PIPELINE...",
+            help="Trained pipelines, or checkpoints that become the only component of one.",
+        ),
+    ],
+    corpora: Annotated[list[Path], typer.Option(help="A .spacy file, or a folder of them.")],
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Only these labels count.")
+    ] = None,
+    limit: LimitOption = None,
+    repeat: Annotated[int, typer.Option(help="Runs, of which the median counts.", min=1)] = 1,
+    lang: Annotated[str, typer.Option(help="Language of pipelines made of checkpoints.")] = "en",
+    output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Score pipelines that set entities, and time them, on the same texts."""
+    with shown_errors():
+        require("spacy", "Evaluating")
+        from tqdm import tqdm
+
+        from ..pipeline.evaluation import evaluate_pipelines, find_corpora, load_pipeline
+
+        found = find_corpora(corpora)
+        loaded = {name: load_pipeline(name, lang) for name in pipelines}
+        results: list[Evaluation] = []
+        total = len(found) * len(loaded)
+        with tqdm(total=total, unit="runs", leave=False, disable=None) as progress:
+            for each in evaluate_pipelines(
+                loaded,
+                found,
+                limit=limit,
+                labels=None if labels is None else labels.split(","),
+                repeat=repeat,
+                tell=progress.set_description,
+            ):
+                results.append(each)
+                progress.update()
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            content = json.dumps({"rows": results}, ensure_ascii=False, indent=2)
+            output.write_text(f"{content}\n", encoding="utf8")
+        typer.echo(to_tables(results))
+
+
+def to_tables(results: list[Evaluation]) -> str:
+    """results (List[Evaluation]): What pipelines did on corpora.
+    RETURNS (str): Markdown: a table for each of the scores and for the speed.
+    """
+    return "\n\n".join(f"{title}\n\n{_table(results, name)}" for name, title in TABLES.items())
+
+
+def _table(results: list[Evaluation], name: str) -> str:
+    from ..benchmark.markdown import to_table
+
+    corpora = list(dict.fromkeys(each["corpus"] for each in results))
+    pipelines = dict.fromkeys(each["pipeline"] for each in results)
+    values = {(each["pipeline"], each["corpus"]): each[name] for each in results}  # type: ignore[literal-required]
+    form = ".1f" if name == "texts_per_s" else ".4f"
+    cells = []
+    for pipeline in pipelines:
+        row = [values[pipeline, corpus] for corpus in corpora]
+        scored = [value for value in row if value is not None]
+        mean = sum(scored) / len(scored) if scored else None
+        shown = ["–" if value is None else format(value, form) for value in (*row, mean)]
+        cells.append([pipeline, *shown])
+    return to_table(["pipeline", *corpora, "mean"], cells, 1)

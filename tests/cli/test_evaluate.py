@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+pytest.importorskip("spacy")
+
+import spacy
+from spacy.tokens import DocBin
+
+from spacy_padellm.corpus.docs import annotate_doc
+from tests.toy_corpus import SENTENCES, parse
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the model knows, and the same with people under another label."""
+    folder = tmp_path_factory.mktemp("toy") / "corpora"
+    folder.mkdir()
+    nlp = spacy.blank("en")
+    for name, change in (("known", "PER"), ("other", "ORG")):
+        docs = []
+        for markup in SENTENCES[:12]:
+            annotated = parse(markup.replace("|PER]", f"|{change}]"))
+            doc = nlp.make_doc(annotated.source.text)
+            annotate_doc(doc, annotated)
+            docs.append(doc)
+        DocBin(docs=docs, store_user_data=True).to_disk(folder / f"{name}.spacy")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline that is none of ours."""
+    nlp = spacy.blank("en")
+    patterns = [{"label": "PER", "pattern": name} for name in ("Ada", "Cleo", "Dan", "Bob Hill")]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)
+    folder = tmp_path_factory.mktemp("toy") / "rules"
+    nlp.to_disk(folder)
+    return folder
+
+
+def test_pipelines_side_by_side(run: Run, toy_checkpoint, rules, corpora, tmp_path):
+    out = tmp_path / "new" / "scores.json"
+    result = run("evaluate", toy_checkpoint, rules, "--corpora", corpora, "--output", out)
+    assert result.exit_code == 0, result.output
+    rows = {(row["pipeline"], row["corpus"]): row for row in json.loads(out.read_text())["rows"]}
+    ours, theirs = str(toy_checkpoint), str(rules)
+    assert set(rows) == {(p, c) for p in (ours, theirs) for c in ("known", "other")}
+    assert rows[ours, "known"]["mentions_f"] == 1
+    assert rows[ours, "known"]["texts"] == 12 and rows[ours, "known"]["texts_per_s"] > 0
+    # Nothing but people, all of them.
+    assert rows[theirs, "known"]["ents_p"] == 1 and 0 < rows[theirs, "known"]["ents_r"] < 1
+    assert rows[theirs, "other"]["ents_f"] == 0 < rows[ours, "other"]["ents_f"] < 1
+    assert f"| {ours} | 1.0000 |" in result.stdout
+    assert "| pipeline | known | other | mean |" in result.stdout
+
+
+def test_some_labels_only(run: Run, toy_checkpoint, rules, corpora, tmp_path):
+    out = tmp_path / "scores.json"
+    options = ["--corpora", corpora / "known.spacy", "--labels", "PER", "--output", out]
+    result = run("evaluate", rules, toy_checkpoint, *options)
+    assert result.exit_code == 0, result.output
+    for row in json.loads(out.read_text())["rows"]:
+        assert (row["ents_f"], row["mentions_f"]) == (1, 1)
+
+
+def test_the_first_texts_and_the_median_of_runs(run: Run, rules, corpora, tmp_path):
+    out = tmp_path / "scores.json"
+    options = ["--corpora", corpora / "known.spacy", "--limit", "5", "--repeat", "3"]
+    assert run("evaluate", rules, *options, "--output", out).exit_code == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["texts"] == 5
+    assert row["texts_per_s"] == pytest.approx(5 / row["seconds"])
+
+
+def test_what_is_not_there(run: Run, rules, corpora, tmp_path):
+    result = run("evaluate", tmp_path / "absent", "--corpora", corpora)
+    assert result.exit_code == 1 and result.stderr.startswith("Error: [E050] ")
+    result = run("evaluate", rules, "--corpora", tmp_path)
+    assert result.exit_code == 1 and result.stderr.startswith("Error: [P418] ")
+    result = run("evaluate", rules, "--corpora", corpora, "--corpora", corpora / "known.spacy")
+    assert result.exit_code == 1 and result.stderr.startswith("Error: [P419] ")

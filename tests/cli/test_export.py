@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import Result
+
+from spacy_padellm.core.checkpoint import load_checkpoint
+
+Run = Callable[..., Result]
+
+
+def test_a_checkpoint_in_half_the_space(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    out = tmp_path / "new" / "half"
+    result = run("export", toy_checkpoint, out, "--dtype", "float16")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{out}: ") and "MB, labels LOC, ORG, PER" in result.stdout
+    assert {w.dtype for w in load_file(out / "model.safetensors").values()} == {torch.float16}
+    saved = json.loads((toy_checkpoint / "padellm.json").read_text())
+    assert json.loads((out / "padellm.json").read_text()) == saved
+    whole, half = (load_checkpoint(str(folder))[0].model for folder in (toy_checkpoint, out))
+    assert half.dtype == torch.float32
+    for ours, theirs in zip(half.parameters(), whole.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-2)
+
+
+@pytest.mark.parametrize("folder", ["pipeline", "pipeline/padellm_ner/model"])
+def test_of_a_trained_pipeline(run: Run, toy_checkpoint: Path, tmp_path: Path, folder: str):
+    inner = tmp_path / "pipeline" / "padellm_ner" / "model"
+    inner.parent.mkdir(parents=True)
+    inner.symlink_to(toy_checkpoint)
+    result = run("export", tmp_path / folder, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "padellm.json").is_file()
+
+
+def test_nothing_to_export(run: Run, tmp_path: Path):
+    result = run("export", tmp_path, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "[P041]" in result.stderr and not (tmp_path / "out").exists()
