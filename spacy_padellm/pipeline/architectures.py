@@ -13,6 +13,7 @@ def build_causal_lm_v1(
     mixed_precision: bool = False,
     prefix_attention: str | None = None,
     softmax: str | None = None,
+    tag_text: float = 0.0,
 ) -> Model[Any, Any]:
     """`spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
 
@@ -25,13 +26,43 @@ def build_causal_lm_v1(
         checkpoint's `padellm.json` says, or `"causal"`.
     softmax (Optional[str]): `"vocabulary"` or `"admissible"`; `None` for what `padellm.json`
         says, or `"vocabulary"`.
+    tag_text (float): Weight of what each token of a training text is taught in addition to the
+        paper's sequences, at the middle layer: the label it is in and the number of the mention it
+        begins. 0 for the paper's objective alone.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
     from .model import build_model
     from .sources import PretrainedSource
 
     source = PretrainedSource(name, device, dtype, prefix_attention, softmax)
-    return build_model(source, mixed_precision=mixed_precision)
+    return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)
+
+
+def build_encoder_lm_v1(
+    name: str,
+    device: str = "cpu",
+    mixed_precision: bool = False,
+    prefix_attention: str = "bidirectional",
+    softmax: str = "admissible",
+    tag_text: float = 0.0,
+) -> Model[Any, Any]:
+    """`spacy_padellm.EncoderLM.v1`: a pretrained encoder (BERT and its like) that is made a causal
+    language model in `initialize`: it reads the text as ever and learns to write what follows.
+
+    name (str): Folder or hub id of the encoder.
+    device (str): Where to run.
+    mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
+    prefix_attention (str): Whether the text attends in both directions: `"causal"` or
+        `"bidirectional"`, as it did when the encoder was trained.
+    softmax (str): What probabilities are taken over: `"vocabulary"` or `"admissible"`.
+    tag_text (float): As of `spacy_padellm.CausalLM.v1`.
+    RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
+    """
+    from .model import build_model
+    from .sources import EncoderSource
+
+    source = EncoderSource(device, prefix_attention, softmax, name)
+    return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)
 
 
 def build_small_causal_lm_v1(
@@ -62,9 +93,7 @@ def build_small_causal_lm_v1(
     prefix_attention (str): Whether the text attends in both directions: `"causal"` or
         `"bidirectional"`.
     softmax (str): What probabilities are taken over: `"vocabulary"` or `"admissible"`.
-    tag_text (float): Weight of what each token of a training text is taught in addition to the
-        paper's sequences, at the middle layer: the label it is in and the number of the mention it
-        begins. 0 for the paper's objective alone.
+    tag_text (float): As of `spacy_padellm.CausalLM.v1`.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
     from ..core.small_lm import SmallModelShape
@@ -72,5 +101,5 @@ def build_small_causal_lm_v1(
     from .sources import SmallSource
 
     shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
-    source = SmallSource(shape, device, prefix_attention, softmax)
+    source = SmallSource(device, prefix_attention, softmax, shape)
     return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)

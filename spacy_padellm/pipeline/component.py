@@ -30,6 +30,7 @@ from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
 from ..core.text_tags import find_untaggable
 from ..core.tree_cache import TreeCache
+from ..core.windows import Fit
 from ..corpus.docs import gold_spans
 from ..defaults import BATCH_TOKENS, SPANS_KEY
 from ..errors import Errors, Warnings
@@ -41,11 +42,17 @@ from .model import get_shim
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
 from .unread import unread_logged
-from .windows import SpanGetter, get_windows, merge_windows
+from .windows import FittingSpans, SpanGetter, get_windows, merge_windows
 
 
 class PaDeLLMNER(TrainablePipe):
     """Named entities written by a causal language model."""
+
+    # Made when first asked for, of the labels and the model there are then.
+    _extractor: MentionExtractor | None
+    _trees: TreeCache | None
+    _prompt_encoder: PromptEncoder | None
+    _fitting_spans: FittingSpans | None
 
     def __init__(
         self,
@@ -74,7 +81,8 @@ class PaDeLLMNER(TrainablePipe):
         output_format (Optional[str]): Overrides how the checkpoint writes mentions.
         labels (Optional[Union[Sequence[str], Mapping[str, str]]]): Overrides the checkpoint's
             labels.
-        get_spans (Optional[SpanGetter]): Makes the windows a doc is read in.
+        get_spans (Optional[SpanGetter]): Makes the windows a doc is read in, by default such that
+            the model has positions for them.
         max_mentions (Optional[int]): Overrides the checkpoint's most mentions of a label.
         max_mention_tokens (Optional[int]): Overrides the checkpoint's longest mention.
         resolution (Optional[Resolution]): How what is written becomes mentions.
@@ -91,20 +99,19 @@ class PaDeLLMNER(TrainablePipe):
         self.cfg: dict[str, Any] = {"spans_key": spans_key, "overwrite": overwrite}
         self.scorer = scorer
         self.resolution = resolution or Resolution()
-        self._get_spans = get_spans
+        self._own_get_spans = get_spans
         self._policy = policy
         self._batch_tokens = batch_tokens
         if not (augment is None or isinstance(augment, MentionSwap)):
             raise ValueError(Errors.P207.format(value=augment))
         self._swap = augment
-        self._extractor: MentionExtractor | None = None
-        self._trees: TreeCache | None = None
+        self._reset()
         if template is not None:
             self.shim.override_settings(template=get_template(template))
         if output_format is not None:
             self.shim.override_settings(output_format=output_format)
         if labels is not None:
-            self.shim.override_settings(labels=make_wordings(labels))
+            self.shim.override_labels(labels)
         self.shim.override_limits(max_mentions, max_mention_tokens)
         register_score_extension()
 
@@ -138,12 +145,14 @@ class PaDeLLMNER(TrainablePipe):
 
     def add_label(self, label: str, wording: str | None = None) -> int:
         """label (str): A new label.
-        wording (Optional[str]): Its wording in the prompt, by default the label itself.
+        wording (Optional[str]): Its wording in the prompt, by default the one the checkpoint has
+            for it, or the label itself.
         RETURNS (int): 0 if the label is already present, otherwise 1.
         """
         if label in self.labels:
             return 0
-        self._set_labels({**self.shim.settings.labels, label: wording or label})
+        wording = wording or self.shim.known_wordings.get(label, label)
+        self._set_labels({**self.shim.settings.labels, label: wording})
         return 1
 
     def initialize(
@@ -163,7 +172,7 @@ class PaDeLLMNER(TrainablePipe):
         """
         validate_get_examples(get_examples, "PaDeLLMNER.initialize")
         if labels is not None:
-            self._set_labels(make_wordings(labels))
+            self._set_labels(make_wordings(labels, self.shim.known_wordings))
         else:
             found = {
                 span.label_
@@ -288,6 +297,9 @@ class PaDeLLMNER(TrainablePipe):
         if self._extractor is None:
             if not self.labels:
                 raise ValueError(Errors.P033)
+            if untrained := self.shim.find_untrained():
+                message = Warnings.W206.format(name=self.name, labels=", ".join(untrained))
+                warnings.warn(message, stacklevel=3)
             self._extractor = MentionExtractor(
                 self.shim.lm,
                 self.shim.settings,
@@ -341,10 +353,28 @@ class PaDeLLMNER(TrainablePipe):
         """Forget what was built for other labels or another model."""
         self._extractor = None
         self._trees = None
+        self._prompt_encoder = None
+        self._fitting_spans = None
+
+    @property
+    def _encoder(self) -> PromptEncoder:
+        if self._prompt_encoder is None:
+            settings, tokenizer = self.shim.settings, self.shim.lm.tokenizer
+            self._prompt_encoder = PromptEncoder(settings.template, settings.labels, tokenizer)
+        return self._prompt_encoder
+
+    @property
+    def _get_spans(self) -> SpanGetter:
+        if self._own_get_spans is not None:
+            return self._own_get_spans
+        if self._fitting_spans is None:
+            fit = Fit(self.shim.lm, self._encoder, self.shim.settings)
+            self._fitting_spans = FittingSpans(fit)
+        return self._fitting_spans
 
     def _make_objective(self) -> Objective:
         settings = self.shim.settings
-        encoder = PromptEncoder(settings.template, settings.labels, self.shim.lm.tokenizer)
+        encoder = self._encoder
         tag_text = self.shim.tag_text
         if tag_text:
             # A label or number that came after the tokenizer was made.

@@ -7,7 +7,7 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Config, Model
 
-from ..defaults import BATCH_TOKENS, DRAFT_THRESHOLD, SPANS_KEY
+from ..defaults import BATCH_TOKENS, BUNDLED_MODEL, DRAFT_THRESHOLD, SPANS_KEY
 
 DEFAULT_CONFIG = f"""
 [padellm_ner]
@@ -29,7 +29,7 @@ augment = null
 
 [padellm_ner.model]
 @architectures = "spacy_padellm.CausalLM.v1"
-name = ""
+name = "{BUNDLED_MODEL}"
 
 [padellm_ner.scorer]
 @scorers = "spacy_padellm.mention_scorer.v1"
@@ -76,7 +76,8 @@ def make_padellm_ner(
 
     nlp (Language): The pipeline.
     name (str): The component's name.
-    model (Model): `spacy_padellm.CausalLM.v1` or `spacy_padellm.SmallCausalLM.v1`.
+    model (Model): `spacy_padellm.CausalLM.v1`, `spacy_padellm.EncoderLM.v1` or
+        `spacy_padellm.SmallCausalLM.v1`.
     template (Optional[Union[str, PromptTemplate]]): The prompt's wording: `"en"`, `"zh"`, or
         your own through `spacy_padellm.PromptTemplate.v1`. `None` for the checkpoint's, or `"en"`.
     output_format (Optional[str]): How mentions are written. `"parallel"`: each in a sequence of its
@@ -85,8 +86,9 @@ def make_padellm_ner(
     labels (Optional[Union[List[str], Dict[str, str]]]): The labels, or labels and their wording
         in the prompt. `None` for the checkpoint's. `nlp.initialize()` adds those of the training
         data, unless it is given a labels file.
-    get_spans (Optional[Callable]): A span getter of spacy-transformers, to read long docs in
-        windows. `None` to read every doc as a whole.
+    get_spans (Optional[Callable]): A span getter, such as those of spacy-transformers, to read docs
+        in windows. `None` to read every doc as a whole, and in overlapping windows where the model
+        has no positions for it.
     threshold (float): Lowest probability a mention is kept with.
     max_mentions (Optional[int]): Most mentions of a label in a text; of `"parallel"` only. `None`
         for the checkpoint's, or 30.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from ..core.causal_lm import CausalLM
 from ..core.checkpoint import CheckpointSettings, load_causal_lm, load_settings
+from ..core.encoder_lm import build_encoder_lm
 from ..core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from ..errors import Errors
 
@@ -108,16 +109,14 @@ class PretrainedSource:
 
 
 @dataclass(frozen=True)
-class SmallSource:
-    """A fresh small model.
+class _FreshSource:
+    """What is made when training begins.
 
-    shape (SmallModelShape): Its size.
     device (str): Where to run.
     prefix_attention (str): Whether the text attends in both directions.
     softmax (str): What probabilities are taken over.
     """
 
-    shape: SmallModelShape
     device: str
     prefix_attention: str
     softmax: str
@@ -138,6 +137,42 @@ class SmallSource:
         RAISES (ValueError): There is nothing before training.
         """
         raise ValueError(Errors.P202)
+
+
+@dataclass(frozen=True)
+class EncoderSource(_FreshSource):
+    """A pretrained encoder, made a causal language model.
+
+    name (str): Folder or hub id of the encoder.
+    """
+
+    name: str
+
+    def create(
+        self, settings: CheckpointSettings, texts: Iterable[str], saved: CausalLM | None
+    ) -> CausalLM:
+        """settings (CheckpointSettings): What it is to be trained with.
+        texts (Iterable[str]): Not needed.
+        saved (Optional[CausalLM]): Not needed: it starts from the encoder.
+        RETURNS (CausalLM): The model to train.
+        """
+        lm = build_encoder_lm(
+            self.name,
+            settings.template,
+            settings.limits.max_mentions,
+            settings.prefix_attention,
+        )
+        return lm.to(self.device)
+
+
+@dataclass(frozen=True)
+class SmallSource(_FreshSource):
+    """A fresh small model.
+
+    shape (SmallModelShape): Its size.
+    """
+
+    shape: SmallModelShape
 
     def create(
         self, settings: CheckpointSettings, texts: Iterable[str], saved: CausalLM | None

@@ -9,14 +9,21 @@ if TYPE_CHECKING:
 
 
 def create_prompt_template_v1(
-    prompt: str, count_end: str = "\n", mention: str = "<mention {n}>"
+    prompt: str,
+    count_end: str = "\n",
+    mention: str = "<mention {n}>",
+    capitalized: str = "",
+    all_capitals: str = "",
 ) -> PromptTemplate:
     """prompt (str): Everything up to the count, with `{text}` and then `{label}` in it.
     count_end (str): What follows a count of one or more.
     mention (str): What opens mention number `{n}`.
+    capitalized (str): What is put before each capitalised word of the text, for a tokenizer that
+        lower-cases; nothing if empty.
+    all_capitals (str): What is put before each word in capitals; `capitalized` if empty.
     RETURNS (PromptTemplate): The template.
     RAISES (ValueError): A placeholder is missing or out of order.
     """
     from ..core.template import PromptTemplate
 
-    return PromptTemplate(prompt, count_end, mention)
+    return PromptTemplate(prompt, count_end, mention, capitalized, all_capitals)

@@ -9,6 +9,7 @@ from spacy.tokens import Doc, Span
 
 from ..core.mentions import ScoredMention
 from ..core.texts import TokenizedText
+from ..core.windows import find_windows
 
 SpanGetter = Callable[[Iterable[Doc]], list[list[Span]]]
 
@@ -25,10 +26,27 @@ class Window:
     source: TokenizedText
 
 
+@dataclass(frozen=True)
+class FittingSpans:
+    """Span getter: docs as wholes, and in overlapping windows those too long for the model.
+
+    fits (Callable[[TokenizedText], bool]): Whether the model can read a text at once.
+    """
+
+    fits: Callable[[TokenizedText], bool]
+
+    def __call__(self, docs: Iterable[Doc]) -> list[list[Span]]:
+        """docs (Iterable[Doc]): The docs.
+        RETURNS (List[List[Span]]): The spans each is read in.
+        """
+        windows = ((doc, find_windows(_make_window(doc[:]).source, self.fits)) for doc in docs)
+        return [[doc[start:end] for start, end in found] for doc, found in windows]
+
+
 def get_windows(docs: Sequence[Doc], get_spans: SpanGetter | None) -> list[list[Window]]:
     """docs (Sequence[Doc]): The docs.
-    get_spans (Optional[SpanGetter]): A span getter of spacy-transformers; `None` to read every
-        doc as a whole.
+    get_spans (Optional[SpanGetter]): A span getter, such as those of spacy-transformers; `None` to
+        read every doc as a whole.
     RETURNS (List[List[Window]]): The windows of each doc.
     """
     spans = [[doc[:]] for doc in docs] if get_spans is None else get_spans(docs)

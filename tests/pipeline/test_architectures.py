@@ -11,7 +11,11 @@ pytest.importorskip("spacy")
 from spacy.util import registry
 from thinc.api import Config, Model
 
-from spacy_padellm.pipeline.architectures import build_causal_lm_v1, build_small_causal_lm_v1
+from spacy_padellm.pipeline.architectures import (
+    build_causal_lm_v1,
+    build_encoder_lm_v1,
+    build_small_causal_lm_v1,
+)
 from spacy_padellm.pipeline.model import get_shim
 
 CAUSAL_LM = """
@@ -23,6 +27,17 @@ dtype = "bfloat16"
 mixed_precision = true
 prefix_attention = "causal"
 softmax = "vocabulary"
+tag_text = 0.5
+"""
+ENCODER_LM = """
+[model]
+@architectures = "spacy_padellm.EncoderLM.v1"
+name = "/absent/folder"
+device = "cuda:1"
+mixed_precision = true
+prefix_attention = "causal"
+softmax = "vocabulary"
+tag_text = 0.5
 """
 SMALL_CAUSAL_LM = """
 [model]
@@ -47,7 +62,11 @@ def make(config: str) -> Model[Any, Any]:
 
 @pytest.mark.parametrize(
     "config, build",
-    [(CAUSAL_LM, build_causal_lm_v1), (SMALL_CAUSAL_LM, build_small_causal_lm_v1)],
+    [
+        (CAUSAL_LM, build_causal_lm_v1),
+        (ENCODER_LM, build_encoder_lm_v1),
+        (SMALL_CAUSAL_LM, build_small_causal_lm_v1),
+    ],
 )
 def test_configs_name_every_setting_and_load_nothing(config: str, build: Any):
     stated = Config().from_str(config)["model"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ TEXT = "Ada met Bob Hill in Rome ."
 ENTITIES = [("Ada", "PER"), ("Bob Hill", "PER"), ("Rome", "LOC")]
 # Twelve sentences the model knows, more than it has positions for.
 LONG = SENTENCES[:12]
+WHOLE = {"@span_getters": "spacy-transformers.doc_spans.v1"}
 
 
 def as_text(markups: Sequence[str]) -> str:
@@ -216,8 +218,20 @@ def test_max_mention_tokens(toy_checkpoint: Path):
 # Texts longer than the model's positions
 
 
-def test_long_texts_are_errors_without_windows(toy_checkpoint: Path):
+def test_long_texts_are_read_in_windows_without_being_told(toy_checkpoint: Path):
+    """Those that fit are read whole, long ones all the way."""
     nlp = checkpoint_nlp(toy_checkpoint)
+    short = nlp(TEXT)
+    assert len(component(nlp)._get_spans([short])[0]) == 1
+    doc = nlp(as_text(LONG))
+    windows = component(nlp)._get_spans([doc])[0]
+    assert len(windows) > 1 and windows[-1].end == len(doc)
+    found = set(places(doc.spans["padellm"]))
+    assert {end for _, end, _ in found} & set(range(windows[-1].start_char, len(doc.text)))
+
+
+def test_windows_that_do_not_fit_are_errors(toy_checkpoint: Path):
+    nlp = checkpoint_nlp(toy_checkpoint, get_spans=WHOLE)
     with pytest.raises(ValueError, match=r"\[P023\].*96 positions\..*`get_spans`"):
         nlp(as_text(LONG))
 
@@ -270,16 +284,14 @@ def test_overlapping_windows_of_a_long_text(toy_checkpoint: Path):
 
 
 def test_whole_docs_as_windows(toy_checkpoint: Path):
-    nlp = checkpoint_nlp(
-        toy_checkpoint, get_spans={"@span_getters": "spacy-transformers.doc_spans.v1"}
-    )
+    nlp = checkpoint_nlp(toy_checkpoint, get_spans=WHOLE)
     assert entities(nlp(TEXT)) == ENTITIES
     with pytest.raises(ValueError, match=r"\[P023\]"):
         nlp(as_text(LONG))
 
 
 def test_a_failing_text_fails_alone(toy_checkpoint: Path):
-    nlp = checkpoint_nlp(toy_checkpoint)
+    nlp = checkpoint_nlp(toy_checkpoint, get_spans=WHOLE)
     failed = []
     nlp.set_error_handler(lambda name, pipe, docs, error: failed.append((name, docs, error)))
     texts = ["Ada asked Ada why .", as_text(LONG), TEXT]
@@ -292,7 +304,7 @@ def test_a_failing_text_fails_alone(toy_checkpoint: Path):
 
 
 def test_a_failing_text_is_an_error_by_default(toy_checkpoint: Path):
-    nlp = checkpoint_nlp(toy_checkpoint)
+    nlp = checkpoint_nlp(toy_checkpoint, get_spans=WHOLE)
     found = nlp.pipe([TEXT, as_text(LONG)], batch_size=1)
     assert entities(next(found)) == ENTITIES
     with pytest.raises(ValueError, match=r"\[P023\]"):
@@ -312,6 +324,43 @@ def test_labels(toy_checkpoint: Path):
     assert entities(nlp(TEXT)) == [("Ada", "PER"), ("Bob Hill", "PER"), ("Rome", "PLACE")]
     nlp = checkpoint_nlp(toy_checkpoint, labels=["LOC"])
     assert entities(nlp(TEXT)) == [("Rome", "LOC")]
+
+
+@pytest.fixture
+def worded(toy_checkpoint: Path, tmp_path: Path) -> Path:
+    """The checkpoint with labels that are not their own wordings."""
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "worded")
+    settings = json.loads((folder / "padellm.json").read_text())
+    settings["labels"] = {"PERSON": "PER", "PLACE": "LOC"}
+    (folder / "padellm.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_labels_of_a_checkpoint_keep_their_wording(worded: Path, recwarn):
+    nlp = checkpoint_nlp(worded, labels=["PLACE", "ORG"])
+    assert component(nlp).label_data == {"PLACE": "LOC", "ORG": "ORG"}
+    assert entities(checkpoint_nlp(worded, labels=["PLACE"])(TEXT)) == [("Rome", "PLACE")]
+    component(nlp).initialize(lambda: toy_examples(nlp), labels=["PERSON", "PLACE"])
+    assert component(nlp).label_data == {"PERSON": "PER", "PLACE": "LOC"}
+    assert not [w for w in recwarn if "W206" in str(w.message)]
+
+
+def test_untrained_labels_are_told_of(worded: Path, tmp_path: Path):
+    nlp = checkpoint_nlp(worded, labels={"PERSON": "PER", "FOOD": "FOOD", "ANIMAL": "animal"})
+    with pytest.warns(UserWarning, match=r"\[W206\] padellm_ner .* find FOOD, ANIMAL:"):
+        nlp(TEXT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nlp(TEXT)  # once
+        # Known by another name.
+        checkpoint_nlp(worded, labels={"P": "PER"})(TEXT)
+        # Trained with them.
+        pipe = component(nlp)
+        pipe.update(toy_examples(nlp)[:2], sgd=nlp.create_optimizer())
+        pipe._reset()
+        nlp(TEXT)
+        nlp.to_disk(tmp_path / "saved")
+        spacy.load(tmp_path / "saved")(TEXT)
 
 
 def test_labels_are_in_the_meta_once_known(toy_checkpoint: Path):
@@ -383,7 +432,7 @@ def test_building_it_loads_nothing(monkeypatch: pytest.MonkeyPatch):
 
 def test_without_a_model():
     nlp = spacy.blank("en")
-    nlp.add_pipe("padellm_ner")
+    nlp.add_pipe("padellm_ner", config={"model": {"name": ""}})
     for run in (lambda: nlp(TEXT), lambda: list(nlp.pipe([TEXT])), lambda: nlp.to_bytes()):
         with pytest.raises(ValueError, match=r"\[P201\].*Set `model\.name`"):
             run()

@@ -32,7 +32,7 @@ ADAM: dict[str, Any] = {
     "grad_clip": 0.05,
     "use_averages": False,
 }
-SMALL_SOURCE = SmallSource(SmallModelShape(32, 1, 2, 64), "cpu", "causal", "vocabulary")
+SMALL_SOURCE = SmallSource("cpu", "causal", "vocabulary", SmallModelShape(32, 1, 2, 64))
 
 
 @pytest.fixture

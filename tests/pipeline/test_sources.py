@@ -26,7 +26,7 @@ def pretrained(folder: Path | str, **changes: str) -> PretrainedSource:
 
 def small(**changes: str) -> SmallSource:
     fields = {"device": "cpu", "prefix_attention": "bidirectional", "softmax": "admissible"}
-    return SmallSource(SHAPE, **{**fields, **changes})
+    return SmallSource(shape=SHAPE, **{**fields, **changes})
 
 
 def test_pretrained_settings_are_the_checkpoints(toy_checkpoint: Path):

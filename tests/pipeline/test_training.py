@@ -284,7 +284,7 @@ def test_training_without_labels():
 
 def test_training_texts_too_long_for_the_model():
     """Said before training, and of texts that come later."""
-    nlp = fresh_nlp()
+    nlp = fresh_nlp(get_spans={"@span_getters": "spacy-transformers.doc_spans.v1"})
     text = " ".join(["Ada left ."] * 40)
     examples = [make_example(nlp, "[Ada|PER] left ."), make_example(nlp, f"[Ada|PER] {text}")]
     with pytest.raises(ValueError, match=r"(?s)\[P208\].*P023.*`get_spans`.*'Ada Ada left \."):
@@ -294,6 +294,15 @@ def test_training_texts_too_long_for_the_model():
     with pytest.raises(ValueError, match=r"\[P023\].*`get_spans`"):
         nlp.update(examples)
     assert not model.training
+
+
+def test_training_texts_too_long_for_the_model_are_cut_into_windows():
+    nlp = fresh_nlp()
+    text = "[Ada|PER] left . " * 40
+    nlp.initialize(lambda: [make_example(nlp, text)])
+    trees = component(nlp)._supervised_trees([make_example(nlp, text)])
+    assert len(trees) > 1
+    assert all(component(nlp).shim.lm.fits(tree.depth) for tree in trees)
 
 
 # Gold that cannot be taught

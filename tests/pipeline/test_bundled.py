@@ -1,0 +1,46 @@
+"""The checkpoint that comes with the package: all that `add_pipe` needs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import spacy
+
+from spacy_padellm.core.bundled import FOLDER, bundled_names
+from spacy_padellm.defaults import BUNDLED_MODEL
+
+TEXT = "Ada Lovelace and Charles Babbage met in London."
+
+
+def test_the_default_is_there_with_its_card():
+    assert bundled_names() == [BUNDLED_MODEL]
+    folder = FOLDER / BUNDLED_MODEL
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 48e6
+    assert list(json.loads((folder / "padellm.json").read_text())["labels"]) == (
+        ["PER", "ORG", "LOC", "MISC"]
+    )
+    card = (folder / "README.md").read_text(encoding="utf8")
+    assert all(word in card for word in ("Apache 2.0", "CC BY-SA 4.0", "train", "Limits"))
+
+
+def test_nothing_else_is_needed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("padellm_ner")
+    doc = nlp(TEXT)
+    assert [(ent.text, ent.label_) for ent in doc.ents] == [
+        ("Ada Lovelace", "PER"),
+        ("Charles Babbage", "PER"),
+        ("London", "LOC"),
+    ]
+    assert all(0 < ent._.score <= 1 for ent in doc.ents)
+
+
+def test_labels_it_was_not_trained_on_are_said_to_be_untrained():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("padellm_ner", config={"labels": ["PER", "MACHINE"]})
+    with pytest.warns(UserWarning, match=r"W206.*MACHINE") as caught:
+        doc = nlp(TEXT)
+    assert not any("PER" in str(each.message) for each in caught)
+    assert {"Ada Lovelace", "Charles Babbage"} <= {ent.text for ent in doc.ents}
