@@ -21,7 +21,12 @@ def config(request: pytest.FixtureRequest) -> Path:
 
 
 def test_there_is_one_per_use():
-    assert [path.name for path in CONFIGS] == ["finetune.cfg", "resume.cfg", "wnut17.cfg"]
+    assert [path.name for path in CONFIGS] == [
+        "bundled.cfg",
+        "finetune.cfg",
+        "resume.cfg",
+        "wnut17.cfg",
+    ]
 
 
 def test_the_first_line_says_what_for(config: Path):

@@ -39,7 +39,8 @@ def project(config: dict[str, Any], tmp_path: Path) -> Path:
     load_project_config(tmp_path)
     shutil.copytree(ROOT / "configs", tmp_path / "configs", dirs_exist_ok=True)
     for command in config["commands"]:
-        for name in [*command.get("deps", []), *command.get("outputs", [])]:
+        made = re.findall(r"training/\S+\.cfg", " ".join(command["script"]))
+        for name in [*command.get("deps", []), *command.get("outputs", []), *made]:
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch() if path.suffix else path.mkdir(exist_ok=True)
@@ -51,9 +52,10 @@ def test_workflows_are_of_commands(config: dict[str, Any]):
     assert len(set(names)) == len(names)
     for steps in config["workflows"].values():
         assert set(steps) <= set(names)
-    required = ["fetch", "corpus", "train", "evaluate", "visualize"]
-    assert config["workflows"]["all"] == required
-    assert {*required, "package", "clean"} <= set(names)
+    required = ["corpus", "train", "evaluate", "visualize"]
+    assert config["workflows"]["finetune"] == required
+    assert config["workflows"]["all"] == [*required, "annotate"]
+    assert {*required, "fetch", "package", "clean"} <= set(names)
 
 
 def test_every_step_has_what_it_needs(config: dict[str, Any]):
@@ -80,18 +82,21 @@ def test_configs_and_outputs_are_named_as_dependencies(config: dict[str, Any]):
             assert (ROOT / name).is_file() and name in command["deps"]
         for name in command.get("outputs", []):
             stem = name.removesuffix("/model-best")
-            assert command["name"] == "fetch" or stem in script, (command["name"], name)
+            is_fetched = command["name"] in ("fetch", "fetch-all", "base")
+            assert is_fetched or stem in script, (command["name"], name)
 
 
-def test_every_config_but_the_users_own_is_trained(config: dict[str, Any]):
+def test_every_config_is_trained(config: dict[str, Any]):
     scripts = "\n".join(line for command in config["commands"] for line in command["script"])
     trained = {path.name for path in (ROOT / "configs").glob("*.cfg") if str(path.name) in scripts}
-    assert trained == {"resume.cfg", "wnut17.cfg"}
+    assert trained == {path.name for path in (ROOT / "configs").glob("*.cfg")}
 
 
 def test_assets_are_public_and_checked(config: dict[str, Any]):
-    (fetch,) = [command for command in config["commands"] if command["name"] == "fetch"]
-    assert [asset["dest"] for asset in config["assets"]] == fetch["outputs"]
+    outputs = {command["name"]: command.get("outputs", []) for command in config["commands"]}
+    for name, extra in (("fetch", False), ("fetch-all", True)):
+        wanted = [a["dest"] for a in config["assets"] if a.get("extra", False) == extra]
+        assert wanted == outputs[name]
     for asset in config["assets"]:
         assert asset["url"].startswith("https://")
         assert re.fullmatch(r"[0-9a-f]{32}", asset["checksum"])
@@ -147,11 +152,12 @@ def test_it_is_documented(project: Path):
 def test_a_dry_run_shows_the_commands(project: Path, capsys: pytest.CaptureFixture[str]):
     project_run(project, "all", dry=True)
     output = capsys.readouterr().out
-    assert "spacy padellm fetch" in output and "configs/resume.cfg" in output
+    # Without a download.
+    assert "configs/finetune.cfg" in output and "fetch" not in output
     # In order, and nothing was run.
     steps = re.findall(r"=+ (\S+) =+", output)
-    assert steps == ["fetch", "corpus", "train", "evaluate", "visualize"]
-    assert list((project / "training" / "resume" / "model-best").iterdir()) == []
+    assert steps == ["corpus", "train", "evaluate", "visualize", "annotate"]
+    assert list((project / "training" / "transit" / "model-best").iterdir()) == []
 
 
 def test_clean_removes_what_was_made_but_not_the_corpora(project: Path):
