@@ -18,8 +18,8 @@ def export(
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     dtype: DtypeOption = "float32",
 ) -> None:
-    """Write the checkpoint of a trained pipeline to a folder of its own, its weights in another
-    type if asked for: float16 takes half the space of float32.
+    """Write the checkpoint of a trained pipeline to a folder of its own, its weights in this type:
+    float16 takes half the space of float32.
     """
     with shown_errors():
         from ..core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint

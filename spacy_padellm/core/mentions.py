@@ -74,7 +74,7 @@ class Resolution:
         decoded (Sequence[DecodedMention]): Its mentions, in the order the model numbered them.
         RETURNS (List[ScoredMention]): The mentions kept, in order of appearance.
         """
-        placed = _place(decoded, every=self.occurrences == "all")
+        placed = _place(text, decoded, every=self.occurrences == "all")
         kept = [m for m in placed if m.score >= self.threshold]
         return self.keep_most_probable(text, kept)
 
@@ -110,7 +110,7 @@ def non_overlapping(
     return sorted(kept, key=lambda m: m.start)
 
 
-def _place(decoded: Sequence[DecodedMention], *, every: bool) -> list[ScoredMention]:
+def _place(text: str, decoded: Sequence[DecodedMention], *, every: bool) -> list[ScoredMention]:
     """A mention written more often than it stands in the text repeats an earlier one; the more
     probable of the two counts.
     """
@@ -119,11 +119,19 @@ def _place(decoded: Sequence[DecodedMention], *, every: bool) -> list[ScoredMent
     for mention in decoded:
         turn = turns[mention.label, mention.places]
         turns[mention.label, mention.places] += 1
-        places = mention.places
+        places = _capitals_first(text, mention.places)
+        if every:
+            turn = 0
+            places = [p for p in places if text[slice(*p)] == text[slice(*places[0])]]
         for start, end in places if every else [places[turn % len(places)]]:
             key = (start, end, mention.label)
             found[key] = max(found.get(key, 0.0), math.exp(mention.log_prob))
     return [ScoredMention(*key, score) for key, score in found.items()]
+
+
+def _capitals_first(text: str, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Places of a mention that a lower-casing tokenizer cannot tell apart: us is hardly the US."""
+    return sorted(places, key=lambda place: text[slice(*place)].islower())
 
 
 def _most_probable_label(

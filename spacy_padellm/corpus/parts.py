@@ -22,7 +22,7 @@ def take_part(texts: Sequence[AnnotatedText], part: str) -> list[AnnotatedText]:
     try:
         first, last = (math.floor(float(bound) * len(texts) + 0.5) for bound in (start, end))
         is_part = bool(colon) and 0 <= float(start) < float(end) <= 1
-    except ValueError:
+    except (ValueError, OverflowError):
         is_part = False
     if not is_part or first == last:
         raise ValueError(Errors.P122.format(part=part, count=len(texts)))

@@ -43,6 +43,17 @@ def test_the_kth_mention_written_so_takes_its_kth_place():
     ]
 
 
+def test_of_strings_that_differ_in_case_those_with_capitals_come_first():
+    text, us = "us, the US, us, US", ((0, 2), (8, 10), (12, 14), (16, 18))
+    for count, expected in enumerate(
+        ([(8, 10)], [(8, 10), (16, 18)], [(0, 2), *us[1:2], us[3]]), 1
+    ):
+        mentions = Resolution().resolve(text, [wrote("LOC", us, 0.5)] * count)
+        assert [(m.start, m.end) for m in mentions] == expected
+    (every,) = [Resolution(occurrences="all").resolve(text, [wrote("LOC", us, 0.5)])]
+    assert [(m.start, m.end) for m in every] == [(8, 10), (16, 18)]
+
+
 def test_labels_take_places_separately():
     found = resolve(wrote("PER", ANNA, 0.5), wrote("ORG", ANNA, 0.5), deduplicate="span")
     assert found == [(8, 12, "PER", 0.5)]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+
+pytest.importorskip("spacy")
+
 import spacy
 
 from spacy_padellm.core.bundled import FOLDER, bundled_names
@@ -35,6 +38,14 @@ def test_nothing_else_is_needed(monkeypatch: pytest.MonkeyPatch):
         ("London", "LOC"),
     ]
     assert all(0 < ent._.score <= 1 for ent in doc.ents)
+
+
+def test_us_is_not_the_us():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("padellm_ner")
+    doc = nlp("They told us that the US signed the treaty with Canada.")
+    assert ("US", "LOC") in [(ent.text, ent.label_) for ent in doc.ents]
+    assert "us" not in [ent.text for ent in doc.ents]
 
 
 def test_labels_it_was_not_trained_on_are_said_to_be_untrained():
