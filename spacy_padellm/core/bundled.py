@@ -15,8 +15,3 @@ def find_bundled(name: str) -> str:
     # A name and nothing else: no path leads out of there, and none into it.
     is_name = name.isidentifier() and (folder / "config.json").is_file()
     return str(folder) if is_name else name
-
-
-def bundled_names() -> list[str]:
-    """RETURNS (List[str]): The names of all of them."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
