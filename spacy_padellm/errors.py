@@ -132,6 +132,10 @@ class Errors(metaclass=_WithCodes):
         "{name} is a spaCy pipeline, not a checkpoint folder. Load it with `spacy.load`, or give "
         "the checkpoint folder in it: {inner}"
     )
+    P048 = (
+        "{name} is a {model}, whose positions begin behind that of its padding. Use an encoder "
+        "that counts them from 0, like BERT."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
@@ -375,4 +379,9 @@ class Warnings(metaclass=_WithCodes):
     W206 = (
         "{name} was never trained to find {labels}: what it finds of them means little. Train it "
         "on texts with these labels, or look for labels it knows (`labels` in its padellm.json)."
+    )
+    W207 = (
+        "None of the {total} annotated texts has a mention of {labels}, so training teaches that "
+        "there are none. If they are a checkpoint's labels that you do not want, set labels = []; "
+        "if the texts are not annotated for them, say so (`convert --annotated-labels`)."
     )

@@ -16,10 +16,10 @@ def export(
         str, typer.Argument(metavar="PIPELINE", help="Trained pipeline, or checkpoint folder.")
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
-    dtype: DtypeOption = "float32",
+    dtype: DtypeOption = "auto",
 ) -> None:
-    """Write the checkpoint of a trained pipeline to a folder of its own, its weights in this type:
-    float16 takes half the space of float32.
+    """Write the checkpoint of a trained pipeline to a folder of its own, its weights in this type,
+    or as they are: float16 takes half the space of float32.
     """
     with shown_errors():
         from ..core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint

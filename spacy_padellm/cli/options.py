@@ -19,7 +19,7 @@ CorpusArgument = Annotated[
 ]
 FormatOption = Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")]
 DeviceOption = Annotated[str, typer.Option(help="Where to run, e.g. cpu or cuda:0.")]
-DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto: as stored.")]
 LimitOption = Annotated[int | None, typer.Option(help="Read only the first texts.")]
 MaxMentionsOption = Annotated[
     int | None,

@@ -37,24 +37,27 @@ class MentionSwap:
         tree takes time.
     join (int): Most texts that are put one behind the other, so that a model sees more mentions
         of a label than short texts have; 1 for none.
-    RAISES (ValueError): The rate is no probability, or there are no uses.
+    capitals (float): Probability of a text to be put in capitals, as headlines are.
+    RAISES (ValueError): A rate is no probability, or there are no uses.
     """
 
-    def __init__(self, rate: float, uses: int = 1, join: int = 1) -> None:
-        if not 0 <= rate <= 1:
-            raise ValueError(Errors.P035.format(value=rate))
+    def __init__(self, rate: float, uses: int = 1, join: int = 1, capitals: float = 0.0) -> None:
+        for value in (rate, capitals):
+            if not 0 <= value <= 1:
+                raise ValueError(Errors.P035.format(value=value))
         for name, value in (("uses", uses), ("join", join)):
             if value < 1:
                 raise ValueError(Errors.P032.format(name=name, value=value))
         self.rate = rate
         self.uses = uses
         self.join = join
+        self.capitals = capitals
         self._pools: dict[tuple[str, Labels], list[_Stretch]] = {}
         self._texts: dict[Labels, list[AnnotatedText]] = {}
 
     def fresh(self) -> MentionSwap:
         """RETURNS (MentionSwap): The same settings, with nothing collected yet."""
-        return MentionSwap(self.rate, self.uses, self.join)
+        return MentionSwap(self.rate, self.uses, self.join, self.capitals)
 
     def collect(self, text: AnnotatedText, mentions: Iterable[Mention]) -> None:
         """Have mentions to swap with; frequent ones will come more often. Those that overlap
@@ -89,9 +92,18 @@ class MentionSwap:
 
     def _joined(self, text: AnnotatedText) -> AnnotatedText:
         others = self._texts.get(text.labels, [])
+        joined = self._raised(text)
         for _ in range(random.randint(1, self.join) - 1 if others else 0):
-            text = _append(text, random.choice(others))
-        return text
+            joined = _append(joined, self._raised(random.choice(others)))
+        return joined
+
+    def _raised(self, text: AnnotatedText) -> AnnotatedText:
+        if not self.capitals or random.random() >= self.capitals:
+            return text
+        raised = text.source.text.upper()
+        # Some capitals are longer: "ß" becomes "SS".
+        same_length = len(raised) == len(text.source.text)
+        return replace(text, source=replace(text.source, text=raised)) if same_length else text
 
     def _pools_for(self, label: str, labels: Labels) -> list[list[_Stretch]]:
         return [

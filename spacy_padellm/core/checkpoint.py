@@ -131,12 +131,12 @@ def load_causal_lm(
     name (str): A folder or hub id.
     prefix_attention (PrefixAttention): Whether the text attends in both directions.
     device (str): Where to run, e.g. `"cuda:0"`.
-    dtype (str): What weights are kept in, e.g. `"bfloat16"`.
+    dtype (str): What weights are kept in, e.g. `"bfloat16"`; `"auto"` for what they are stored in.
     RETURNS (CausalLM): The model, in evaluation mode.
     RAISES (ValueError): The folder is missing or not complete.
     """
     name = _find_folder(name)
-    torch_dtype = get_dtype(dtype)
+    torch_dtype = dtype if dtype == "auto" else get_dtype(dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model, report = AutoModelForCausalLM.from_pretrained(

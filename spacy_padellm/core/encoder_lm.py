@@ -71,6 +71,9 @@ def build_encoder_lm(
     encoder = f"{model.base_model_prefix}."
     if missing := sorted(key for key in report["missing_keys"] if key.startswith(encoder)):
         raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
+    positions = getattr(model.base_model.embeddings, "position_embeddings", None)
+    if getattr(positions, "padding_idx", None) is not None:
+        raise ValueError(Errors.P048.format(name=name, model=type(model).__name__))
     known = set(tokenizer.get_added_vocab())
     tokenizer = add_wording(tokenizer, template, max_mentions)
     if len(tokenizer) > model.config.vocab_size:
@@ -123,7 +126,8 @@ def add_wording(
     known = {token["content"] for token in added}
     wanted = [piece for piece in _wording(template, max_mentions) if piece not in known]
     vocab = content["model"]["vocab"]
-    unused = [token for token in vocab if _UNUSED.fullmatch(token)]
+    # Only BERT's, a mapping, has unused entries; Unigram's is a list.
+    unused = [token for token in vocab if isinstance(vocab, dict) and _UNUSED.fullmatch(token)]
     for piece, token in zip(wanted, unused, strict=False):
         token_id = vocab[piece] = vocab.pop(token)
         added.append({**_ADDED, "id": token_id, "content": piece})

@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import minibatch
 from spacy.vocab import Vocab
-from thinc.api import Model, Optimizer
+from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
 from ..core.augmentation import MentionSwap
@@ -31,13 +31,12 @@ from ..core.template import PromptTemplate, get_template
 from ..core.text_tags import find_untaggable
 from ..core.tree_cache import TreeCache
 from ..core.windows import Fit
-from ..corpus.docs import gold_spans
 from ..defaults import BATCH_TOKENS, SPANS_KEY
 from ..errors import Errors, Warnings
 from .annotate import annotate_doc, register_score_extension
-from .gold import annotated_texts, as_in_training
+from .gold import annotated_texts, as_in_training, gold_labels
 from .labels import Labels, make_wordings
-from .left_out import warn_of_left_out
+from .left_out import warn_of_absent_labels, warn_of_left_out
 from .model import get_shim
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
@@ -174,13 +173,9 @@ class PaDeLLMNER(TrainablePipe):
         if labels is not None:
             self._set_labels(make_wordings(labels, self.shim.known_wordings))
         else:
-            found = {
-                span.label_
-                for eg in get_examples()
-                for span in gold_spans(eg.reference, self.spans_key)
-            }
-            for label in sorted(found):
+            for label in gold_labels(get_examples(), self.spans_key):
                 self.add_label(label)
+            warn_of_absent_labels(get_examples(), self.labels, self.spans_key)
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
         self.shim.create(eg.reference.text for eg in get_examples())
@@ -263,7 +258,7 @@ class PaDeLLMNER(TrainablePipe):
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
         """examples (Iterable[Example]): A batch of examples.
-        drop (float): Not used: a pretrained model's own configuration says its dropout.
+        drop (float): Dropout rate of the model's dropout layers. Llama-shaped models have none.
         sgd (Optional[Optimizer]): The optimizer; without one gradients add up.
         losses (Optional[Dict[str, float]]): Losses so far, by component.
         RETURNS (Dict[str, float]): The updated losses.
@@ -272,6 +267,7 @@ class PaDeLLMNER(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "PaDeLLMNER.update")
+        set_dropout_rate(self.model, drop)
         trees = self._supervised_trees(examples)
         if trees:
             log_probs, backprop = self.model.begin_update(trees)

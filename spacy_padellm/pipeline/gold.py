@@ -52,6 +52,14 @@ def annotated_texts(
     return [text for of_doc in windows for _, text in of_doc]
 
 
+def gold_labels(examples: Iterable[Example], spans_key: str) -> list[str]:
+    """examples (Iterable[Example]): Examples.
+    spans_key (str): The reference's span group with gold mentions.
+    RETURNS (List[str]): The labels of their gold mentions, sorted.
+    """
+    return sorted({span.label_ for eg in examples for span in gold_spans(eg.reference, spans_key)})
+
+
 def count_left_out(
     example: Example,
     spans_key: str,

@@ -10,9 +10,30 @@ from spacy.training import Example
 from ..core.objectives.base import Objective
 from ..core.objectives.gold import LeftOut
 from ..core.texts import AnnotatedText
+from ..corpus.docs import annotated_labels, has_gold
 from ..errors import Errors, Warnings
-from .gold import count_left_out
+from .gold import count_left_out, gold_labels
 from .windows import SpanGetter
+
+
+def warn_of_absent_labels(
+    examples: Iterable[Example], labels: Sequence[str], spans_key: str
+) -> None:
+    """Warn of labels that texts are annotated for and no text has: a model learns that there are
+    none.
+
+    examples (Iterable[Example]): Examples.
+    labels (Sequence[str]): The labels to teach.
+    spans_key (str): The reference's span group with gold mentions.
+    """
+    annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
+    taught = {
+        label for eg in annotated for label in annotated_labels(eg.reference, spans_key) or labels
+    }
+    missing = taught.intersection(labels).difference(gold_labels(annotated, spans_key))
+    if missing:
+        names = ", ".join(sorted(missing))
+        warnings.warn(Warnings.W207.format(labels=names, total=len(annotated)), stacklevel=3)
 
 
 def warn_of_left_out(

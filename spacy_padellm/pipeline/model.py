@@ -22,7 +22,7 @@ def build_model(
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
     shim = CausalLMShim(source, mixed_precision=mixed_precision, tag_text=tag_text)
-    return Model("padellm_causal_lm", forward, shims=[shim])
+    return Model("padellm_causal_lm", forward, shims=[shim], attrs={"dropout_rate": 0.0})
 
 
 def forward(
@@ -33,7 +33,7 @@ def forward(
     is_train (bool): Whether gradients are wanted.
     RETURNS (Tuple[Floats1d, Callable]): Log-probabilities, tree by tree, and their backward pass.
     """
-    return get_shim(model)(trees, is_train)
+    return get_shim(model)(trees, is_train, model.attrs["dropout_rate"])
 
 
 def get_shim(model: Model) -> CausalLMShim:

@@ -125,17 +125,22 @@ class CausalLMShim(Shim):
         """
         saved = self._model if self._is_saved else None
         self._model = self._source.create(self.settings, texts, saved)
+        if self._model is not saved:
+            self._trained_wordings = None
         self._optimizer = None
 
     def __call__(
-        self, inputs: Sequence[SupervisedTree], is_train: bool
+        self, inputs: Sequence[SupervisedTree], is_train: bool, dropout: float = 0.0
     ) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
         """inputs (Sequence[SupervisedTree]): The trees.
         is_train (bool): Whether gradients are wanted.
+        dropout (float): Rate of the model's dropout layers, if so.
         RETURNS (Tuple[Floats1d, Callable]): Log-probabilities of the supervised tokens, shape
             `(n,)`, and the callback that takes their gradient.
         """
         self.lm.model.train(is_train)
+        if is_train:
+            _set_dropout(self.lm.model, dropout)
         try:
             with torch.set_grad_enabled(is_train), self._autocast(is_train):
                 log_probs = target_log_probs(self.lm, inputs)
@@ -256,6 +261,12 @@ class CausalLMShim(Shim):
                 path.write_bytes(content)
             self.load(Path(name))
         return self
+
+
+def _set_dropout(model: torch.nn.Module, rate: float) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
 
 
 def _warn_of_ignored_settings(optimizer: Optimizer) -> None:

@@ -38,6 +38,14 @@ def test_of_a_trained_pipeline(run: Run, toy_checkpoint: Path, tmp_path: Path, f
     assert (tmp_path / "out" / "padellm.json").is_file()
 
 
+def test_weights_stay_in_their_type(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    run("export", toy_checkpoint, tmp_path / "half", "--dtype", "float16")
+    run("export", tmp_path / "half", tmp_path / "same")
+    half, same = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "same"))
+    assert half.keys() == same.keys()
+    assert all(torch.equal(same[name], w) and w.dtype == torch.float16 for name, w in half.items())
+
+
 def test_nothing_to_export(run: Run, tmp_path: Path):
     result = run("export", tmp_path, tmp_path / "out")
     assert result.exit_code == 1

@@ -49,6 +49,18 @@ def test_mentions_make_way_for_others_of_their_label():
     ]
 
 
+def test_texts_are_put_in_capitals():
+    text, longer = parse("[Ada|PER] left [Rome|LOC] ."), parse("in der [Gaußstraße|LOC]")
+    raised = MentionSwap(0.0, capitals=1.0)(text)
+    assert raised.source.text == "ADA LEFT ROME ."
+    assert (raised.source.tokens, raised.mentions) == (text.source.tokens, text.mentions)
+    # Its capitals are more letters, and mentions would move.
+    assert MentionSwap(0.0, capitals=1.0)(longer) == longer
+    some = MentionSwap(0.0, capitals=0.5)
+    assert {some(text).source.text for _ in range(50)} == {text.source.text, raised.source.text}
+    assert some.fresh().capitals == 0.5
+
+
 def test_texts_are_joined_with_others_annotated_for_the_same_labels():
     first, second = parse("[Ada|PER] left ."), parse("in [Rome|LOC]")
     other = AnnotatedText(cut_at_spaces("Eve came"), (), ("PER",))

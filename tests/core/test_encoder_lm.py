@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import BertConfig, BertModel, BloomConfig, BloomModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    BloomConfig,
+    BloomModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import CheckpointSettings, load_causal_lm, save_checkpoint
@@ -144,6 +152,34 @@ def test_it_is_saved_and_loaded(encoder_folder, tmp_path):
         assert encoder.end_id == lm.tokenizer.convert_tokens_to_ids(END)
         assert encoder.opener(2) == [lm.tokenizer.convert_tokens_to_ids("<mention 2>")]
     assert loaded.support == lm.support
+
+
+def test_a_vocabulary_that_is_a_list(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁in", "▁Paris", *"▁\nParisn0123"]
+    words = list(dict.fromkeys(words))
+    unigram = Tokenizer(models.Unigram([(word, -1.0) for word in words], unk_id=1))
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    unigram.decoder = decoders.Metaspace()
+    names = {f"{name.strip('[]').lower()}_token": name for name in words[:4]}
+    PreTrainedTokenizerFast(tokenizer_object=unigram, **names).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path)
+    template = PromptTemplate("[CLS]{text}[SEP]{label}<num>", count_end="<mentions>")
+    lm = build_encoder_lm(str(tmp_path), template, 3, "bidirectional")
+    prefix = PromptEncoder(template, {}, lm.tokenizer).prefix("Paris in Paris")
+    tokens = lm.tokenizer.convert_ids_to_tokens(prefix)
+    assert tokens[0] == "[CLS]" and "".join(tokens[1:]) == "Paris▁in▁Paris"
+    # Number, end of the count, end, three openers.
+    assert len(lm.model.get_input_embeddings().weight) == len(lm.tokenizer) == len(words) + 6
+
+
+def test_positions_counted_from_the_padding(tmp_path):
+    config = RobertaConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1, pad_token_id=1)
+    config.num_attention_heads = 2
+    RobertaModel(config).save_pretrained(tmp_path)
+    tokenizer(3).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"P048.*RobertaForCausalLM"):
+        build(tmp_path)
 
 
 def test_an_encoder_that_is_not_there():

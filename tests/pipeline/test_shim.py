@@ -15,6 +15,7 @@ import torch
 from spacy.language import Language
 from thinc.api import SGD, Adam, Optimizer, RAdam
 
+from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.objectives.supervised_tree import target_log_probs
 from spacy_padellm.core.small_lm import SmallModelShape
 from spacy_padellm.pipeline import shim as shim_module
@@ -22,6 +23,7 @@ from spacy_padellm.pipeline.model import build_model, get_shim
 from spacy_padellm.pipeline.shim import CausalLMShim, has_fast_bfloat16
 from spacy_padellm.pipeline.sources import PretrainedSource, SmallSource
 
+from ..core.tiny_models import tiny_model
 from .toy_pipeline import component, initialized_nlp, toy_examples
 
 ADAM: dict[str, Any] = {
@@ -72,6 +74,23 @@ def test_the_learning_rate_follows_the_schedule(nlp: Language, monkeypatch: pyte
     assert rates == [[0.0], [0.25], [0.125]]
     moved = weights_of(shim_of(nlp))
     assert not any(torch.equal(weight, before[name]) for name, weight in moved.items())
+
+
+def test_dropout_is_that_of_training_and_of_nothing_else(nlp: Language):
+    shim = shim_of(nlp)
+    shim._model = CausalLM(tiny_model("gpt2", vocab_size=len(shim.lm.tokenizer)), shim.lm.tokenizer)
+    pipe = component(nlp)
+    docs = [eg.predicted for eg in toy_examples(nlp)]
+    found = pipe.predict(docs)
+
+    def losses(drop: float) -> set[float]:
+        return {pipe.update(toy_examples(nlp), drop=drop)["padellm_ner"] for _ in range(2)}
+
+    (whole,) = losses(0.0)
+    dropped = losses(0.5)
+    assert len(dropped) == 2 and whole not in dropped
+    assert pipe.predict(docs) == found
+    assert losses(0.0) == {whole}
 
 
 def test_steps_are_those_of_adamw_with_the_configs_settings(nlp: Language):

@@ -467,10 +467,10 @@ def test_text_tags_are_taught_as_the_config_says(monkeypatch: pytest.MonkeyPatch
         call = CausalLMShim.__call__
 
         def recording_call(
-            shim: CausalLMShim, trees: Sequence[SupervisedTree], is_train: bool
+            shim: CausalLMShim, trees: Sequence[SupervisedTree], *settings: Any
         ) -> Any:
             (taught[shim.tag_text],) = trees
-            return call(shim, trees, is_train)  # noqa: B023
+            return call(shim, trees, *settings)  # noqa: B023
 
         monkeypatch.setattr(CausalLMShim, "__call__", recording_call)
         component(nlp).update([make_example(nlp, "[Ada|PER] left")])
@@ -488,6 +488,23 @@ def test_text_tags_of_what_came_after_the_tokenizer():
     with pytest.warns(UserWarning, match=r"\[W204\].*'FOUNDER'"):
         loss = component(nlp).update([make_example(nlp, "[Ada|FOUNDER] left")])
     assert loss["padellm_ner"] > 0
+
+
+def test_labels_that_no_text_has_are_taught_as_absent():
+    nlp = fresh_nlp(labels=["PER", "LOC", "ORG"])
+    examples = [
+        make_example(nlp, "[Ada|PER] left"),
+        make_example(nlp, "so did Bob", labels=["PER", "LOC"]),
+    ]
+    with pytest.warns(UserWarning, match=r"\[W207\] None of the 2 .* of LOC, ORG,"):
+        nlp.initialize(lambda: examples)
+
+
+def test_labels_that_no_text_is_annotated_for_are_not_taught(recwarn):
+    nlp = fresh_nlp(labels=["PER", "ORG"])
+    nlp.initialize(lambda: [make_example(nlp, "[Ada|PER] left", labels=["PER"])])
+    nlp.initialize(lambda: toy_examples(nlp))
+    assert not [w for w in recwarn if "W207" in str(w.message)]
 
 
 def test_what_augments_nothing():
