@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import east_asian_width
 
 import typer
 
@@ -25,7 +26,9 @@ ENTITY = (
     "</mark>"
 )
 # A picture is a page of this width, in pixels, and as high as its lines.
-WIDTH, LINE_HEIGHT, CHARACTER_WIDTH, MARGIN = 880, 38, 8.6, 12
+WIDTH, LINE_HEIGHT, CHARACTER_WIDTH, WIDE_WIDTH, MARGIN = 880, 38, 8.6, 16, 12
+# What an entity's box takes beside its text and label: score and padding, in characters.
+BOX = 8
 PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
     'viewBox="0 0 {width} {height}"><rect width="100%" height="100%" fill="#ffffff"/>'
@@ -95,18 +98,32 @@ def render_page(docs: list[Doc]) -> str:
 
 def render_picture(docs: list[Doc]) -> str:
     """docs (List[Doc]): Docs with entities.
-    RETURNS (str): The same as an SVG picture, for places that show no HTML. It is as high as texts
-        of Latin letters take, at most.
+    RETURNS (str): The same as an SVG picture, for places that show no HTML. It is as high as the
+        texts take, at most.
     """
     inner = WIDTH - 2 * MARGIN
-    lines = 0
-    for doc in docs:
-        shown = len(doc.text) + sum(len(ent.label_) + 8 for ent in doc.ents)
-        lines += math.ceil(1.1 * shown * CHARACTER_WIDTH / inner)
+    lines = sum(_count_lines(doc, inner) for doc in docs)
     height = lines * LINE_HEIGHT + (len(docs) + 1) * 2 * MARGIN
-    # displaCy's line break is no XML.
-    markup = _render(docs, page=False).replace("</br>", "<br/>")
+    # displaCy's line breaks are no XML.
+    markup = _render(docs, page=False).replace("<br>", "<br/>").replace("</br>", "<br/>")
     return PICTURE.format(width=WIDTH, height=height, margin=MARGIN, inner=inner, markup=markup)
+
+
+def _count_lines(doc: Doc, width: int) -> int:
+    count = start = 0
+    for line in doc.text.split("\n"):
+        end = start + len(line)
+        labels = [ent.label_ for ent in doc.ents if start <= ent.start_char <= end]
+        shown = _text_width(line) + sum(_text_width(label + " " * BOX) for label in labels)
+        # A tenth more, as a line ends with a whole word.
+        count += max(1, math.ceil(1.1 * shown / width))
+        start = end + 1
+    return count
+
+
+def _text_width(text: str) -> float:
+    wide = sum(east_asian_width(character) in "WF" for character in text)
+    return wide * WIDE_WIDTH + (len(text) - wide) * CHARACTER_WIDTH
 
 
 def _render(docs: list[Doc], *, page: bool) -> str:

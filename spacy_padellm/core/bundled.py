@@ -8,7 +8,8 @@ FOLDER = Path(__file__).parents[1] / "models"
 
 
 def find_bundled(name: str) -> str:
-    """name (str): A bundled checkpoint's name, or a folder or hub id.
+    """name (str): A bundled checkpoint's name, or a folder or hub id. A folder of the same name is
+        meant by a path to it, such as `./padellm_en_small`.
     RETURNS (str): The bundled checkpoint's folder, or the name as it is.
     """
     folder = FOLDER / name

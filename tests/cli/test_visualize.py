@@ -14,7 +14,7 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.tokens import Doc, DocBin, Span
 
-from spacy_padellm.cli.visualize import COLORS, render_page
+from spacy_padellm.cli.visualize import COLORS, render_page, render_picture
 from spacy_padellm.pipeline.annotate import register_score_extension
 from tests.toy_corpus import SENTENCES, parse
 
@@ -86,6 +86,19 @@ def test_picture_of_lines_of_text(run: Run, toy_checkpoint: Path, tmp_path: Path
     assert re.search(r"Ada PER [01]\.\d\d met Bob Hill PER [01]\.\d\d in Rome LOC", text)
     written = out.read_text(encoding="utf8")
     assert "&lt;" in written and "&amp;" in written and "<b>" not in written
+
+
+def test_pictures_are_as_high_as_their_lines():
+    register_score_extension()
+    nlp = spacy.blank("en")
+
+    def height(text: str) -> int:
+        picture = ElementTree.fromstring(render_picture([nlp.make_doc(text)]))
+        return int(picture.attrib["height"])
+
+    assert height("one") < height("one\ntwo") < height("one\n\ntwo")
+    # Chinese characters are about twice as wide as letters.
+    assert height("a" * 90) < height("名" * 90)
 
 
 def test_neither_page_nor_picture(run: Run, pipeline: Path, corpus: Path, tmp_path: Path):
