@@ -67,9 +67,9 @@ class Errors(metaclass=_WithCodes):
         "Set prefix_attention='causal'."
     )
     P023 = (
-        "A text's sequences may take {depth} tokens, but the model has {positions} positions. Set "
-        "the component's `get_spans` to read the text in windows, or shorten the windows; without "
-        "a pipeline, split the text. A lower `max_mention_tokens` makes sequences shorter, too."
+        "A text's sequences may take {depth} tokens, but the model has {positions} positions. "
+        "Shorten the windows of `get_spans`, or set it to null to have them made as they fit; "
+        "without a pipeline, split the text. A lower `max_mention_tokens` helps, too."
     )
     P024 = (
         "A text's sequences may take {depth} tokens, but the model's attention has a window of "
@@ -80,7 +80,7 @@ class Errors(metaclass=_WithCodes):
         "{model} keeps no KV cache under this version of transformers, so it cannot be run as the "
         "paper's padded batch. Use transformers 5, or compare with way 'sequences'."
     )
-    P030 = "threshold is {value}, but is a probability, from 0 to 1."
+    P030 = "{name} is {value}, but is a probability, from 0 to 1."
     P031 = "{name} is {value!r}, but has to be one of {values}."
     P032 = "{name} is {value}, but has to be at least 1."
     P033 = (
@@ -89,8 +89,6 @@ class Errors(metaclass=_WithCodes):
         "names its labels."
     )
     P034 = "tag_text is {value}, but is a weight: 0 for none, or more."
-    P035 = "The rate of mentions to swap is {value}, but is a probability, from 0 to 1."
-    P036 = "The threshold of drafts is {value}, but is a probability, from 0 to 1."
     P037 = (
         "With output_format = {output_format!r} every token is chosen from the whole vocabulary, "
         'but softmax is {softmax!r}. Set softmax = "vocabulary" (in a config, that of the '
@@ -220,6 +218,10 @@ class Errors(metaclass=_WithCodes):
         "The part {part!r} isn't one of a corpus of {count} texts. Write where it starts and where "
         "it ends, as fractions, e.g. 0:0.7 or 0.7:1, with a text between them."
     )
+    P123 = (
+        "Can't read {path} as docs in spaCy's binary format: {error}. Pass a .spacy file; "
+        "`convert` makes one of other formats."
+    )
 
     # Component (P2xx)
     P201 = (
@@ -333,7 +335,7 @@ class Errors(metaclass=_WithCodes):
         "corpus or checkpoint."
     )
     P418 = (
-        "There's no .spacy file to evaluate on in {paths}. Pass --corpora, once for each file or "
+        "There's no .spacy file to evaluate on in {path}. Pass --corpora, once for each file or "
         "folder; `convert` makes such files."
     )
     P419 = (

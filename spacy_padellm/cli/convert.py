@@ -11,7 +11,7 @@ import typer
 from ..defaults import SPANS_KEY
 from ..errors import Errors
 from .messages import require, shown_errors
-from .options import FormatOption
+from .options import FormatOption, parse_labels
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def convert(
     verbose: Annotated[bool, typer.Option("--verbose", "-V", help="List all entities.")] = False,
 ) -> None:
     """Convert a corpus to spaCy's binary format (.spacy) or to JSON lines (.jsonl). Several files
-    become one.
+    of the same format become one.
 
     Prints what was written and the gold entities that aren't on token boundaries.
     """
@@ -80,7 +80,7 @@ def convert(
             "token_column": token_column,
             "tag_column": tag_column,
             "offsets": offsets,
-            "annotated_labels": _parse_labels(annotated_labels),
+            "annotated_labels": parse_labels(annotated_labels),
             "label_map": _parse_label_map(label_map or []),
         }
         texts = [text for path in input_paths for text in read_annotated_texts(path, **options)]
@@ -91,10 +91,6 @@ def convert(
         else:
             missed = _write_jsonl(output_path, texts)
         echo_summary(output_path, texts, missed, verbose=verbose)
-
-
-def _parse_labels(value: str | None) -> list[str] | None:
-    return None if value is None else [label.strip() for label in value.split(",")]
 
 
 def _parse_label_map(values: Sequence[str]) -> dict[str, str]:

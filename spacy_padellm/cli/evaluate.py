@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .messages import require, shown_errors
-from .options import LimitOption
+from .options import LimitOption, parse_labels
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation import Evaluation
@@ -55,7 +55,7 @@ def evaluate(
                 loaded,
                 found,
                 limit=limit,
-                labels=None if labels is None else labels.split(","),
+                labels=parse_labels(labels),
                 repeat=repeat,
                 tell=progress.set_description,
             ):

@@ -29,3 +29,10 @@ MaxMentionTokensOption = Annotated[
     int | None,
     typer.Option(help="Longest mention, in tokens, if not the checkpoint's."),
 ]
+
+
+def parse_labels(value: str | None) -> list[str] | None:
+    """value (Optional[str]): Labels with commas between them.
+    RETURNS (Optional[List[str]]): The labels.
+    """
+    return None if value is None else [label.strip() for label in value.split(",")]

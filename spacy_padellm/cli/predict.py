@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..core.extraction import MentionExtractor
     from ..core.scoring import MentionScores
     from ..core.texts import AnnotatedText
+    from ..core.windows import Fit
 
 
 def predict(
@@ -47,6 +48,8 @@ def predict(
         from ..core.checkpoint import load_checkpoint
         from ..core.extraction import MentionExtractor
         from ..core.mentions import Resolution
+        from ..core.prompt import PromptEncoder
+        from ..core.windows import Fit
         from ..corpus.formats import read_annotated_texts
 
         resolution = Resolution(threshold)
@@ -59,11 +62,12 @@ def predict(
             max_mention_tokens=max_mention_tokens,
         )
         extractor = MentionExtractor(lm, settings, resolution)
+        fits = Fit(lm, PromptEncoder(settings.template, settings.labels, lm.tokenizer), settings)
         output_path.parent.mkdir(parents=True, exist_ok=True)
         # Under its own name only when whole.
         part_path = output_path.with_name(f"{output_path.name}.part")
         with part_path.open("w", encoding="utf8") as output:
-            scores = _predict(extractor, texts, batch_size, output)
+            scores = _predict(extractor, fits, texts, batch_size, output)
         part_path.replace(output_path)
     cost = extractor.cost
     typer.echo(f"{len(texts)} texts: {output_path}")
@@ -80,17 +84,24 @@ def predict(
 
 
 def _predict(
-    extractor: MentionExtractor, texts: list[AnnotatedText], batch_size: int, output: TextIO
+    extractor: MentionExtractor,
+    fits: Fit,
+    texts: list[AnnotatedText],
+    batch_size: int,
+    output: TextIO,
 ) -> MentionScores:
     import json
     from dataclasses import asdict
 
     from ..core.scoring import MentionScores
+    from ..core.windows import cut_windows
 
     scores = MentionScores()
     remaining = iter(with_progress(texts, len(texts)))
     while batch := list(islice(remaining, batch_size)):
-        for text, found in zip(batch, extractor.extract([t.source for t in batch]), strict=True):
+        windows = [cut_windows(text.source, fits) for text in batch]
+        mentions = extractor.extract_windows([text.source.text for text in batch], windows)
+        for text, found in zip(batch, mentions, strict=True):
             string = text.source.text
             line = {"text": string, "mentions": [asdict(mention) for mention in found]}
             output.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from unicodedata import east_asian_width
@@ -67,11 +68,14 @@ def visualize(
     """
     with shown_errors():
         require("spacy", "Visualizing")
+        from ..pipeline.annotate import register_score_extension
         from ..pipeline.evaluation import load_pipeline
 
         if output_path.suffix not in (".html", ".svg"):
             raise ValueError(Errors.P311.format(path=output_path))
         nlp = load_pipeline(pipeline, lang)
+        # Other components' entities have no score.
+        register_score_extension()
         texts = _read_texts(corpus, nlp)[:limit]
         docs = list(with_progress(nlp.pipe(texts), len(texts)))
         render = render_picture if output_path.suffix == ".svg" else render_page
@@ -81,12 +85,12 @@ def visualize(
 
 
 def _read_texts(path: Path, nlp: Language) -> list[str]:
-    from spacy.tokens import DocBin
+    from ..corpus.docs import load_docs
 
     if path.suffix == ".txt":
         lines = path.read_text(encoding="utf8").splitlines()
         return [line.strip() for line in lines if line.strip()]
-    return [doc.text for doc in DocBin().from_disk(path).get_docs(nlp.vocab)]
+    return [doc.text for doc in load_docs(path, nlp.vocab)]
 
 
 def render_page(docs: list[Doc]) -> str:
@@ -129,7 +133,7 @@ def _text_width(text: str) -> float:
 def _render(docs: list[Doc], *, page: bool) -> str:
     from spacy import displacy
 
-    labels = sorted({ent.label_ for doc in docs for ent in doc.ents})
+    labels = sorted({escape(ent.label_) for doc in docs for ent in doc.ents})
     colors = {label: COLORS[place % len(COLORS)] for place, label in enumerate(labels)}
     markup: str = displacy.render(
         [_parsed(doc) for doc in docs],
@@ -150,7 +154,8 @@ def _parsed(doc: Doc) -> dict[str, Any]:
             {
                 "start": ent.start_char,
                 "end": ent.end_char,
-                "label": ent.label_,
+                # displaCy escapes texts, but no labels.
+                "label": escape(ent.label_),
                 "params": {"score": "" if ent._.score is None else f"{ent._.score:.2f}"},
             }
             for ent in doc.ents

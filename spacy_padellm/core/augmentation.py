@@ -42,9 +42,9 @@ class MentionSwap:
     """
 
     def __init__(self, rate: float, uses: int = 1, join: int = 1, capitals: float = 0.0) -> None:
-        for value in (rate, capitals):
+        for name, value in (("rate", rate), ("capitals", capitals)):
             if not 0 <= value <= 1:
-                raise ValueError(Errors.P035.format(value=value))
+                raise ValueError(Errors.P030.format(name=name, value=value))
         for name, value in (("uses", uses), ("join", join)):
             if value < 1:
                 raise ValueError(Errors.P032.format(name=name, value=value))
@@ -81,21 +81,21 @@ class MentionSwap:
         RETURNS (AnnotatedText): The text with others in their places, from `random`'s state. They
             are from texts annotated for all labels that this one is annotated for.
         """
-        text = self._joined(text)
+        others = self._texts.get(text.labels, [])
+        joined = self._changed(text)
+        for _ in range(random.randint(1, self.join) - 1 if others else 0):
+            joined = _append(joined, self._changed(random.choice(others)))
+        return joined
+
+    def _changed(self, text: AnnotatedText) -> AnnotatedText:
         swapped = {}
         for mention in _alone(text):
             pools = self._pools_for(mention.label, text.labels)
             if pools and random.random() < self.rate:
                 (pool,) = random.choices(pools, [len(pool) for pool in pools])
                 swapped[mention] = random.choice(pool)
-        return _replace(text, swapped) if swapped else text
-
-    def _joined(self, text: AnnotatedText) -> AnnotatedText:
-        others = self._texts.get(text.labels, [])
-        joined = self._raised(text)
-        for _ in range(random.randint(1, self.join) - 1 if others else 0):
-            joined = _append(joined, self._raised(random.choice(others)))
-        return joined
+        # Capitals come last: a mention swapped in has them, too.
+        return self._raised(_replace(text, swapped) if swapped else text)
 
     def _raised(self, text: AnnotatedText) -> AnnotatedText:
         if not self.capitals or random.random() >= self.capitals:

@@ -116,14 +116,14 @@ def add_wording(
     template (PromptTemplate): Its wording.
     max_mentions (int): Highest mention number.
     RETURNS (PreTrainedTokenizerBase): A tokenizer with a special token for each piece of the
-        wording that is no special token yet, and for the end, on unused entries of the vocabulary
-        as far as there are any.
+        wording that is no token yet, and for the end, on unused entries of the vocabulary as far
+        as there are any.
     """
     if not tokenizer.is_fast:
         raise ValueError(Errors.P014.format(name=tokenizer.name_or_path))
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     added = content["added_tokens"]
-    known = {token["content"] for token in added}
+    known = set(tokenizer.get_vocab())
     wanted = [piece for piece in _wording(template, max_mentions) if piece not in known]
     vocab = content["model"]["vocab"]
     # Only BERT's, a mapping, has unused entries; Unigram's is a list.

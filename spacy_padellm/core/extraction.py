@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol
 
 from ..defaults import BATCH_TOKENS
@@ -19,6 +20,7 @@ from .mentions import DecodedMention, Resolution, ScoredMention
 from .output_formats.base import get_output_format
 from .prompt import PromptEncoder
 from .texts import TokenizedText
+from .windows import Window, merge_windows
 
 
 class Decoder(Protocol):
@@ -81,6 +83,22 @@ class MentionExtractor:
         return [
             self.resolution.resolve(text.text, mentions)
             for text, mentions in zip(texts, decoded, strict=True)
+        ]
+
+    def extract_windows(
+        self, texts: Sequence[str], windows: Sequence[Sequence[Window]]
+    ) -> list[list[ScoredMention]]:
+        """texts (Sequence[str]): The texts.
+        windows (Sequence[Sequence[Window]]): The windows that each is read in.
+        RETURNS (List[List[ScoredMention]]): The mentions of each text, in order of appearance.
+        RAISES (ValueError): A window is longer than the model's positions.
+        """
+        found = iter(self.extract([window.source for of_text in windows for window in of_text]))
+        merged = [merge_windows(of_text, list(islice(found, len(of_text)))) for of_text in windows]
+        # Windows deduplicate on their own; what two of them found may still differ in label.
+        return [
+            self.resolution.keep_most_probable(text, mentions)
+            for text, mentions in zip(texts, merged, strict=True)
         ]
 
 

@@ -63,7 +63,7 @@ class Resolution:
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
-            raise ValueError(Errors.P030.format(value=self.threshold))
+            raise ValueError(Errors.P030.format(name="threshold", value=self.threshold))
         for name, choices in (("deduplicate", Deduplicate), ("occurrences", Occurrences)):
             value, values = getattr(self, name), get_args(choices)
             if value not in values:
@@ -121,8 +121,8 @@ def _place(text: str, decoded: Sequence[DecodedMention], *, every: bool) -> list
         turns[mention.label, mention.places] += 1
         places = _capitals_first(text, mention.places)
         if every:
-            turn = 0
-            places = [p for p in places if text[slice(*p)] == text[slice(*places[0])]]
+            forms = list(dict.fromkeys(text[start:end] for start, end in places))
+            places = [p for p in places if text[slice(*p)] == forms[turn % len(forms)]]
         for start, end in places if every else [places[turn % len(places)]]:
             key = (start, end, mention.label)
             found[key] = max(found.get(key, 0.0), math.exp(mention.log_prob))

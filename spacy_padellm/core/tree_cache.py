@@ -62,8 +62,10 @@ class TreeCache:
 
     def _make(self, text: AnnotatedText, uses: int) -> SupervisedTree:
         if self._swap is not None and uses >= self._swap.uses:
-            tree = self._objective.build(self._swap(text), self._labels)[0]
-            if self._fits is None or self._fits(tree.depth):
+            tree, left_out = self._objective.build(self._swap(text), self._labels)
+            # Texts that are joined may have more mentions than can be taught.
+            own = self._objective.examine(text, self._labels).left_out if left_out else left_out
+            if len(left_out) <= len(own) and (self._fits is None or self._fits(tree.depth)):
                 return tree
         tree, left_out = self._objective.build(text, self._labels)
         if self._swap is not None and uses == 0:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from spacy.language import Language
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..core.texts import AnnotatedText, Mention, TokenizedText
 from ..defaults import SPANS_KEY
+from ..errors import Errors
 from .boundaries import has_gold_tokens
 
 LABELS_ATTR = "labels"
@@ -33,6 +35,18 @@ def docs_from_annotated_texts(
         source = annotated.source
         doc = doc_from_tokens(source, nlp.vocab) if gold_tokens else nlp.make_doc(source.text)
         yield doc, annotate_doc(doc, annotated, spans_key=spans_key)
+
+
+def load_docs(path: Path, vocab: Vocab) -> list[Doc]:
+    """path (Path): A .spacy file.
+    vocab (Vocab): The docs' vocabulary.
+    RETURNS (List[Doc]): The docs in it.
+    RAISES (ValueError): It is no such file.
+    """
+    try:
+        return list(DocBin().from_disk(path).get_docs(vocab))
+    except Exception as error:  # of zlib, msgpack or the file system
+        raise ValueError(Errors.P123.format(path=path, error=error)) from error
 
 
 def doc_from_tokens(source: TokenizedText, vocab: Vocab) -> Doc:

@@ -3,7 +3,6 @@
 # No `annotations` import: spaCy reads the types of `initialize` at run time.
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,7 +40,7 @@ from .model import get_shim
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
 from .unread import unread_logged
-from .windows import FittingSpans, SpanGetter, get_windows, merge_windows
+from .windows import FittingSpans, SpanGetter, get_windows
 
 
 class PaDeLLMNER(TrainablePipe):
@@ -196,13 +195,7 @@ class PaDeLLMNER(TrainablePipe):
         """
         docs = list(docs)
         windows = get_windows(docs, self._get_spans)
-        found = iter(self.extractor.extract([w.source for of_doc in windows for w in of_doc]))
-        merged = [merge_windows(of_doc, list(islice(found, len(of_doc)))) for of_doc in windows]
-        # Windows deduplicate on their own; what two of them found may still differ in label.
-        return [
-            self.resolution.keep_most_probable(doc.text, mentions)
-            for doc, mentions in zip(docs, merged, strict=True)
-        ]
+        return self.extractor.extract_windows([doc.text for doc in docs], windows)
 
     def set_annotations(
         self, docs: Iterable[Doc], scores: Sequence[Sequence[ScoredMention]]
@@ -258,7 +251,8 @@ class PaDeLLMNER(TrainablePipe):
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
         """examples (Iterable[Example]): A batch of examples.
-        drop (float): Dropout rate of the model's dropout layers. Llama-shaped models have none.
+        drop (float): Rate of the model's dropout layers (`torch.nn.Dropout`). Llama-shaped models
+            have none; what a model drops in other ways is up to its own configuration.
         sgd (Optional[Optimizer]): The optimizer; without one gradients add up.
         losses (Optional[Dict[str, float]]): Losses so far, by component.
         RETURNS (Dict[str, float]): The updated losses.

@@ -11,11 +11,11 @@ from typing import TypedDict
 
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..core.checkpoint import is_checkpoint
-from ..corpus.docs import keep_labels
+from ..corpus.docs import keep_labels, load_docs
 from ..defaults import SPANS_KEY
 from ..errors import Errors
 from .scorer import score_mentions
@@ -50,31 +50,25 @@ class Corpus:
     name: str
     path: Path
 
-    def load(
-        self, nlp: Language, limit: int | None, labels: Sequence[str] | None, spans_key: str
-    ) -> list[Doc]:
+    def load(self, nlp: Language, limit: int | None, labels: Sequence[str] | None) -> list[Doc]:
         """nlp (Language): Whose vocabulary the docs share.
         limit (Optional[int]): Only the first docs.
         labels (Optional[Sequence[str]]): Only these labels count.
-        spans_key (str): The span group with gold mentions.
         RETURNS (List[Doc]): The docs.
         """
-        docs = list(DocBin().from_disk(self.path).get_docs(nlp.vocab))[:limit]
+        docs = load_docs(self.path, nlp.vocab)[:limit]
         for doc in docs if labels is not None else ():
-            keep_labels(doc, labels or (), spans_key)
+            keep_labels(doc, labels or (), SPANS_KEY)
         return docs
 
 
 def find_corpora(paths: Sequence[Path]) -> list[Corpus]:
     """paths (Sequence[Path]): .spacy files, or folders of them.
     RETURNS (List[Corpus]): The corpora, named by their files.
-    RAISES (ValueError): There is none, or two have the same name.
+    RAISES (ValueError): There is none in one of them, or two have the same name.
     """
-    files = [file for path in paths for file in _files(path)]
-    if not files:
-        raise ValueError(Errors.P418.format(paths=", ".join(map(str, paths)) or "no path"))
     corpora: dict[str, Corpus] = {}
-    for file in files:
+    for file in (file for path in paths for file in _files(path)):
         if file.stem in corpora:
             both = f"{corpora[file.stem].path}, {file}"
             raise ValueError(Errors.P419.format(name=file.stem, paths=both))
@@ -83,7 +77,10 @@ def find_corpora(paths: Sequence[Path]) -> list[Corpus]:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(path.glob("*.spacy")) if path.is_dir() else [path] if path.is_file() else []
+    files = sorted(path.glob("*.spacy")) if path.is_dir() else [path]
+    if not files or not path.exists():
+        raise ValueError(Errors.P418.format(path=path))
+    return files
 
 
 def load_pipeline(name: str, lang: str) -> Language:
@@ -105,7 +102,6 @@ def evaluate_pipelines(
     limit: int | None = None,
     labels: Sequence[str] | None = None,
     repeat: int = 1,
-    spans_key: str = SPANS_KEY,
     tell: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Evaluation]:
     """Run pipelines one after the other on each corpus, that often, and score what they find by the
@@ -115,14 +111,16 @@ def evaluate_pipelines(
     corpora (Sequence[Corpus]): The corpora.
     limit (Optional[int]): Only the first docs of each.
     labels (Optional[Sequence[str]]): Only these labels count.
-    repeat (int): How often each is run; the median time counts.
-    spans_key (str): The span group with mentions; a pipeline without one is scored by entities.
+    repeat (int): How often each is run; the median time counts, without that of loading.
     tell (Callable[[str], Any]): Called with a corpus' name before it is run.
     YIELDS (Evaluation): What each pipeline did on each corpus.
     """
     for corpus in corpora:
         tell(corpus.name)
-        gold = {n: corpus.load(nlp, limit, labels, spans_key) for n, nlp in pipelines.items()}
+        gold = {name: corpus.load(nlp, limit, labels) for name, nlp in pipelines.items()}
+        for name, nlp in pipelines.items():
+            # What is loaded at first use, is now.
+            list(nlp.pipe([doc.text for doc in gold[name][:1]]))
         seconds: dict[str, list[float]] = {name: [] for name in pipelines}
         found: dict[str, list[Doc]] = {}
         for _ in range(repeat):
@@ -132,7 +130,7 @@ def evaluate_pipelines(
                 seconds[name].append(time.perf_counter() - start)
         for name in pipelines:
             pairs = zip(found[name], gold[name], strict=True)
-            scores = score_mentions([Example(*pair) for pair in pairs], spans_key=spans_key)
+            scores = score_mentions([Example(*pair) for pair in pairs], spans_key=SPANS_KEY)
             took = median(seconds[name])
             yield Evaluation(
                 pipeline=name,

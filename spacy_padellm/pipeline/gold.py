@@ -12,9 +12,10 @@ from spacy.training import Example
 
 from ..core.objectives.gold import LeftOut
 from ..core.texts import AnnotatedText, Mention
+from ..core.windows import Window
 from ..corpus.docs import annotated_labels, gold_spans, has_gold
 from ..errors import Errors
-from .windows import SpanGetter, Window, get_windows
+from .windows import SpanGetter, get_windows
 
 
 def as_in_training(

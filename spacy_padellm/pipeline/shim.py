@@ -94,10 +94,13 @@ class CausalLMShim(Shim):
 
     def find_untrained(self) -> list[str]:
         """RETURNS (List[str]): Labels whose wording the model was never trained with."""
+        trained = self._find_trained_wordings()
+        return [each for each, wording in self.settings.labels.items() if wording not in trained]
+
+    def _find_trained_wordings(self) -> set[str]:
         if self._trained_wordings is None:
             self._trained_wordings = set(self._source.settings().labels.values())
-        labels = self.settings.labels
-        return [each for each, wording in labels.items() if wording not in self._trained_wordings]
+        return self._trained_wordings
 
     def override_limits(self, max_mentions: int | None, max_mention_tokens: int | None) -> None:
         """max_mentions (Optional[int]): Most mentions of a label, whatever a checkpoint says.
@@ -134,7 +137,7 @@ class CausalLMShim(Shim):
     ) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
         """inputs (Sequence[SupervisedTree]): The trees.
         is_train (bool): Whether gradients are wanted.
-        dropout (float): Rate of the model's dropout layers, if so.
+        dropout (float): Rate of the model's dropout layers (`torch.nn.Dropout`), if so.
         RETURNS (Tuple[Floats1d, Callable]): Log-probabilities of the supervised tokens, shape
             `(n,)`, and the callback that takes their gradient.
         """
@@ -186,7 +189,7 @@ class CausalLMShim(Shim):
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._trained_wordings = {*(self._trained_wordings or ()), *self.settings.labels.values()}
+        self._find_trained_wordings().update(self.settings.labels.values())
 
     @contextlib.contextmanager
     def use_params(self, params: dict | None) -> Iterator[None]:

@@ -1,29 +1,16 @@
-"""Docs → the windows of text the model reads, and mentions in windows → mentions in docs."""
+"""Docs → the windows of text the model reads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from spacy.tokens import Doc, Span
 
-from ..core.mentions import ScoredMention
 from ..core.texts import TokenizedText
-from ..core.windows import find_windows
+from ..core.windows import Window, find_windows
 
 SpanGetter = Callable[[Iterable[Doc]], list[list[Span]]]
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a doc that is read at once.
-
-    start (int): Its first character in the doc.
-    source (TokenizedText): Its text and tokens.
-    """
-
-    start: int
-    source: TokenizedText
 
 
 @dataclass(frozen=True)
@@ -51,29 +38,6 @@ def get_windows(docs: Sequence[Doc], get_spans: SpanGetter | None) -> list[list[
     """
     spans = [[doc[:]] for doc in docs] if get_spans is None else get_spans(docs)
     return [[_make_window(span) for span in of_doc if len(span)] for of_doc in spans]
-
-
-def merge_windows(
-    windows: Sequence[Window], mentions: Sequence[Sequence[ScoredMention]]
-) -> list[ScoredMention]:
-    """windows (Sequence[Window]): The windows of a doc.
-    mentions (Sequence[Sequence[ScoredMention]]): The mentions found in each.
-    RETURNS (List[ScoredMention]): The doc's mentions in order of appearance; a place that several
-        windows found has the most probable label, with its score. One at a window's edge may be
-        a part of a longer one: it counts only if no window reads it with text on both sides.
-    """
-    places = [(window.start, window.start + len(window.source.text)) for window in windows]
-    best: dict[tuple[int, int], ScoredMention] = {}
-    for (first, last), found in zip(places, mentions, strict=True):
-        for m in found:
-            moved = replace(m, start=m.start + first, end=m.end + first)
-            key = (moved.start, moved.end)
-            at_edge = moved.start == first or moved.end == last
-            if at_edge and any(start < moved.start and moved.end < end for start, end in places):
-                continue
-            if key not in best or moved.score > best[key].score:
-                best[key] = moved
-    return [best[key] for key in sorted(best)]
 
 
 def _make_window(span: Span) -> Window:

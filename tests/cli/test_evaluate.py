@@ -83,7 +83,14 @@ def test_the_first_texts_and_the_median_of_runs(run: Run, rules, corpora, tmp_pa
 def test_what_is_not_there(run: Run, rules, corpora, tmp_path):
     result = run("evaluate", tmp_path / "absent", "--corpora", corpora)
     assert result.exit_code == 1 and result.stderr.startswith("Error: [E050] ")
-    result = run("evaluate", rules, "--corpora", tmp_path)
-    assert result.exit_code == 1 and result.stderr.startswith("Error: [P418] ")
+    for absent in (tmp_path, tmp_path / "absent.spacy"):
+        result = run("evaluate", rules, "--corpora", corpora, "--corpora", absent)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(
+            f"Error: [P418] There's no .spacy file to evaluate on in {absent}."
+        )
+    (tmp_path / "texts.txt").write_text("Ada left.")
+    result = run("evaluate", rules, "--corpora", tmp_path / "texts.txt")
+    assert result.exit_code == 1 and result.stderr.startswith("Error: [P123] ")
     result = run("evaluate", rules, "--corpora", corpora, "--corpora", corpora / "known.spacy")
     assert result.exit_code == 1 and result.stderr.startswith("Error: [P419] ")

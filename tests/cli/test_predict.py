@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
 
+from spacy_padellm.core.extraction import MentionExtractor
+from spacy_padellm.core.texts import TokenizedText
 from tests.toy_corpus import SENTENCES, parse
 
 Run = Callable[..., Result]
@@ -156,12 +159,31 @@ def test_no_checkpoint(run: Run, corpus: Path, tmp_path: Path):
     assert result.exit_code == 1 and "[P041]" in result.stderr
 
 
-def test_texts_too_long(run: Run, toy_checkpoint: Path, tmp_path: Path):
+def test_long_texts_are_read_in_windows(run: Run, toy_checkpoint: Path, tmp_path: Path):
     corpus = tmp_path / "corpus.conll"
-    corpus.write_text("Ada\tO\n\n" + "Ada\tO\n" * 200 + "Rome\tB-LOC\n")
+    corpus.write_text("Ada\tB-PER\n" + "left\tO\n" * 200 + "in\tO\nRome\tB-LOC\n.\tO\n")
+    found = tmp_path / "found.jsonl"
+    result = run("predict", toy_checkpoint, corpus, found)
+    assert result.exit_code == 0, result.output
+    (line,) = map(json.loads, found.read_text().splitlines())
+    assert any(m["start"] > 5 * 190 for m in line["mentions"])
+
+
+def test_half_a_file_is_not_taken_for_a_whole_one(
+    run: Run, corpus: Path, toy_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    extract = MentionExtractor.extract
+    calls: list[int] = []
+
+    def fail_later(self: MentionExtractor, texts: Sequence[TokenizedText]) -> Any:
+        calls.append(len(texts))
+        if len(calls) > 1:
+            raise ValueError("[P999] out of luck")
+        return extract(self, texts)
+
+    monkeypatch.setattr(MentionExtractor, "extract", fail_later)
     found = tmp_path / "found.jsonl"
     result = run("predict", toy_checkpoint, corpus, found, "--batch-size", "1")
-    assert result.exit_code == 1 and "Error: [P023]" in result.stderr
-    # Half a file is not taken for a whole one.
+    assert result.exit_code == 1 and "Error: [P999]" in result.stderr
     assert not found.exists()
     assert len(found.with_name("found.jsonl.part").read_text().splitlines()) == 1

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -99,6 +101,27 @@ def test_pictures_are_as_high_as_their_lines():
     assert height("one") < height("one\ntwo") < height("one\n\ntwo")
     # Chinese characters are about twice as wide as letters.
     assert height("a" * 90) < height("名" * 90)
+
+
+def test_entities_of_other_components_have_no_score(run: Run, tmp_path: Path):
+    """Whatever was loaded before: it is tried in a process of its own."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "R&D", "pattern": "Acme"}])
+    nlp.to_disk(tmp_path / "rules")
+    (tmp_path / "texts.txt").write_text("Acme left.")
+    command = [
+        sys.executable,
+        "-m",
+        "spacy",
+        "padellm",
+        "visualize",
+        "rules",
+        "texts.txt",
+        "out.svg",
+    ]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    text = " ".join(ElementTree.parse(tmp_path / "out.svg").getroot().itertext())
+    assert "Acme" in text and "R&D" in text
 
 
 def test_neither_page_nor_picture(run: Run, pipeline: Path, corpus: Path, tmp_path: Path):

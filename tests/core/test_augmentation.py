@@ -54,6 +54,13 @@ def test_texts_are_put_in_capitals():
     raised = MentionSwap(0.0, capitals=1.0)(text)
     assert raised.source.text == "ADA LEFT ROME ."
     assert (raised.source.tokens, raised.mentions) == (text.source.tokens, text.mentions)
+    swap = MentionSwap(1.0, join=2, capitals=1.0)
+    for each in (text, longer):
+        swap.collect(each, each.mentions)
+    found = {swap(text).source.text for _ in range(50)}
+    # What is swapped in is in capitals, too, but for what cannot be.
+    assert "ADA LEFT ROME ." in found
+    assert all("left" not in text or "ß" in text for text in found)
     # Its capitals are more letters, and mentions would move.
     assert MentionSwap(0.0, capitals=1.0)(longer) == longer
     some = MentionSwap(0.0, capitals=0.5)
@@ -192,7 +199,7 @@ def outside(text: AnnotatedText) -> str:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1])
 def test_wrong_rates(rate: float):
-    with pytest.raises(ValueError, match="P035"):
+    with pytest.raises(ValueError, match=r"P030\] rate is"):
         MentionSwap(rate)
 
 

@@ -52,6 +52,9 @@ def test_of_strings_that_differ_in_case_those_with_capitals_come_first():
         assert [(m.start, m.end) for m in mentions] == expected
     (every,) = [Resolution(occurrences="all").resolve(text, [wrote("LOC", us, 0.5)])]
     assert [(m.start, m.end) for m in every] == [(8, 10), (16, 18)]
+    # Written once more, it is the other one's turn.
+    (both,) = [Resolution(occurrences="all").resolve(text, [wrote("LOC", us, 0.5)] * 2)]
+    assert [(m.start, m.end) for m in both] == list(us)
 
 
 def test_labels_take_places_separately():

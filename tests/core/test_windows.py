@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,9 +10,10 @@ from hypothesis import strategies as st
 
 from spacy_padellm.core.checkpoint import CheckpointSettings
 from spacy_padellm.core.extraction import MentionExtractor
+from spacy_padellm.core.mentions import ScoredMention
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.texts import TokenizedText
-from spacy_padellm.core.windows import Fit, find_windows
+from spacy_padellm.core.windows import Fit, Window, cut_windows, find_windows, merge_windows
 
 from ..toy_corpus import parse
 from .trained import trained_lm
@@ -81,10 +84,30 @@ def test_output_formats_need_room_for_writing(output_format):
     assert not fit(parse("Ada " * 30).source)
 
 
+def test_tokens_that_do_not_fit_are_in_no_window(caplog: pytest.LogCaptureFixture):
+    fit, extractor = fit_of()
+    short = parse("Ada met Ada . " * 9 + "in Rome .").source
+    text = f"{short.text} {'x' * 500} {short.text} {'y' * 500}"
+    source = parse(text).source
+    with caplog.at_level(logging.WARNING):
+        windows = cut_windows(source, fit)
+    assert ["xxx" in r.getMessage() for r in caplog.records] == [True, False]
+    assert all("500 characters is too long" in r.getMessage() for r in caplog.records)
+    seen = {(a + w.start, b + w.start) for w in windows for a, b in w.source.tokens}
+    assert seen == {place for place in source.tokens if place[1] - place[0] < 500}
+    found = extractor.extract_windows([text], [windows])
+    once = cut_windows(short, fit)
+    (expected,) = extractor.extract_windows([short.text], [once])
+    second = source.tokens[len(short.tokens) + 1][0]
+    again = [replace(m, start=m.start + second, end=m.end + second) for m in expected]
+    assert expected and found == [[*expected, *again]]
+
+
 def test_nothing_fits():
-    fit, _ = fit_of()
-    source = parse("Ada saw " + "x" * 500).source
-    assert find_windows(source, fit) == [(0, 3)]
+    fit, extractor = fit_of()
+    source = parse("x" * 500).source
+    assert find_windows(source, fit) == cut_windows(source, fit) == []
+    assert extractor.extract_windows([source.text], [[]]) == [[]]
 
 
 def test_any_length_fits_a_model_without_positions():
@@ -95,3 +118,71 @@ def test_any_length_fits_a_model_without_positions():
         max_depth = None
 
     assert Fit(Endless(), encoder, CheckpointSettings())(parse("Ada " * 9999).source)  # type: ignore[arg-type]
+
+
+def window_of(text: str, start: int, end: int) -> Window:
+    tokens = tuple((i, i + 1) for i in range(end - start))
+    return Window(start, TokenizedText(text[start:end], tokens))
+
+
+def test_merging_moves_mentions_and_keeps_the_highest_score():
+    text = "abcdefgh"
+    windows = [window_of(text, 0, 5), window_of(text, 3, 8)]
+    found = [
+        [ScoredMention(3, 5, "X", 0.25), ScoredMention(3, 4, "X", 0.5)],
+        [ScoredMention(0, 2, "X", 0.75), ScoredMention(2, 3, "X", 0.125)],
+    ]
+    assert merge_windows(windows, found) == [
+        ScoredMention(3, 4, "X", 0.5),
+        ScoredMention(3, 5, "X", 0.75),
+        ScoredMention(5, 6, "X", 0.125),
+    ]
+
+
+def test_a_mention_at_an_edge_gives_way_to_a_window_that_reads_on():
+    """Or the first half of a mention would count, because it is the more probable one."""
+    text = "in New York now"
+    windows = [window_of(text, 0, 6), window_of(text, 3, 15)]
+    cut, whole = ScoredMention(3, 6, "X", 0.9), ScoredMention(3, 11, "X", 0.8)
+    later = Window(2, TokenizedText(text[2:], ((1, 4), (5, 9), (10, 13))))
+    # The second window begins with it: it may be cut there as well.
+    assert merge_windows(windows, [[cut], [replace(whole, start=0, end=8)]]) == [cut, whole]
+    found = [[cut], [replace(whole, start=1, end=9)]]
+    assert merge_windows([windows[0], later], found) == [whole]
+    assert merge_windows([later, windows[0]], found[::-1]) == [whole]
+    # Where nothing was found by who reads on, there is nothing.
+    assert merge_windows([windows[0], later], [[cut], []]) == []
+
+
+def test_a_mention_at_the_texts_own_edges_stays():
+    text = "abcdefgh"
+    windows = [window_of(text, 0, 5), window_of(text, 0, 8)]
+    found = [[ScoredMention(0, 2, "X", 0.5)], [ScoredMention(6, 8, "X", 0.5)]]
+    assert [(m.start, m.end) for m in merge_windows(windows, found)] == [(0, 2), (6, 8)]
+
+
+def test_merging_keeps_the_most_probable_label_of_a_place():
+    text = "abcdefgh"
+    windows = [window_of(text, 0, 6), window_of(text, 2, 8)]
+    found = [
+        [ScoredMention(3, 4, "X", 0.25), ScoredMention(3, 5, "X", 0.5)],
+        [ScoredMention(1, 2, "Y", 0.75), ScoredMention(1, 3, "Y", 0.125)],
+    ]
+    assert merge_windows(windows, found) == [
+        ScoredMention(3, 4, "Y", 0.75),
+        ScoredMention(3, 5, "X", 0.5),
+    ]
+
+
+def test_merging_keeps_the_order_of_the_text():
+    text = "abcdefgh"
+    windows = [window_of(text, 0, 4), window_of(text, 4, 8)]
+    found = [[ScoredMention(2, 3, "X", 0.5)], [ScoredMention(0, 1, "X", 0.5)]]
+    assert [m.start for m in merge_windows(windows, found)] == [2, 4]
+    assert [m.start for m in merge_windows(windows[::-1], found[::-1])] == [2, 4]
+
+
+def test_merging_nothing():
+    assert merge_windows([], []) == []
+    with pytest.raises(ValueError, match="zip"):
+        merge_windows([], [[ScoredMention(0, 1, "X", 0.5)]])

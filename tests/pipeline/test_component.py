@@ -21,6 +21,7 @@ from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
 from spacy_padellm.core.decoding.cost import DecodingCost
 from spacy_padellm.core.decoding.parallel import ParallelDecoder
+from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.mentions import DecodedMention, ScoredMention
 from spacy_padellm.core.texts import TokenizedText
 
@@ -361,6 +362,12 @@ def test_untrained_labels_are_told_of(worded: Path, tmp_path: Path):
         nlp(TEXT)
         nlp.to_disk(tmp_path / "saved")
         spacy.load(tmp_path / "saved")(TEXT)
+        # Trained with some of a checkpoint's labels, it still knows the others.
+        nlp = checkpoint_nlp(worded, labels=["PER"])
+        component(nlp).initialize(lambda: toy_examples(nlp), labels=["PERSON"])
+        component(nlp).update(toy_examples(nlp)[:2], sgd=nlp.create_optimizer())
+        component(nlp).add_label("PLACE", "LOC")
+        nlp(TEXT)
 
 
 def test_labels_are_in_the_meta_once_known(toy_checkpoint: Path):
@@ -552,14 +559,19 @@ def test_a_string_has_one_label_in_a_doc_across_windows(
     nlp = fresh_nlp(get_spans=windows, deduplicate=deduplicate)
     found = [[ScoredMention(0, 5, "LOC", 0.9)], [ScoredMention(0, 5, "PER", 0.4)]]
 
-    class Extractor:
+    pipe = component(nlp)
+
+    class Extractor(MentionExtractor):
         cost = DecodingCost()
+
+        def __init__(self) -> None:
+            self.resolution = pipe.resolution
 
         def extract(self, texts: Sequence[TokenizedText]) -> list[list[ScoredMention]]:
             assert [text.text for text in texts] == ["Paris met", "Paris ."]
             return found
 
-    monkeypatch.setattr(nlp.get_pipe("padellm_ner"), "_extractor", Extractor())
+    monkeypatch.setattr(pipe, "_extractor", Extractor())
     doc = nlp("Paris met Paris .")
     assert len(doc.spans["padellm"]) == count
     assert entities(doc) == [("Paris", "LOC"), ("Paris", "PER")][:count]

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 pytest.importorskip("spacy")
@@ -9,12 +7,9 @@ pytest.importorskip("spacy")
 import spacy
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy.tokens import Doc
 from spacy.util import registry
 
-from spacy_padellm.core.mentions import ScoredMention
-from spacy_padellm.core.texts import TokenizedText
-from spacy_padellm.pipeline.windows import Window, get_windows, merge_windows
+from spacy_padellm.pipeline.windows import get_windows
 
 from .toy_pipeline import strided
 
@@ -75,71 +70,3 @@ def test_each_doc_has_its_own_windows():
         [],
         ["d .", "e !", "f ."],
     ]
-
-
-def window_of(doc: Doc, start: int, end: int) -> Window:
-    tokens = tuple((i, i + 1) for i in range(end - start))
-    return Window(start, TokenizedText(doc.text[start:end], tokens))
-
-
-def test_merging_moves_mentions_and_keeps_the_highest_score():
-    doc = NLP("abcdefgh")
-    windows = [window_of(doc, 0, 5), window_of(doc, 3, 8)]
-    found = [
-        [ScoredMention(3, 5, "X", 0.25), ScoredMention(3, 4, "X", 0.5)],
-        [ScoredMention(0, 2, "X", 0.75), ScoredMention(2, 3, "X", 0.125)],
-    ]
-    assert merge_windows(windows, found) == [
-        ScoredMention(3, 4, "X", 0.5),
-        ScoredMention(3, 5, "X", 0.75),
-        ScoredMention(5, 6, "X", 0.125),
-    ]
-
-
-def test_a_mention_at_an_edge_gives_way_to_a_window_that_reads_on():
-    """Or the first half of a mention would count, because it is the more probable one."""
-    doc = NLP("in New York now")
-    windows = [window_of(doc, 0, 6), window_of(doc, 3, 15)]
-    cut, whole = ScoredMention(3, 6, "X", 0.9), ScoredMention(3, 11, "X", 0.8)
-    later = Window(2, TokenizedText(doc.text[2:], ((1, 4), (5, 9), (10, 13))))
-    # The second window begins with it: it may be cut there as well.
-    assert merge_windows(windows, [[cut], [replace(whole, start=0, end=8)]]) == [cut, whole]
-    found = [[cut], [replace(whole, start=1, end=9)]]
-    assert merge_windows([windows[0], later], found) == [whole]
-    assert merge_windows([later, windows[0]], found[::-1]) == [whole]
-    # Where nothing was found by who reads on, there is nothing.
-    assert merge_windows([windows[0], later], [[cut], []]) == []
-
-
-def test_a_mention_at_the_docs_own_edges_stays():
-    doc = NLP("abcdefgh")
-    windows = [window_of(doc, 0, 5), window_of(doc, 0, 8)]
-    found = [[ScoredMention(0, 2, "X", 0.5)], [ScoredMention(6, 8, "X", 0.5)]]
-    assert [(m.start, m.end) for m in merge_windows(windows, found)] == [(0, 2), (6, 8)]
-
-
-def test_merging_keeps_the_most_probable_label_of_a_place():
-    doc = NLP("abcdefgh")
-    windows = [window_of(doc, 0, 6), window_of(doc, 2, 8)]
-    found = [
-        [ScoredMention(3, 4, "X", 0.25), ScoredMention(3, 5, "X", 0.5)],
-        [ScoredMention(1, 2, "Y", 0.75), ScoredMention(1, 3, "Y", 0.125)],
-    ]
-    assert merge_windows(windows, found) == [
-        ScoredMention(3, 4, "Y", 0.75),
-        ScoredMention(3, 5, "X", 0.5),
-    ]
-
-
-def test_merging_keeps_the_order_of_the_text():
-    doc = NLP("abcdefgh")
-    windows = [window_of(doc, 0, 4), window_of(doc, 4, 8)]
-    found = [[ScoredMention(2, 3, "X", 0.5)], [ScoredMention(0, 1, "X", 0.5)]]
-    assert [m.start for m in merge_windows(windows, found)] == [2, 4]
-    assert [m.start for m in merge_windows(windows[::-1], found[::-1])] == [2, 4]
-
-
-def test_merging_nothing():
-    assert merge_windows([], []) == []
-    with pytest.raises(ValueError, match="zip"):
-        merge_windows([], [[ScoredMention(0, 1, "X", 0.5)]])

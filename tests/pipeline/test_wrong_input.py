@@ -116,9 +116,13 @@ def test_the_templates_pieces_are_text_in_a_text(piece: str):
     assert [mentions(doc) for doc in docs] == [[(f"Ada {piece} Bob", "PER")], [("Rome", "LOC")]]
 
 
-def test_a_token_longer_than_the_model(toy_nlp: Language):
-    with pytest.raises(ValueError, match=r"\[P023\]"):
-        toy_nlp("x" * 500)
+def test_a_token_longer_than_the_model(toy_nlp: Language, caplog: pytest.LogCaptureFixture):
+    """It is left out, and what stands around it is read."""
+    text = "Ada met Bob Hill in Rome ."
+    doc = toy_nlp(f"{text} {'x' * 500} {text}")
+    assert [ent.text for ent in doc.ents] == [ent.text for ent in toy_nlp(text).ents] * 2
+    assert "A token of 500 characters is too long to be read: 'xxx" in caplog.text
+    assert toy_nlp("x" * 500).ents == ()
 
 
 def test_a_token_longer_than_a_window(toy_checkpoint: Path):

@@ -38,7 +38,7 @@ class DraftPolicy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
-            raise ValueError(Errors.P036.format(value=self.threshold))
+            raise ValueError(Errors.P030.format(name="draft_threshold", value=self.threshold))
         if any(count < 1 for count in self.open_counts):
             raise ValueError(Errors.P032.format(name="open_counts", value=min(self.open_counts)))
 

@@ -144,7 +144,7 @@ def test_many_mentions_do_not_underflow(encoder):
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1])
 def test_a_threshold_that_is_no_probability(threshold):
-    with pytest.raises(ValueError, match=rf"P036.*{threshold}"):
+    with pytest.raises(ValueError, match=rf"P030.*{threshold}"):
         DraftPolicy(threshold)
 
 
