@@ -53,6 +53,10 @@ def convert(
     label_map: Annotated[
         list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Rename a label.")
     ] = None,
+    drop: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,...", help="Labels to leave out, as they are in the file."),
+    ] = None,
     part: Annotated[
         str | None,
         typer.Option(metavar="0:0.7", help="Only this part of the texts, as they stand."),
@@ -82,6 +86,7 @@ def convert(
             "offsets": offsets,
             "annotated_labels": parse_labels(annotated_labels),
             "label_map": _parse_label_map(label_map or []),
+            "dropped_labels": parse_labels(drop),
         }
         texts = [text for path in input_paths for text in read_annotated_texts(path, **options)]
         if part is not None:

@@ -12,7 +12,7 @@ from ..errors import Errors
 from .columns import numbered_rows
 from .conll import parse_conll
 from .jsonl import parse_jsonl
-from .labels import check_label_options, rename_labels, state_labels
+from .labels import check_label_options, drop_labels, rename_labels, state_labels
 from .lines import NumberedText, numbered_lines
 from .paper import parse_paper
 from .tags import split_tag
@@ -30,6 +30,7 @@ def read_annotated_texts(
     offsets: str = "auto",
     annotated_labels: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
+    dropped_labels: Sequence[str] | None = None,
 ) -> list[AnnotatedText]:
     """Read the texts of a corpus with their gold mentions.
 
@@ -42,6 +43,7 @@ def read_annotated_texts(
     annotated_labels (Optional[Sequence[str]]): The labels the corpus is annotated for, after
         renaming; `None` for all, or for what a jsonl file states.
     label_map (Optional[Mapping[str, str]]): New labels by old ones.
+    dropped_labels (Optional[Sequence[str]]): Old labels that are left out.
     RETURNS (List[AnnotatedText]): The texts, at least one.
     RAISES (ValueError): If an option or the file is wrong.
     """
@@ -62,9 +64,10 @@ def read_annotated_texts(
         )
     if not numbered:
         raise ValueError(Errors.P105.format(path=path))
+    kept = ((line, drop_labels(annotated, dropped_labels or ())) for line, annotated in numbered)
     return [
         state_labels(path, (line, rename_labels(annotated, label_map)), annotated_labels)
-        for line, annotated in numbered
+        for line, annotated in kept
     ]
 
 

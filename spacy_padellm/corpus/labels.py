@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..core.texts import AnnotatedText
 from ..errors import Errors
 from .lines import NumberedText
+
+
+def drop_labels(annotated: AnnotatedText, dropped: Collection[str]) -> AnnotatedText:
+    """Leave out labels, as if there was no such thing.
+
+    annotated (AnnotatedText): A text.
+    dropped (Collection[str]): The labels.
+    RETURNS (AnnotatedText): The text without their mentions.
+    """
+    mentions = tuple(each for each in annotated.mentions if each.label not in dropped)
+    labels = annotated.labels
+    if labels is not None:
+        labels = tuple(label for label in labels if label not in dropped)
+    return AnnotatedText(annotated.source, mentions, labels)
 
 
 def rename_labels(annotated: AnnotatedText, label_map: Mapping[str, str]) -> AnnotatedText:

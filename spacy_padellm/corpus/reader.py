@@ -28,6 +28,7 @@ def create_annotated_corpus_v1(
     offsets: str = "auto",
     annotated_labels: list[str] | None = None,
     label_map: dict[str, str] | None = None,
+    dropped_labels: list[str] | None = None,
     spans_key: str = SPANS_KEY,
     limit: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
@@ -44,6 +45,7 @@ def create_annotated_corpus_v1(
     offsets (str): What offsets count in a file of the paper format, or "auto".
     annotated_labels (Optional[List[str]]): The labels the corpus is annotated for.
     label_map (Optional[Dict[str, str]]): New labels by old ones.
+    dropped_labels (Optional[List[str]]): Old labels that are left out.
     spans_key (str): Key of the span group for nested and partially annotated gold.
     limit (int): How many texts to read, 0 for all.
     RETURNS (Callable[[Language], Iterator[Example]]): The reader.
@@ -66,6 +68,7 @@ def create_annotated_corpus_v1(
             offsets=offsets,
             annotated_labels=annotated_labels,
             label_map=label_map,
+            dropped_labels=dropped_labels,
         )
         return _examples(file, texts[:limit] if limit else texts, nlp, spans_key)
 
