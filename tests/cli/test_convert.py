@@ -50,6 +50,17 @@ def test_options(run: Run, tmp_path: Path):
     assert text.labels == ("PER", "LOC")
 
 
+def test_labels_left_out(run: Run, corpus: Path, tmp_path: Path):
+    """By the names they have in the file; what is left can be stated."""
+    (tmp_path / "corpus.conll").write_text("Ada\tB-person\nRome\tB-city\nTiber\tB-river\n")
+    out = tmp_path / "corpus.jsonl"
+    options = ["--drop", "river, city", "--map", "person=PER", "--annotated-labels", "PER"]
+    result = run("convert", tmp_path / "corpus.conll", out, *options)
+    assert result.exit_code == 0, result.output
+    (text,) = read_annotated_texts(out)
+    assert [mention.label for mention in text.mentions] == ["PER"]
+
+
 def test_to_docbin(run: Run, corpus: Path, tmp_path: Path):
     spacy = pytest.importorskip("spacy")
     from spacy.tokens import DocBin

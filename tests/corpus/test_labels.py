@@ -5,11 +5,24 @@ from pathlib import Path
 import pytest
 
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
-from spacy_padellm.corpus.labels import check_label_options, rename_labels, state_labels
+from spacy_padellm.corpus.labels import (
+    check_label_options,
+    drop_labels,
+    rename_labels,
+    state_labels,
+)
 
 SOURCE = TokenizedText("Ada in Rome", ((0, 3), (4, 6), (7, 11)))
 TEXT = AnnotatedText(SOURCE, (Mention(0, 3, "person"), Mention(7, 11, "city")))
 PATH = Path("corpus.txt")
+
+
+def test_drop_labels():
+    text = AnnotatedText(SOURCE, TEXT.mentions, ("city", "person", "river"))
+    dropped = drop_labels(text, ["city", "lake"])
+    assert [mention.label for mention in dropped.mentions] == ["person"]
+    assert dropped.labels == ("person", "river") and dropped.source == SOURCE
+    assert drop_labels(TEXT, []) == TEXT
 
 
 def test_rename_labels():

@@ -37,6 +37,7 @@ def test_the_config_names_it_and_sets_its_options(write: Write):
             "scheme": "bio",
             "annotated_labels": ["X", "GPE"],
             "label_map": {"LOC": "GPE"},
+            "dropped_labels": ["Y"],
             "spans_key": "gold",
             "limit": 1,
         }
