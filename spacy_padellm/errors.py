@@ -134,6 +134,11 @@ class Errors(metaclass=_WithCodes):
         "{name} is a {model}, whose positions begin behind that of its padding. Use an encoder "
         "that counts them from 0, like BERT."
     )
+    P049 = (
+        "{first} and {name} can't be averaged: their settings (padellm.json), tokenizers or "
+        "weights' shapes differ. Average checkpoints that were trained from the same one, with the "
+        "same labels."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."

@@ -1,4 +1,4 @@
-"""`export`: the checkpoint of a trained pipeline as a folder of its own, in fewer bytes."""
+"""`export`: the checkpoint of a trained pipeline, or the average of several, in fewer bytes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from .options import DtypeOption
 
 
 def export(
-    source: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="Trained pipeline, or checkpoint folder.")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PIPELINE...",
+            help="Trained pipeline, or checkpoint folder; of several, the weights are averaged.",
+        ),
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     dtype: DtypeOption = "auto",
 ) -> None:
     """Write the checkpoint of a trained pipeline to a folder of its own, its weights in this type,
-    or as they are: float16 takes half the space of float32.
+    or as they are: float16 takes half the space of float32. Of several pipelines that were trained
+    from the same checkpoint, the average: often better than each.
     """
     with shown_errors():
-        from ..core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+        from ..core.averaging import load_average
+        from ..core.checkpoint import find_checkpoint, save_checkpoint
 
-        lm, settings = load_checkpoint(find_checkpoint(source), dtype=dtype)
+        lm, settings = load_average([find_checkpoint(each) for each in sources], dtype=dtype)
         save_checkpoint(output_path, lm, settings)
         size = sum(path.stat().st_size for path in output_path.rglob("*") if path.is_file())
         typer.echo(f"{output_path}: {size / 1e6:.1f} MB, labels {', '.join(settings.labels)}")

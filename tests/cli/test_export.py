@@ -46,6 +46,15 @@ def test_weights_stay_in_their_type(run: Run, toy_checkpoint: Path, tmp_path: Pa
     assert all(torch.equal(same[name], w) and w.dtype == torch.float16 for name, w in half.items())
 
 
+def test_of_several_the_average(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    result = run("export", toy_checkpoint, toy_checkpoint, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    one, average = (
+        load_file(folder / "model.safetensors") for folder in (toy_checkpoint, tmp_path / "out")
+    )
+    assert all(torch.equal(average[name], weight) for name, weight in one.items())
+
+
 def test_nothing_to_export(run: Run, tmp_path: Path):
     result = run("export", tmp_path, tmp_path / "out")
     assert result.exit_code == 1
