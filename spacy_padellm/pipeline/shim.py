@@ -99,7 +99,9 @@ class CausalLMShim(Shim):
 
     def _find_trained_wordings(self) -> set[str]:
         if self._trained_wordings is None:
-            self._trained_wordings = set(self._source.settings().labels.values())
+            # What else the config overrides may not go with what the checkpoint says.
+            others = {name: v for name, v in self._overrides.items() if name != "labels"}
+            self._trained_wordings = set(self._source.settings(**others).labels.values())
         return self._trained_wordings
 
     def override_limits(self, max_mentions: int | None, max_mention_tokens: int | None) -> None:

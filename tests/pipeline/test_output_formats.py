@@ -108,6 +108,7 @@ def test_training_starts_from_a_checkpoint_of_another_format(tmp_path: Path):
     nlp = checkpoint_nlp(folder, model=model, output_format="parallel")
     settings = component(nlp).shim.settings
     assert (settings.output_format, settings.softmax) == ("parallel", "admissible")
+    nlp("Ada left .")
     nlp.update(toy_examples(nlp, SENTENCES[:4]), sgd=nlp.create_optimizer())
     assert found_in(nlp, SENTENCES[:4])
 
