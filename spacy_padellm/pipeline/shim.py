@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,7 +65,7 @@ class CausalLMShim(Shim):
         if self._settings is None:
             changes = dict(self._overrides)
             if self._labels is not None:
-                changes["labels"] = make_wordings(self._labels, self._source.settings().labels)
+                changes["labels"] = make_wordings(self._labels, self._source_labels())
             settings = self._source.settings(**changes)
             self._settings = settings.override_limits(**self._limits)
         return self._settings
@@ -89,8 +89,13 @@ class CausalLMShim(Shim):
     @property
     def known_wordings(self) -> dict[str, str]:
         """RETURNS (Dict[str, str]): Label → its wording, of all labels the model comes with."""
-        own = {} if self._is_saved else self._source.settings().labels
+        own = {} if self._is_saved else self._source_labels()
         return {**own, **self.settings.labels}
+
+    def _source_labels(self) -> Mapping[str, str]:
+        # What else the config overrides may not go with what the checkpoint says.
+        others = {name: value for name, value in self._overrides.items() if name != "labels"}
+        return self._source.settings(**others).labels
 
     def find_untrained(self) -> list[str]:
         """RETURNS (List[str]): Labels whose wording the model was never trained with."""
@@ -99,9 +104,7 @@ class CausalLMShim(Shim):
 
     def _find_trained_wordings(self) -> set[str]:
         if self._trained_wordings is None:
-            # What else the config overrides may not go with what the checkpoint says.
-            others = {name: v for name, v in self._overrides.items() if name != "labels"}
-            self._trained_wordings = set(self._source.settings(**others).labels.values())
+            self._trained_wordings = set(self._source_labels().values())
         return self._trained_wordings
 
     def override_limits(self, max_mentions: int | None, max_mention_tokens: int | None) -> None:

@@ -109,6 +109,9 @@ def test_training_starts_from_a_checkpoint_of_another_format(tmp_path: Path):
     settings = component(nlp).shim.settings
     assert (settings.output_format, settings.softmax) == ("parallel", "admissible")
     nlp("Ada left .")
+    assert component(nlp).add_label("PLACE", "LOC") == 1
+    stated = checkpoint_nlp(folder, model=model, output_format="parallel", labels=["PER"])
+    assert component(stated).label_data == {"PER": "PER"}
     nlp.update(toy_examples(nlp, SENTENCES[:4]), sgd=nlp.create_optimizer())
     assert found_in(nlp, SENTENCES[:4])
 
