@@ -59,7 +59,13 @@ def convert(
     ] = None,
     part: Annotated[
         str | None,
-        typer.Option(metavar="0:0.7", help="Only this part of the texts, as they stand."),
+        typer.Option(metavar="0:0.7", help="Only this part of the texts."),
+    ] = None,
+    shuffle_seed: Annotated[
+        int | None,
+        typer.Option(
+            "--shuffle", metavar="SEED", help="Shuffle the texts, before a part is taken."
+        ),
     ] = None,
     spans_key: Annotated[
         str, typer.Option(help="Span group for nested and partially annotated gold.")
@@ -75,7 +81,7 @@ def convert(
         if output_path.suffix not in SUFFIXES:
             raise ValueError(Errors.P302.format(path=output_path))
         from ..corpus.formats import read_annotated_texts
-        from ..corpus.parts import take_part
+        from ..corpus.parts import shuffle, take_part
         from .summary import echo_summary
 
         options: dict[str, Any] = {
@@ -89,6 +95,8 @@ def convert(
             "dropped_labels": parse_labels(drop),
         }
         texts = [text for path in input_paths for text in read_annotated_texts(path, **options)]
+        if shuffle_seed is not None:
+            texts = shuffle(texts, shuffle_seed)
         if part is not None:
             texts = take_part(texts, part)
         if output_path.suffix == ".spacy":

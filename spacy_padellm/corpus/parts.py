@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 
 from ..core.texts import AnnotatedText
@@ -27,3 +28,11 @@ def take_part(texts: Sequence[AnnotatedText], part: str) -> list[AnnotatedText]:
     if not is_part or first == last:
         raise ValueError(Errors.P122.format(part=part, count=len(texts)))
     return list(texts[first:last])
+
+
+def shuffle(texts: Sequence[AnnotatedText], seed: int) -> list[AnnotatedText]:
+    """texts (Sequence[AnnotatedText]): The texts of a corpus.
+    seed (int): What decides on the order.
+    RETURNS (List[AnnotatedText]): The texts in an order that the seed and their number decide on.
+    """
+    return random.Random(seed).sample(texts, len(texts))

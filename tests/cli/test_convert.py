@@ -61,6 +61,23 @@ def test_labels_left_out(run: Run, corpus: Path, tmp_path: Path):
     assert [mention.label for mention in text.mentions] == ["PER"]
 
 
+def test_parts_of_a_shuffled_corpus(run: Run, tmp_path: Path):
+    names = [f"name{number}" for number in range(20)]
+    corpus = tmp_path / "corpus.conll"
+    corpus.write_text("".join(f"{name}\tO\n\n" for name in names))
+
+    def part(which: str, seed: str) -> list[str]:
+        out = tmp_path / "out.jsonl"
+        result = run("convert", corpus, out, "--part", which, "--shuffle", seed)
+        assert result.exit_code == 0, result.output
+        return [text.source.text for text in read_annotated_texts(out)]
+
+    first, second = part("0:0.6", "0"), part("0.6:1", "0")
+    assert len(first) == 12 and first != names[:12]
+    assert sorted(first + second) == sorted(names)
+    assert part("0:0.6", "1") != first
+
+
 def test_to_docbin(run: Run, corpus: Path, tmp_path: Path):
     spacy = pytest.importorskip("spacy")
     from spacy.tokens import DocBin

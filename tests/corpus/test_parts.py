@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_padellm.core.texts import AnnotatedText
-from spacy_padellm.corpus.parts import take_part
+from spacy_padellm.corpus.parts import shuffle, take_part
 from tests.core.sample_texts import cut_at_spaces
 
 
@@ -33,3 +33,17 @@ def test_parts_that_meet_share_nothing_and_leave_nothing_out(count, place):
 def test_what_is_no_part(part):
     with pytest.raises(ValueError, match=r"P122.*10 texts.*0:0.7"):
         take_part(texts(10), part)
+
+
+@given(count=st.integers(0, 50), seed=st.integers(0, 9))
+def test_shuffling_keeps_every_text_and_is_decided_by_the_seed(count, seed):
+    shuffled = shuffle(texts(count), seed)
+    assert sorted(shuffled, key=lambda each: int(each.source.text)) == texts(count)
+    assert shuffle(texts(count), seed) == shuffled
+
+
+def test_seeds_differ():
+    assert (
+        len({tuple(each.source.text for each in shuffle(texts(20), seed)) for seed in range(5)})
+        == 5
+    )
