@@ -9,5 +9,8 @@ BUNDLED_MODEL = "padellm_en_small"
 # sets, at most 1.6 times the distinct tokens.
 DRAFT_THRESHOLD = 0.07
 
+# What text tags count in a mention's probability: more than what is written, as counts err more.
+TAG_SHARE = 0.65
+
 # Tokens run at once, padding included: what was fastest on a CPU.
 BATCH_TOKENS = 1024

@@ -52,7 +52,7 @@ class Errors(metaclass=_WithCodes):
     )
     P013 = (
         "Text tags are read at a model's middle layer, and the layers of {model} can't be told "
-        "from its other parts. Train without tags (tag_text = 0)."
+        "from its other parts. Train without tags (tag_text = 0) or ignore them (tag_share = 0)."
     )
     P014 = (
         "An encoder can only be read as a decoder with a fast tokenizer, and that of {name!r} is "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from ..defaults import TAG_SHARE
 from .messages import shown_errors
 from .options import (
     CheckpointArgument,
@@ -36,6 +37,9 @@ def predict(
     limit: LimitOption = None,
     batch_size: Annotated[int, typer.Option(help="Texts read at once.", min=1)] = 16,
     threshold: Annotated[float, typer.Option(help="Lowest probability of a mention.")] = 0.0,
+    tag_share: Annotated[
+        float, typer.Option(help="What text tags count in it, with a model that was taught them.")
+    ] = TAG_SHARE,
     max_mentions: MaxMentionsOption = None,
     max_mention_tokens: MaxMentionTokensOption = None,
     device: DeviceOption = "cpu",
@@ -52,7 +56,7 @@ def predict(
         from ..core.windows import Fit
         from ..corpus.formats import read_annotated_texts
 
-        resolution = Resolution(threshold)
+        resolution = Resolution(threshold, tag_share=tag_share)
         texts = read_annotated_texts(corpus, format=format)[:limit]
         lm, settings = load_checkpoint(
             checkpoint,

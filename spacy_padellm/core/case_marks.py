@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .tokenization import TextEncoder
+from .tokenization import Offsets, TextEncoder
 
 Case = Literal["lower", "capitalized", "all_capitals"]
 
@@ -41,6 +41,25 @@ class CaseMarks:
         distinct = list(dict.fromkeys(piece for pieces in cut for _, piece in pieces))
         ids = dict(zip(distinct, encoder.encode(distinct), strict=True))
         return [[i for mark, piece in pieces for i in (*mark, *ids[piece])] for pieces in cut]
+
+    def encode_with_offsets(
+        self, text: str, encoder: TextEncoder
+    ) -> tuple[list[int], list[Offsets]]:
+        """text (str): A text.
+        encoder (TextEncoder): Encodes what is between the marks.
+        RETURNS (Tuple[List[int], List[Offsets]]): Its ids, with marks, and where in the text each
+            starts and ends; a mark is at the first letter of its word.
+        """
+        ids: list[int] = []
+        offsets: list[Offsets] = []
+        start = 0
+        for mark, piece in self._cut(text):
+            piece_ids, within = encoder.encode_with_offsets(piece)
+            ids += [*mark, *piece_ids]
+            offsets += [(start, start + 1)] * len(mark)
+            offsets += [(start + first, start + last) for first, last in within]
+            start += len(piece)
+        return ids, offsets
 
     def _cut(self, text: str) -> Iterator[tuple[tuple[int, ...], str]]:
         """YIELDS (Tuple[Tuple[int, ...], str]): A mark's ids, and the stretch behind it up to the

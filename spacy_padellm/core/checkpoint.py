@@ -37,6 +37,7 @@ class CheckpointSettings:
     softmax (Softmax): What log-probabilities are taken over.
     limits (MentionLimits): How much it may write.
     output_format (OutputFormatName): How it writes mentions.
+    text_tags (bool): Whether it was taught text tags that can be read.
     RAISES (ValueError): A value that is not possible, alone or beside another one.
     """
 
@@ -46,6 +47,7 @@ class CheckpointSettings:
     softmax: Softmax = "vocabulary"
     limits: MentionLimits = field(default_factory=MentionLimits)
     output_format: OutputFormatName = "parallel"
+    text_tags: bool = False
 
     def __post_init__(self) -> None:
         literals = {

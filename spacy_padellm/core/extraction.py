@@ -65,7 +65,9 @@ class MentionExtractor:
             raise ValueError(Errors.P033)
         self.labels = tuple(settings.labels)
         self.resolution = resolution or Resolution()
-        self._decoder = _make_decoder(lm, settings, policy, batch_tokens)
+        self._decoder = _make_decoder(
+            lm, settings, policy, batch_tokens, reads_tags=self.resolution.tag_share > 0
+        )
 
     @property
     def cost(self) -> DecodingCost:
@@ -103,11 +105,24 @@ class MentionExtractor:
 
 
 def _make_decoder(
-    lm: CausalLM, settings: CheckpointSettings, policy: DraftPolicy | None, batch_tokens: int
+    lm: CausalLM,
+    settings: CheckpointSettings,
+    policy: DraftPolicy | None,
+    batch_tokens: int,
+    *,
+    reads_tags: bool,
 ) -> Decoder:
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
     if settings.output_format == "parallel":
-        return ParallelDecoder(lm, encoder, settings.limits, settings.softmax, policy, batch_tokens)
+        return ParallelDecoder(
+            lm,
+            encoder,
+            settings.limits,
+            settings.softmax,
+            policy,
+            batch_tokens,
+            read_tags=reads_tags and settings.text_tags and settings.softmax == "admissible",
+        )
     output_format = get_output_format(settings.output_format)
     lookup = None if policy is None else PromptLookup()
     return AutoregressiveDecoder(lm, encoder, output_format, lookup, batch_tokens)

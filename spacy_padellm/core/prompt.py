@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .case_marks import CaseMarks
 from .template import PromptTemplate, check_wording
-from .tokenization import TextEncoder
+from .tokenization import Offsets, TextEncoder
 
 
 class PromptEncoder:
@@ -73,6 +73,20 @@ class PromptEncoder:
         if not self._case_marks:
             return self._text.encode(texts)
         return self._case_marks.encode(texts, self._text)
+
+    @property
+    def has_offsets(self) -> bool:
+        """RETURNS (bool): Whether the tokenizer says where in a text its ids are."""
+        return self._text.has_offsets
+
+    def text_offsets(self, text: str) -> list[Offsets]:
+        """text (str): A text.
+        RETURNS (List[Offsets]): For each of its ids in the prefix where in the text it starts and
+            ends. Needs `has_offsets`.
+        """
+        if not self._case_marks:
+            return self._text.encode_with_offsets(text)[1]
+        return self._case_marks.encode_with_offsets(text, self._text)[1]
 
     def wording(self, label: str) -> list[int]:
         """label (str): A label.

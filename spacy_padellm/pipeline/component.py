@@ -376,9 +376,11 @@ class PaDeLLMNER(TrainablePipe):
 
     def _supervised_trees(self, examples: Sequence[Example]) -> list[SupervisedTree]:
         if self._trees is None:
-            self._trees = TreeCache(
-                self._make_objective(), self.labels, swap=self._swap, fits=self.shim.lm.fits
-            )
+            objective = self._make_objective()
+            self._trees = TreeCache(objective, self.labels, swap=self._swap, fits=self.shim.lm.fits)
+            self.shim.note_text_tags(objective.teaches_tags)
+            # One made before may read tags that are no longer taught, or none.
+            self._extractor = None
         texts = annotated_texts(examples, self.spans_key, self._get_spans)
         trees = [self._trees.build(text) for text in texts]
         return [tree for tree in trees if tree.nodes]

@@ -7,7 +7,7 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Config, Model
 
-from ..defaults import BATCH_TOKENS, BUNDLED_MODEL, DRAFT_THRESHOLD, SPANS_KEY
+from ..defaults import BATCH_TOKENS, BUNDLED_MODEL, DRAFT_THRESHOLD, SPANS_KEY, TAG_SHARE
 
 DEFAULT_CONFIG = f"""
 [padellm_ner]
@@ -20,6 +20,7 @@ max_mentions = null
 max_mention_tokens = null
 deduplicate = "string"
 occurrences = "in_order"
+tag_share = {TAG_SHARE}
 spans_key = "{SPANS_KEY}"
 overwrite = false
 draft_threshold = {DRAFT_THRESHOLD}
@@ -63,6 +64,7 @@ def make_padellm_ner(
     max_mention_tokens: int | None,
     deduplicate: str,
     occurrences: str,
+    tag_share: float,
     spans_key: str,
     overwrite: bool,
     draft_threshold: float,
@@ -98,6 +100,11 @@ def make_padellm_ner(
         probable one. `"span"`: the same for each place in the text on its own.
     occurrences (str): `"in_order"`: the k-th mention of a string is its k-th place in the text.
         `"all"`: a mention marks all places of its string.
+    tag_share (float): What text tags count in a mention's probability, from 0 to 1, with a model
+        that was trained with `tag_text` and softmax `"admissible"`: the label that each token is
+        seen in, read on the way. A mention then has to be more probable than not, and one that
+        only they name is found, too, if they are sure enough. Mentions in others are lost where
+        labels nest: 0 for such.
     spans_key (str): The span group predicted mentions go to and gold ones are read from.
     overwrite (bool): Whether entities already in `doc.ents` make way.
     draft_threshold (float): Lowest probability of a token that is drafted, so that one pass checks
@@ -125,7 +132,7 @@ def make_padellm_ner(
         get_spans=get_spans,
         max_mentions=max_mentions,
         max_mention_tokens=max_mention_tokens,
-        resolution=Resolution(threshold, deduplicate, occurrences),  # type: ignore[arg-type]
+        resolution=Resolution(threshold, deduplicate, occurrences, tag_share),  # type: ignore[arg-type]
         spans_key=spans_key,
         overwrite=overwrite,
         policy=DraftPolicy(draft_threshold, tuple(open_counts)),

@@ -78,6 +78,10 @@ class CausalLMShim(Shim):
         if self._settings is not None:
             self._settings = replace(self._settings, **changes)
 
+    def note_text_tags(self, taught: bool) -> None:
+        """taught (bool): Whether the model is taught text tags that can be read."""
+        self._settings = replace(self.settings, text_tags=taught)
+
     def override_labels(self, labels: Labels) -> None:
         """labels (Union[Sequence[str], Mapping[str, str]]): Labels, or labels and their wording, in
         the place of a checkpoint's, whose wordings they have where none is given. Nothing is

@@ -63,6 +63,16 @@ def test_without_its_marks_a_text_is_as_ever(text):
     assert [i for i in ids if i < CAPITALIZED] == ENCODER.encode([text])[0]
 
 
+@given(st.text(alphabet="aAéÉ1 -_.李", max_size=12))
+def test_ids_are_told_where_they_are(text):
+    ids, offsets = MARKS.encode_with_offsets(text, ENCODER)
+    assert [ids] == MARKS.encode([text], ENCODER)
+    assert len(ids) == len(offsets) and offsets == sorted(offsets)
+    for token_id, (start, _) in zip(ids, offsets, strict=True):
+        begins_word = text[start].isalnum() and not text[max(start - 1, 0) : start].isalnum()
+        assert begins_word or token_id < CAPITALIZED
+
+
 @given(st.text(alphabet="aA1 -.", max_size=12), st.integers(0, 12))
 def test_what_is_read_first_has_the_same_ids_alone(text, place):
     """Where a word ends."""

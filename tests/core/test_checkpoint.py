@@ -251,6 +251,7 @@ written_as = st.sampled_from(
     [
         {"softmax": "vocabulary", "output_format": "parallel"},
         {"softmax": "admissible", "output_format": "parallel"},
+        {"softmax": "admissible", "output_format": "parallel", "text_tags": True},
         {"softmax": "vocabulary", "output_format": "augmented"},
         {"softmax": "vocabulary", "output_format": "structured"},
     ]
@@ -295,7 +296,8 @@ def test_settings_are_readable():
     "max_mentions": 30,
     "max_mention_tokens": 24
   },
-  "output_format": "parallel"
+  "output_format": "parallel",
+  "text_tags": false
 }
 """
     )

@@ -203,3 +203,58 @@ def test_of_equals_the_longer_then_the_earlier():
 def test_neighbours_do_not_overlap():
     first, second = ScoredMention(0, 3, "A", 0.5), ScoredMention(3, 5, "A", 0.5)
     assert non_overlapping([first, second], taken=[(5, 9)]) == [first, second]
+
+
+def tagged(label: str, places, score: float, *tags: float) -> DecodedMention:
+    log_prob = math.log(score) if score else -math.inf
+    return DecodedMention(label, places, log_prob, tags)
+
+
+def resolve_tagged(*decoded: DecodedMention, share: float = 0.6, **settings):
+    mentions = Resolution(**settings, tag_share=share).resolve(TEXT, decoded)
+    return [(m.start, m.end, m.label, round(m.score, 6)) for m in mentions]
+
+
+def test_tags_count_by_their_share_and_a_mention_has_to_be_likely():
+    bob = ((0, 3),)
+    assert resolve_tagged(tagged("PER", bob, 0.5, 1.0)) == [(0, 3, "PER", 0.8)]
+    assert resolve_tagged(tagged("PER", bob, 1.0, 0.2)) == [(0, 3, "PER", 0.52)]
+    assert resolve_tagged(tagged("PER", bob, 0.95, 0.2)) == []
+    assert resolve_tagged(tagged("PER", bob, 1.0, 0.2), threshold=0.6) == []
+    # Without tags nothing has to be.
+    assert resolve_tagged(wrote("PER", bob, 0.1)) == [(0, 3, "PER", 0.1)]
+
+
+def test_each_place_has_its_own_tags():
+    twice = [tagged("PER", ANNA, 0.5, 0.2, 0.9)] * 2
+    assert resolve_tagged(*twice) == [(17, 21, "PER", 0.74)]
+    assert resolve_tagged(*twice[:1], occurrences="all") == [(17, 21, "PER", 0.74)]
+
+
+def test_what_only_tags_name_is_kept_where_nothing_written_is():
+    bob, met = ((0, 3),), ((0, 7),)
+    assert resolve_tagged(tagged("PER", bob, 0, 0.9)) == [(0, 3, "PER", 0.54)]
+    assert resolve_tagged(tagged("PER", bob, 0, 0.8)) == []
+    written = tagged("PER", bob, 0.5, 0.5)
+    longer = tagged("ORG", met, 0, 0.99)
+    # What is written and unlikely is in nobody's way.
+    assert resolve_tagged(written, longer) == [(0, 7, "ORG", 0.594)]
+    assert resolve_tagged(tagged("PER", bob, 0.6, 0.5), longer) == [(0, 3, "PER", 0.54)]
+
+
+def test_what_only_tags_name_comes_after_labels_are_decided():
+    """Under which label a string stands, is for what is written to say."""
+    anna = tagged("PER", ANNA, 1.0, 0.9, 0.9)
+    org = tagged("ORG", ANNA[:1], 1.0, 0.6)
+    longer = tagged("PER", ((8, 16),), 0, 0.95)
+    assert resolve_tagged(anna, org, longer) == [(8, 12, "PER", 0.94)]
+    assert resolve_tagged(tagged("PER", ANNA[1:], 1.0, 0.9), org, longer) == [
+        (8, 16, "PER", 0.57),
+        (17, 21, "PER", 0.94),
+    ]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_no_share(share):
+    with pytest.raises(ValueError, match=r"P030.*tag_share is"):
+        Resolution(tag_share=share)

@@ -47,6 +47,29 @@ def test_texts_are_encoded_one_by_one(encoder):
     assert encoder.encode([""]) == [[]]
 
 
+@settings(max_examples=100)
+@given(text=mixed_texts)
+def test_ids_are_told_where_they_are(encoder, text):
+    if not encoder.has_offsets:
+        return
+    ids, offsets = encoder.encode_with_offsets(text)
+    assert [ids] == encoder.encode([text])
+    assert len(offsets) == len(ids)
+    assert offsets == sorted(offsets)
+    assert all(0 <= start < end <= len(text) for start, end in offsets)
+    covered = {place for start, end in offsets for place in range(start, end)}
+    assert covered >= {place for place, letter in enumerate(text) if not letter.isspace()}
+
+
+def test_where_ids_are_of_what_spells_a_special_token(encoder):
+    if not encoder.has_offsets:
+        pytest.skip("a slow tokenizer")
+    for text in NASTY:
+        ids, offsets = encoder.encode_with_offsets(f"a{text}b")
+        assert [ids] == encoder.encode([f"a{text}b"])
+        assert offsets == sorted(offsets) and offsets[-1][1] == len(text) + 2
+
+
 def test_ids_of_llama_2(request):
     """Those of a piece in mid-sequence: without the space SentencePiece puts before a text."""
     for name in ("llama2", "llama2-auto", "llama2-slow"):

@@ -17,6 +17,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import Adam
 
+from spacy_padellm.core.decoding.parallel_writing import ParallelWriting
 from spacy_padellm.core.mentions import ScoredMention
 from spacy_padellm.core.objectives.base import Objective
 from spacy_padellm.core.objectives.supervised_tree import SupervisedTree
@@ -488,6 +489,36 @@ def test_text_tags_of_what_came_after_the_tokenizer():
     with pytest.warns(UserWarning, match=r"\[W204\].*'FOUNDER'"):
         loss = component(nlp).update([make_example(nlp, "[Ada|FOUNDER] left")])
     assert loss["padellm_ner"] > 0
+
+
+def test_text_tags_that_are_taught_are_read(monkeypatch: pytest.MonkeyPatch):
+    """Here by a model that writes nothing."""
+    nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": 1.0}, tag_share=1.0)
+    optimizer = nlp.create_optimizer()
+    optimizer.learn_rate = 2e-3
+    for _ in range(60):
+        nlp.update(toy_examples(nlp), sgd=optimizer)
+    assert component(nlp).shim.settings.text_tags
+    monkeypatch.setattr(ParallelWriting, "mentions", lambda writing: iter(()))
+    assert nlp.evaluate(toy_examples(nlp))["ents_f"] > 0.9
+    unread = fresh_nlp(model={**SMALL_MODEL, "tag_text": 1.0}, tag_share=0.0)
+    unread.from_bytes(nlp.to_bytes())
+    assert component(unread).shim.settings.text_tags
+    assert unread.evaluate(toy_examples(nlp))["ents_f"] in (0.0, None)
+
+
+def test_text_tags_that_are_no_longer_taught_are_no_longer_read():
+    nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": 1.0})
+    (example,) = toy_examples(nlp)[:1]
+    nlp.update([example])
+    assert component(nlp).extractor is component(nlp).extractor
+    assert component(nlp).shim.settings.text_tags
+    plain = fresh_nlp()
+    plain.from_bytes(nlp.to_bytes())
+    before = component(plain).extractor
+    plain.update([example])
+    assert not component(plain).shim.settings.text_tags
+    assert component(plain).extractor is not before
 
 
 def test_labels_that_no_text_has_are_taught_as_absent():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from ...defaults import BATCH_TOKENS
@@ -19,6 +20,7 @@ from .batches import make_batches
 from .cost import DecodingCost
 from .drafts import DraftPolicy, SpanDrafter
 from .parallel_writing import ParallelWriting
+from .tag_reading import TagReader, find_readable, join_tags, tag_ids, tag_tokens
 from .writing import Replay, write_all
 
 # Stateless, so one for all decoders.
@@ -36,6 +38,8 @@ class ParallelDecoder:
         Without one the paper's two steps follow each other, one token a pass.
     batch_tokens (int): Most tokens of texts and labels run at once, padding included; a longer text
         is run alone. Mentions, which are fewer, come in addition.
+    read_tags (bool): Whether text tags are read as well: of labels whose wording is one id, with
+        softmax `"admissible"` and a tokenizer that has offsets.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class ParallelDecoder:
         softmax: Softmax = "vocabulary",
         policy: DraftPolicy | None = DEFAULT_POLICY,
         batch_tokens: int = BATCH_TOKENS,
+        read_tags: bool = False,
     ) -> None:
         self.lm = lm
         self.encoder = encoder
@@ -53,6 +58,7 @@ class ParallelDecoder:
         self.softmax: Softmax = softmax
         self.policy = policy
         self.batch_tokens = batch_tokens
+        self.read_tags = read_tags
         self.cost = DecodingCost()
         self._count_trie = build_count_trie(encoder, limits.max_mentions)
 
@@ -89,12 +95,42 @@ class ParallelDecoder:
                     writings[item] = self._open(text, prefix, trie, labels, replay)
                     # The end token of a mention is written last and never run.
                     depth = max(depth, len(prefix) + self._beyond_text(labels) + trie.depth - 1)
-            if writings:
-                run = self.lm.open([writing.tree for writing in writings.values()], depth)
-                write_all(run, list(writings.values()), self.softmax, self.cost)
+            if not writings:
+                continue
+            tags = self._write(writings, texts, labels, depth)
             for item, writing in writings.items():
                 found[item] = list(writing.mentions())
+                if item in tags:
+                    found[item] = join_tags(
+                        texts[item],
+                        find_readable(self.encoder, labels),
+                        tags[item],
+                        found[item],
+                        self.limits.max_mention_tokens,
+                    )
         return found
+
+    def _write(
+        self,
+        writings: Mapping[int, ParallelWriting],
+        texts: Sequence[TokenizedText],
+        labels: Sequence[str],
+        depth: int,
+    ) -> dict[int, np.ndarray]:
+        """RETURNS (Dict[int, np.ndarray]): The tags of each text's tokens, if they are read."""
+        trees = [writing.tree for writing in writings.values()]
+        run = self.lm.open(trees, depth)
+        readable = find_readable(self.encoder, labels) if self.read_tags else []
+        if not readable:
+            write_all(run, list(writings.values()), self.softmax, self.cost)
+            return {}
+        offsets = [self.encoder.text_offsets(texts[item].text) for item in writings]
+        reader = TagReader(run, trees, list(map(len, offsets)), tag_ids(self.encoder, readable))
+        write_all(run, list(writings.values()), self.softmax, self.cost, reader.logits)
+        return {
+            item: tag_tokens(texts[item], of_text, probs)
+            for item, of_text, probs in zip(writings, offsets, reader.probs, strict=True)
+        }
 
     def _open(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -19,6 +19,8 @@ AnyGuide = TypeVar("AnyGuide", bound=Guide)
 
 # The ids a choice is made among, `None` for the whole vocabulary.
 Admissible = Sequence[int] | None
+# Gives the logits at nodes of a run's trees, as `TreeRun.logits`.
+Logits = Callable[[Sequence[Sequence[int]], Readout], Tensor]
 # What is written whatever the model chooses: label → the ids of each mention, ends included.
 Replay = Mapping[str, Sequence[Sequence[int]]]
 
@@ -87,7 +89,11 @@ class Branch(Generic[AnyGuide]):
 
 
 def write_all(
-    run: TreeRun, writings: Sequence[Writing], softmax: Softmax, cost: DecodingCost
+    run: TreeRun,
+    writings: Sequence[Writing],
+    softmax: Softmax,
+    cost: DecodingCost,
+    logits: Logits | None = None,
 ) -> None:
     """Run passes until everything is written.
 
@@ -95,10 +101,11 @@ def write_all(
     writings (Sequence[Writing]): What is being written.
     softmax (Softmax): What log-probabilities are taken over.
     cost (DecodingCost): What it took is added here.
+    logits (Optional[Logits]): Gives the run's logits, if not the run itself.
     """
     while any(asked := [writing.ask() for writing in writings]):
         run.retire(place for place, nodes in enumerate(asked) if not nodes)
-        choices = iter(_choose(run, asked, softmax))
+        choices = iter(_choose(logits or run.logits, asked, softmax))
         for writing, nodes in zip(writings, asked, strict=True):
             writing.take({node: next(choices) for node in nodes})
     cost.passes += run.passes
@@ -111,19 +118,19 @@ def write_all(
 
 
 def _choose(
-    run: TreeRun, asked: Sequence[Mapping[int, Admissible]], softmax: Softmax
+    get_logits: Logits, asked: Sequence[Mapping[int, Admissible]], softmax: Softmax
 ) -> list[Choice]:
     nodes = [list(each) for each in asked]
     admissible = [ids for each in asked for ids in each.values()]
     limited = [ids for ids in admissible if ids is not None]
     if not limited:
-        logits = run.logits(nodes).float()
+        logits = get_logits(nodes, ALL).float()
         best, chosen = logits.max(dim=1)
         return _fetch(chosen, best - logits.logsumexp(dim=1))
     if len(limited) < len(admissible):
         raise ValueError("choices with and without a trie cannot share a pass")
     if softmax == "vocabulary":
-        logits = run.logits(nodes, ALL).float()
+        logits = get_logits(nodes, ALL).float()
         ids = columns = pad_admissible(limited, logits.device)
         allowed = admissible_logits(logits, columns)
         total = logits.logsumexp(dim=1)
@@ -132,7 +139,7 @@ def _choose(
         needed = torch.tensor(sorted(set().union(*limited)))
         ids = pad_admissible(limited, needed.device)
         columns = torch.searchsorted(needed, ids.clamp_min(int(needed[0]))).masked_fill(ids < 0, -1)
-        logits = run.logits(nodes, Readout(needed)).float()
+        logits = get_logits(nodes, Readout(needed)).float()
         ids, columns = ids.to(logits.device), columns.to(logits.device)
         allowed = admissible_logits(logits, columns)
         total = allowed.logsumexp(dim=1)

@@ -50,6 +50,11 @@ class Objective(ABC):
             TextTagger(encoder, encoder.wordings, limits.max_mentions) if tag_text else None
         )
 
+    @property
+    def teaches_tags(self) -> bool:
+        """RETURNS (bool): Whether it teaches text tags that can be read in decoding."""
+        return self._tagger is not None and self.encoder.has_offsets
+
     def build(self, text: AnnotatedText, labels: Sequence[str]) -> tuple[SupervisedTree, LeftOut]:
         """text (AnnotatedText): A text with its gold mentions.
         labels (Sequence[str]): The labels to teach; those the text is not annotated for are not
