@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..core.causal_lm import CausalLM
-from ..core.checkpoint import CheckpointSettings
+from ..core.checkpoints.settings import CheckpointSettings
 from ..core.decoding.autoregressive import AutoregressiveDecoder
 from ..core.decoding.cost import DecodingCost
 from ..core.decoding.drafts import DraftPolicy

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from ..core.causal_lm import CausalLM
-from ..core.checkpoint import CheckpointSettings
+from ..core.checkpoints.settings import CheckpointSettings
 from ..core.limits import MentionLimits
 from ..errors import Errors
 from .datasets import Dataset

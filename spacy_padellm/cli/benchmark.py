@@ -161,7 +161,8 @@ def _trained_models(checkpoints: list[str] | None, device: str, dtype: str) -> T
     if not checkpoints:
         raise ValueError(Errors.P410)
     from ..benchmark.subjects import TrainedModel, TrainedModels
-    from ..core.checkpoint import find_checkpoint, load_checkpoint
+    from ..core.checkpoints.loading import load_checkpoint
+    from ..core.checkpoints.locations import find_checkpoint
 
     models = []
     for name in checkpoints:

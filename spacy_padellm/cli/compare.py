@@ -35,7 +35,7 @@ def compare(
     anything.
     """
     with shown_errors():
-        from ..core.checkpoint import load_checkpoint
+        from ..core.checkpoints.loading import load_checkpoint
         from ..core.comparison import compare_decoders
         from ..corpus.formats import read_annotated_texts
 

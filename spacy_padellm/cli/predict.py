@@ -49,7 +49,7 @@ def predict(
     gold mentions (the paper's scores over sets of mention strings).
     """
     with shown_errors():
-        from ..core.checkpoint import load_checkpoint
+        from ..core.checkpoints.loading import load_checkpoint
         from ..core.extraction import MentionExtractor
         from ..core.mentions import Resolution
         from ..core.prompt import PromptEncoder

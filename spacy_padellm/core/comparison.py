@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..errors import Errors
 from .causal_lm import CausalLM
-from .checkpoint import CheckpointSettings
+from .checkpoints.settings import CheckpointSettings
 from .decoding.parallel import ParallelDecoder
 from .decoding.unconstrained import UnconstrainedDecoder, WrittenText
 from .limits import MentionLimits

@@ -20,7 +20,7 @@ from transformers import (
 
 from ..errors import Errors
 from .causal_lm import CausalLM, PrefixAttention
-from .checkpoint import cannot_load
+from .checkpoints.locations import cannot_load
 from .template import PromptTemplate
 
 END = "</s>"

@@ -10,7 +10,7 @@ from typing import Protocol
 from ..defaults import BATCH_TOKENS
 from ..errors import Errors
 from .causal_lm import CausalLM
-from .checkpoint import CheckpointSettings
+from .checkpoints.settings import CheckpointSettings
 from .decoding.autoregressive import AutoregressiveDecoder
 from .decoding.cost import DecodingCost
 from .decoding.drafts import DraftPolicy

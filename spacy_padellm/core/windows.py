@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .causal_lm import CausalLM
-from .checkpoint import CheckpointSettings
+from .checkpoints.settings import CheckpointSettings
 from .mentions import ScoredMention
 from .prompt import PromptEncoder
 from .texts import TokenizedText

@@ -14,7 +14,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..core.checkpoint import is_checkpoint
+from ..core.checkpoints.locations import is_checkpoint
 from ..corpus.docs import keep_labels, load_docs
 from ..defaults import SPANS_KEY
 from ..errors import Errors

@@ -19,13 +19,11 @@ from thinc.shims import Shim
 from thinc.types import Floats1d
 
 from ..core.causal_lm import CausalLM
-from ..core.checkpoint import (
-    SETTINGS_FILE,
-    CheckpointSettings,
-    load_causal_lm,
-    save_checkpoint,
-)
-from ..core.checkpoint import load_settings as load_saved_settings
+from ..core.checkpoints.loading import load_causal_lm
+from ..core.checkpoints.locations import SETTINGS_FILE
+from ..core.checkpoints.saving import save_checkpoint
+from ..core.checkpoints.settings import CheckpointSettings
+from ..core.checkpoints.settings import load_settings as load_saved_settings
 from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
 from ..errors import Errors, Warnings
 from .labels import Labels, check_labels, make_wordings

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from ..core.causal_lm import CausalLM
-from ..core.checkpoint import CheckpointSettings, load_causal_lm, load_settings
+from ..core.checkpoints.loading import load_causal_lm
+from ..core.checkpoints.settings import CheckpointSettings, load_settings
 from ..core.encoder_lm import build_encoder_lm
 from ..core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from ..errors import Errors

@@ -4,7 +4,7 @@ import pytest
 
 from spacy_padellm.benchmark.decoders import DECODERS, DecoderSpec, build_decoder, parse_spec
 from spacy_padellm.benchmark.replay import replayable
-from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.mentions import Resolution
 from spacy_padellm.core.prompt import PromptEncoder

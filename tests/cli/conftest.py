@@ -49,7 +49,8 @@ def toy_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -
     """
     import torch
 
-    from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
+    from spacy_padellm.core.checkpoints.saving import save_checkpoint
+    from spacy_padellm.core.checkpoints.settings import CheckpointSettings
     from spacy_padellm.core.extraction import MentionExtractor
     from spacy_padellm.core.limits import MentionLimits
     from spacy_padellm.core.objectives.factory import make_objective
@@ -104,7 +105,7 @@ def output_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory
     """A checkpoint that writes augmented text and knows the toy corpus's first eight texts. Tests
     leave it as it is.
     """
-    from spacy_padellm.core.checkpoint import save_checkpoint
+    from spacy_padellm.core.checkpoints.saving import save_checkpoint
     from tests.core.trained import trained_lm
 
     folder = tmp_path_factory.mktemp("output") / "checkpoint"

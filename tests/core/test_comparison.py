@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.comparison import (
     MALFORMED_COUNT,
     NOT_ADMISSIBLE,

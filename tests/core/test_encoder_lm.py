@@ -16,7 +16,9 @@ from transformers import (
 )
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoint import CheckpointSettings, load_causal_lm, save_checkpoint
+from spacy_padellm.core.checkpoints.loading import load_causal_lm
+from spacy_padellm.core.checkpoints.saving import save_checkpoint
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.encoder_lm import END, add_wording, build_encoder_lm
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import PromptTemplate

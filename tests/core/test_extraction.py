@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.mentions import Resolution
 from spacy_padellm.core.template import TEMPLATES

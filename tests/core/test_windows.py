@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.mentions import ScoredMention
 from spacy_padellm.core.prompt import PromptEncoder

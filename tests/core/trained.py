@@ -7,7 +7,7 @@ from functools import cache
 import torch
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.objectives.factory import make_objective
 from spacy_padellm.core.objectives.supervised_tree import target_log_probs

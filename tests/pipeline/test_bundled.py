@@ -10,7 +10,7 @@ pytest.importorskip("spacy")
 
 import spacy
 
-from spacy_padellm.core.bundled import FOLDER
+from spacy_padellm.core.checkpoints.bundled import FOLDER
 from spacy_padellm.defaults import BUNDLED_MODEL
 
 TEXT = "Ada Lovelace and Charles Babbage met in London."

@@ -18,7 +18,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoint import CheckpointSettings, save_checkpoint
+from spacy_padellm.core.checkpoints.saving import save_checkpoint
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.decoding.cost import DecodingCost
 from spacy_padellm.core.decoding.parallel import ParallelDecoder
 from spacy_padellm.core.extraction import MentionExtractor

@@ -16,7 +16,7 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.language import Language
 
-from spacy_padellm.core.checkpoint import load_checkpoint
+from spacy_padellm.core.checkpoints.loading import load_checkpoint
 from spacy_padellm.core.extraction import MentionExtractor
 
 from ..toy_corpus import LABELS, SENTENCES, parse

@@ -24,7 +24,8 @@ from thinc.api import Adam
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoint import load_checkpoint, load_settings
+from spacy_padellm.core.checkpoints.loading import load_checkpoint
+from spacy_padellm.core.checkpoints.settings import load_settings
 from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.limits import MentionLimits
 
@@ -129,7 +130,7 @@ def test_loading_does_not_ask_the_hub(
     def cached_file(*args: Any, **kwargs: Any) -> None:
         raise AssertionError(f"asked for {args}")
 
-    monkeypatch.setattr("spacy_padellm.core.checkpoint.cached_file", cached_file)
+    monkeypatch.setattr("spacy_padellm.core.checkpoints.locations.cached_file", cached_file)
     assert len(mentions(spacy.load(tmp_path / "pipeline")(TEXT))) == 3
 
 

@@ -10,7 +10,7 @@ pytest.importorskip("spacy")
 import torch
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.small_lm import SmallModelShape
 from spacy_padellm.core.template import TEMPLATES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..checkpoint import CheckpointSettings
+from ..checkpoints.settings import CheckpointSettings
 from ..output_formats.base import get_output_format
 from ..prompt import PromptEncoder
 from .base import Objective

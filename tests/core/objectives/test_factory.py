@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_padellm.core.checkpoint import CheckpointSettings
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.objectives.factory import make_objective
 from spacy_padellm.core.objectives.output import OutputObjective

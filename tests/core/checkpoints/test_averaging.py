@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spacy_padellm.core.averaging import load_average
-from spacy_padellm.core.checkpoint import load_checkpoint, save_checkpoint
+from spacy_padellm.core.checkpoints.averaging import load_average
+from spacy_padellm.core.checkpoints.loading import load_checkpoint
+from spacy_padellm.core.checkpoints.saving import save_checkpoint
 
-from .trained import trained_lm
+from ..trained import trained_lm
 
 
 @pytest.fixture

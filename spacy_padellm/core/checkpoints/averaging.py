@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from ..errors import Errors
-from .causal_lm import CausalLM
-from .checkpoint import CheckpointSettings, load_checkpoint
+from ...errors import Errors
+from ..causal_lm import CausalLM
+from .loading import load_checkpoint
+from .settings import CheckpointSettings
 
 
 def load_average(

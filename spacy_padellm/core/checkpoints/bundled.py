@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "models"
+FOLDER = Path(__file__).parents[2] / "models"
 
 
 def find_bundled(name: str) -> str:

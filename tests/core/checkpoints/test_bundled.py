@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_padellm.core.bundled import find_bundled
+from spacy_padellm.core.checkpoints.bundled import find_bundled
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../core", "/", "gpt2", "user/model", "core", "~"])
@@ -15,7 +15,7 @@ def test_a_bundled_checkpoint_is_found_by_its_name(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (tmp_path / "other").mkdir()
-    monkeypatch.setattr("spacy_padellm.core.bundled.FOLDER", tmp_path)
+    monkeypatch.setattr("spacy_padellm.core.checkpoints.bundled.FOLDER", tmp_path)
     assert find_bundled("padellm_xy_small") == str(folder)
     # An ordinary folder may be given by its path.
     assert find_bundled(str(folder)) == str(folder)

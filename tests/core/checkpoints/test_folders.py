@@ -13,22 +13,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoint import (
-    SETTINGS_FILE,
-    CheckpointSettings,
-    get_dtype,
-    load_causal_lm,
-    load_checkpoint,
-    load_settings,
-    save_checkpoint,
-)
+from spacy_padellm.core.checkpoints.loading import get_dtype, load_causal_lm, load_checkpoint
+from spacy_padellm.core.checkpoints.locations import SETTINGS_FILE
+from spacy_padellm.core.checkpoints.saving import save_checkpoint
+from spacy_padellm.core.checkpoints.settings import CheckpointSettings, load_settings
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.template import TEMPLATES, PromptTemplate
 from spacy_padellm.core.tokenization import TextEncoder
 
-from .sample_texts import CHINESE, ENGLISH, NASTY
-from .sample_tokenizers import WORDINGS, load_tokenizer, small_tokenizer
-from .tiny_models import plain_logits, tiny_lm, tiny_model
+from ..sample_texts import CHINESE, ENGLISH, NASTY
+from ..sample_tokenizers import WORDINGS, load_tokenizer, small_tokenizer
+from ..tiny_models import plain_logits, tiny_lm, tiny_model
 
 SETTINGS = CheckpointSettings(
     TEMPLATES["zh"],
