@@ -139,6 +139,22 @@ class Errors(metaclass=_WithCodes):
         "weights' shapes differ. Average checkpoints that were trained from the same one, with the "
         "same labels."
     )
+    P050 = (
+        "Can't read {path} as an adapter's configuration: {error}. Save the adapter again with "
+        "PEFT, or give the folder of a whole model."
+    )
+    P051 = (
+        "{path} doesn't say which model the adapter belongs to. Set base_model_name_or_path in it "
+        "to that model's folder or hub id."
+    )
+    P052 = (
+        "{name} is an adapter of the kind {kind}, which puts virtual tokens before a text. Give "
+        "one that changes a model's layers, such as LoRA."
+    )
+    P053 = (
+        "The adapter {name} belongs to {base}, which can't be found: {error}\nSet "
+        "base_model_name_or_path in its adapter_config.json to that model's folder or hub id."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
@@ -262,6 +278,14 @@ class Errors(metaclass=_WithCodes):
         "spacy_padellm.swap_mentions.v1."
     )
     P208 = "A training text is too long. {error}\nIt begins: {text!r}"
+    P209 = (
+        "The model was trained, but its weights are not to be saved (save_weights = false): they "
+        "would be lost. Set save_weights = true in the component's model."
+    )
+    P210 = (
+        "There's no preset {name!r}. Use one of {names}, or register a function that returns a "
+        "Preset: @spacy.registry.misc({name!r})."
+    )
 
     # Command line and project (P3xx)
     P301 = "{purpose} needs {package}, which isn't installed. Run `pip install {package}`."

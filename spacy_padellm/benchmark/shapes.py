@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from ..core.causal_lm import CausalLM
-from ..core.checkpoints.loading import get_dtype
+from ..core.checkpoints.options import get_dtype
 from ..errors import Errors
 
 _LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32000}

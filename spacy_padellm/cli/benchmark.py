@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Errors
-from .messages import require, shown_errors
+from ..optional import require
+from .messages import shown_errors
 from .options import DeviceOption, DtypeOption, FormatOption
 
 # What a shell has for Ctrl-C, so that a loop of commands stops as well.
@@ -122,7 +123,7 @@ def _draw(path: Path, rows: list[Row]) -> None:
 def _check_files(output: Path | None, chart: Path | None) -> None:
     """Before anything is measured, so that it is not measured for nothing."""
     if chart is not None:
-        require("matplotlib", "Drawing a chart")
+        require("matplotlib", "Drawing a chart", extra="benchmark")
     for path in (output, chart):
         if path is None:
             continue
@@ -163,10 +164,13 @@ def _trained_models(checkpoints: list[str] | None, device: str, dtype: str) -> T
     from ..benchmark.subjects import TrainedModel, TrainedModels
     from ..core.checkpoints.loading import load_checkpoint
     from ..core.checkpoints.locations import find_checkpoint
+    from ..core.checkpoints.options import LoadOptions
 
     models = []
     for name in checkpoints:
-        lm, settings = load_checkpoint(find_checkpoint(name), device=device, dtype=dtype)
+        lm, settings = load_checkpoint(
+            find_checkpoint(name), options=LoadOptions(device=device, dtype=dtype)
+        )
         models.append(TrainedModel(name, lm, settings))
     return TrainedModels(models)
 

@@ -36,14 +36,14 @@ def compare(
     """
     with shown_errors():
         from ..core.checkpoints.loading import load_checkpoint
+        from ..core.checkpoints.options import LoadOptions
         from ..core.comparison import compare_decoders
         from ..corpus.formats import read_annotated_texts
 
         texts = [each.source for each in read_annotated_texts(corpus, format=format)[:limit]]
         lm, settings = load_checkpoint(
             checkpoint,
-            device=device,
-            dtype=dtype,
+            options=LoadOptions(device=device, dtype=dtype),
             max_mentions=max_mentions,
             max_mention_tokens=max_mention_tokens,
         )

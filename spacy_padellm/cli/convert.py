@@ -10,7 +10,8 @@ import typer
 
 from ..defaults import SPANS_KEY
 from ..errors import Errors
-from .messages import require, shown_errors
+from ..optional import require
+from .messages import shown_errors
 from .options import FormatOption, parse_labels
 from .progress import with_progress
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .messages import require, shown_errors
+from ..optional import require
+from .messages import shown_errors
 from .options import LimitOption, parse_labels
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from ..errors import Errors
-from .messages import require, shown_errors
+from ..optional import require
+from .messages import shown_errors
 
 DATA_VARIABLE = "PADELLM_DATA"
 _ASSETS_FOLDER = "assets"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
-
-from ..errors import Errors
 
 # The package's errors and spaCy's own start with a code; others are defects and keep the traceback.
 _CODE = re.compile(r"\[[A-Z]\d{3,4}\]")
@@ -28,17 +25,6 @@ def shown_errors() -> Iterator[None]:
             raise
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
-
-
-def require(package: str, purpose: str) -> None:
-    """Check that a package is installed which only some commands need.
-
-    package (str): Name of the package.
-    purpose (str): What needs it, as the start of a sentence.
-    RAISES (ImportError): If it isn't installed.
-    """
-    if importlib.util.find_spec(package) is None:
-        raise ImportError(Errors.P301.format(purpose=purpose, package=package))
 
 
 def echo_list(items: Sequence[str], *, limit: int | None) -> None:

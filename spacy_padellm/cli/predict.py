@@ -50,6 +50,7 @@ def predict(
     """
     with shown_errors():
         from ..core.checkpoints.loading import load_checkpoint
+        from ..core.checkpoints.options import LoadOptions
         from ..core.extraction import MentionExtractor
         from ..core.mentions import Resolution
         from ..core.prompt import PromptEncoder
@@ -60,8 +61,7 @@ def predict(
         texts = read_annotated_texts(corpus, format=format)[:limit]
         lm, settings = load_checkpoint(
             checkpoint,
-            device=device,
-            dtype=dtype,
+            options=LoadOptions(device=device, dtype=dtype),
             max_mentions=max_mentions,
             max_mention_tokens=max_mention_tokens,
         )

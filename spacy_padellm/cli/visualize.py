@@ -11,7 +11,8 @@ from unicodedata import east_asian_width
 import typer
 
 from ..errors import Errors
-from .messages import require, shown_errors
+from ..optional import require
+from .messages import shown_errors
 from .progress import with_progress
 
 if TYPE_CHECKING:

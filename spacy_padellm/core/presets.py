@@ -1,4 +1,4 @@
-"""The paper's setups: template and labels of each of its datasets, as its checkpoints know them."""
+"""The paper's setups: template, labels and checkpoint of each of its datasets."""
 
 from __future__ import annotations
 
@@ -10,24 +10,30 @@ from .template import TEMPLATES, PromptTemplate
 
 @dataclass(frozen=True)
 class Preset:
-    """What the paper prompted with on a dataset.
+    """What a model is prompted with on a dataset.
 
     name (str): Name of the dataset.
     template (PromptTemplate): The wording around text and label.
     labels (Mapping[str, str]): Label → its wording in the prompt.
+    checkpoint (Optional[str]): Hub id or folder of a model trained so.
     """
 
     name: str
     template: PromptTemplate
     labels: Mapping[str, str]
+    checkpoint: str | None = None
+
+
+_RELEASED = "JinghuiLuAstronaut/PaDeLLM"
 
 
 def _english(name: str, *labels: str) -> Preset:
-    return Preset(name, TEMPLATES["en"], {label: label for label in labels})
+    wordings = {label: label for label in labels}
+    return Preset(name, TEMPLATES["en"], wordings, f"{_RELEASED}_llama2_7b_{name}")
 
 
 def _chinese(name: str, labels: Mapping[str, str]) -> Preset:
-    return Preset(name, TEMPLATES["zh"], labels)
+    return Preset(name, TEMPLATES["zh"], labels, f"{_RELEASED}_baichuan2_7b_{name}")
 
 
 _PRESETS = (

@@ -7,9 +7,16 @@ from thinc.api import Model
 
 
 def build_causal_lm_v1(
-    name: str,
+    name: str | None = None,
     device: str = "cpu",
     dtype: str = "float32",
+    device_map: str | dict[str, int | str] | None = None,
+    attn_implementation: str | None = None,
+    quantization: str | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    trust_remote_code: bool = False,
+    save_weights: bool = True,
     mixed_precision: bool = False,
     prefix_attention: str | None = None,
     softmax: str | None = None,
@@ -17,10 +24,22 @@ def build_causal_lm_v1(
 ) -> Model[Any, Any]:
     """`spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
 
-    name (str): Checkpoint folder or hub id. Loaded at first use, and never once the pipeline is
-        saved: a saved pipeline has the weights in it.
-    device (str): Where to run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
-    dtype (str): What weights are kept in: `"float32"`, `"bfloat16"`, `"float16"`.
+    name (Optional[str]): Checkpoint folder or hub id, of a model or of a PEFT adapter, whose model
+        is then loaded as well. `None` for the preset's, or the bundled one. Loaded at first use.
+    device (str): Where to run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or `"auto"` for the first
+        GPU, or the CPU without one.
+    dtype (str): What weights are kept in: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"` for
+        what they are stored in.
+    device_map (Optional[Union[str, Dict[str, Union[int, str]]]]): Where the parts of a model go
+        that is too large for one device, in the place of `device`: `"auto"`, or devices by the
+        names of modules.
+    attn_implementation (Optional[str]): `"sdpa"` or `"eager"`, by default what transformers choose.
+    quantization (Optional[str]): `"4bit"` or `"8bit"`, by bitsandbytes.
+    revision (Optional[str]): Branch, tag or commit of a hub id.
+    local_files_only (bool): Whether a hub id is looked for on this machine only.
+    trust_remote_code (bool): Whether code may be run that comes with a checkpoint.
+    save_weights (bool): Whether a saved pipeline has the weights in it, and never reads `name`
+        again. Otherwise it has the settings only, and reads the weights from `name` at first use.
     mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
     prefix_attention (Optional[str]): `"causal"` or `"bidirectional"`; `None` for what the
         checkpoint's `padellm.json` says, or `"causal"`.
@@ -31,10 +50,21 @@ def build_causal_lm_v1(
         begins. 0 for the paper's objective alone.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
+    from ..core.checkpoints.options import LoadOptions
     from .model import build_model
     from .sources import PretrainedSource
 
-    source = PretrainedSource(name, device, dtype, prefix_attention, softmax)
+    options = LoadOptions(
+        device,
+        dtype,
+        device_map,
+        attn_implementation,
+        quantization,  # type: ignore[arg-type]
+        revision,
+        local_files_only,
+        trust_remote_code,
+    )
+    source = PretrainedSource(name, options, prefix_attention, softmax, save_weights)
     return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)
 
 

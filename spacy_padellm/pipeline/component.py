@@ -25,6 +25,7 @@ from ..core.mentions import Resolution, ScoredMention
 from ..core.objectives.base import Objective
 from ..core.objectives.factory import make_objective
 from ..core.objectives.supervised_tree import SupervisedTree
+from ..core.presets import Preset
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
 from ..core.text_tags import find_untaggable
@@ -37,6 +38,7 @@ from .gold import annotated_texts, as_in_training, gold_labels
 from .labels import Labels, make_wordings
 from .left_out import warn_of_absent_labels, warn_of_left_out
 from .model import get_shim
+from .presets import get_preset
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
 from .unread import unread_logged
@@ -58,6 +60,7 @@ class PaDeLLMNER(TrainablePipe):
         model: Model,
         name: str = "padellm_ner",
         *,
+        preset: str | Preset | None = None,
         template: str | PromptTemplate | None = None,
         output_format: str | None = None,
         labels: Labels | None = None,
@@ -75,6 +78,8 @@ class PaDeLLMNER(TrainablePipe):
         """vocab (Vocab): The shared vocabulary.
         model (Model): The model, of `spacy_padellm.pipeline.model.build_model`.
         name (str): The component's name.
+        preset (Optional[Union[str, Preset]]): Template, labels and checkpoint of a dataset, where
+            none are given.
         template (Optional[Union[str, PromptTemplate]]): Overrides the checkpoint's wording.
         output_format (Optional[str]): Overrides how the checkpoint writes mentions.
         labels (Optional[Union[Sequence[str], Mapping[str, str]]]): Overrides the checkpoint's
@@ -104,6 +109,8 @@ class PaDeLLMNER(TrainablePipe):
             raise ValueError(Errors.P207.format(value=augment))
         self._swap = augment
         self._reset()
+        if preset is not None:
+            self.shim.use_preset(get_preset(preset))
         if template is not None:
             self.shim.override_settings(template=get_template(template))
         if output_format is not None:
@@ -126,7 +133,7 @@ class PaDeLLMNER(TrainablePipe):
     @property
     def labels(self) -> tuple[str, ...]:
         """RETURNS (Tuple[str, ...]): The labels the component looks for."""
-        return tuple(self.shim.settings.labels)
+        return tuple(self.shim.labels)
 
     @property
     def hide_labels(self) -> bool:

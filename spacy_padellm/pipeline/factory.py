@@ -7,10 +7,11 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Config, Model
 
-from ..defaults import BATCH_TOKENS, BUNDLED_MODEL, DRAFT_THRESHOLD, SPANS_KEY, TAG_SHARE
+from ..defaults import BATCH_TOKENS, DRAFT_THRESHOLD, SPANS_KEY, TAG_SHARE
 
 DEFAULT_CONFIG = f"""
 [padellm_ner]
+preset = null
 template = null
 output_format = null
 labels = null
@@ -30,7 +31,6 @@ augment = null
 
 [padellm_ner.model]
 @architectures = "spacy_padellm.CausalLM.v1"
-name = "{BUNDLED_MODEL}"
 
 [padellm_ner.scorer]
 @scorers = "spacy_padellm.mention_scorer.v1"
@@ -55,6 +55,7 @@ def make_padellm_ner(
     nlp: Language,
     name: str,
     model: Model,
+    preset: Any,
     template: Any,
     output_format: str | None,
     labels: Any,
@@ -80,6 +81,10 @@ def make_padellm_ner(
     name (str): The component's name.
     model (Model): `spacy_padellm.CausalLM.v1`, `spacy_padellm.EncoderLM.v1` or
         `spacy_padellm.SmallCausalLM.v1`.
+    preset (Optional[Union[str, Preset]]): Name of a dataset whose template, labels and checkpoint
+        are taken where none are given: `"conll03"`, `"genia"`, `"ace05"`, `"weibo"`, `"msra"`,
+        `"ontonotes"`, `"resume"`, `"youku"`, `"ecommerce"` (the paper's), or a function of spaCy's
+        registry `misc` that returns a `Preset`.
     template (Optional[Union[str, PromptTemplate]]): The prompt's wording: `"en"`, `"zh"`, or
         your own through `spacy_padellm.PromptTemplate.v1`. `None` for the checkpoint's, or `"en"`.
     output_format (Optional[str]): How mentions are written. `"parallel"`: each in a sequence of its
@@ -126,6 +131,7 @@ def make_padellm_ner(
         nlp.vocab,
         model,
         name,
+        preset=preset,
         template=template,
         output_format=output_format,
         labels=labels,

@@ -20,14 +20,14 @@ from thinc.types import Floats1d
 
 from ..core.causal_lm import CausalLM
 from ..core.checkpoints.loading import load_causal_lm
-from ..core.checkpoints.locations import SETTINGS_FILE
-from ..core.checkpoints.saving import save_checkpoint
-from ..core.checkpoints.settings import CheckpointSettings
-from ..core.checkpoints.settings import load_settings as load_saved_settings
+from ..core.checkpoints.locations import SETTINGS_FILE, has_weights
+from ..core.checkpoints.saving import save_checkpoint, save_settings
+from ..core.checkpoints.settings import CheckpointSettings, read_settings
 from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
+from ..core.presets import Preset
 from ..errors import Errors, Warnings
 from .labels import Labels, check_labels, make_wordings
-from .sources import LMSource
+from .sources import LMSource, PretrainedSource
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class CausalLMShim(Shim):
         self._trained_wordings: set[str] | None = None
         self._limits: dict[str, int | None] = {}
         self._is_saved = False
+        self._is_trained = False
 
     @property
     def has_settings(self) -> bool:
@@ -67,6 +68,27 @@ class CausalLMShim(Shim):
             settings = self._source.settings(**changes)
             self._settings = settings.override_limits(**self._limits)
         return self._settings
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """RETURNS (Mapping[str, str]): Label → its wording; nothing is read for it where the config
+        states them all.
+        """
+        if self._settings is None:
+            if isinstance(self._labels, Mapping):
+                return self._labels
+            if self._labels is None and "labels" in self._overrides:
+                stated: Mapping[str, str] = self._overrides["labels"]
+                return stated
+        return self.settings.labels
+
+    def use_preset(self, preset: Preset) -> None:
+        """preset (Preset): What to prompt with, and the checkpoint where the config names none.
+        Template and labels count as the config's own, which override them.
+        """
+        if isinstance(self._source, PretrainedSource):
+            self._source = replace(self._source, preset=preset)
+        self.override_settings(template=preset.template, labels=dict(preset.labels))
 
     def override_settings(self, **changes: Any) -> None:
         """changes (Any): Fields of `CheckpointSettings` to replace, until something saved is
@@ -87,6 +109,7 @@ class CausalLMShim(Shim):
         """
         check_labels(labels)
         self._labels = labels
+        self._overrides.pop("labels", None)
 
     @property
     def known_wordings(self) -> dict[str, str]:
@@ -195,6 +218,7 @@ class CausalLMShim(Shim):
         if optimizer.grad_clip:
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
         self._optimizer.step()
+        self._is_trained = True
         self._optimizer.zero_grad()
         self._find_trained_wordings().update(self.settings.labels.values())
 
@@ -211,29 +235,38 @@ class CausalLMShim(Shim):
         self.lm.to(f"{name}:{device_id}" if name == "cuda" else name)
 
     def save(self, folder: Path) -> None:
-        """folder (Path): Where the checkpoint goes.
-        RAISES (ValueError): There is no model yet.
+        """folder (Path): Where the checkpoint goes: its settings only, where weights stay where
+            they are.
+        RAISES (ValueError): There is no model yet, or it was trained and is not to be saved.
         """
-        save_checkpoint(folder, self.lm, self.settings)
+        if self._source.saves_weights:
+            save_checkpoint(folder, self.lm, self.settings)
+        elif self._is_trained:
+            raise ValueError(Errors.P209)
+        else:
+            save_settings(folder, self.settings)
 
     def load(self, folder: Path) -> None:
         """folder (Path): A checkpoint folder that `save` wrote.
         RAISES (ValueError): It is not complete.
         """
-        settings = load_saved_settings(str(folder))
-        if settings is None:
+        path = folder / SETTINGS_FILE
+        if not path.is_file():
             raise ValueError(Errors.P041.format(name=folder, missing=SETTINGS_FILE))
+        settings = read_settings(path)
         self._warn_of_ignored(settings)
         self._settings, self._overrides = settings.override_limits(**self._limits), {}
         self._labels, self._trained_wordings = None, set(settings.labels.values())
-        self._model = load_causal_lm(
-            str(folder),
-            prefix_attention=settings.prefix_attention,
-            device=self._source.device,
-            dtype=self._source.dtype,
-        )
-        self._is_saved = True
-        self._optimizer = None
+        self._model, self._optimizer = None, None
+        self._is_trained = False
+        # Otherwise they are where they were, and read at first use.
+        self._is_saved = self._source.saves_weights or has_weights(folder)
+        if self._is_saved:
+            self._model = load_causal_lm(
+                str(folder),
+                prefix_attention=settings.prefix_attention,
+                options=self._source.options.of_folder(),
+            )
 
     def _warn_of_ignored(self, saved: CheckpointSettings) -> None:
         """Warn of what the config states and a saved pipeline, trained otherwise, does not do."""

@@ -8,24 +8,27 @@ from typing import Any, ClassVar, Protocol
 
 from ..core.causal_lm import CausalLM
 from ..core.checkpoints.loading import load_causal_lm
+from ..core.checkpoints.options import LoadOptions
 from ..core.checkpoints.settings import CheckpointSettings, load_settings
 from ..core.encoder_lm import build_encoder_lm
+from ..core.presets import Preset
 from ..core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
+from ..defaults import BUNDLED_MODEL
 from ..errors import Errors
 
 
 class LMSource(Protocol):
     """Makes a language model.
 
-    device (str): Where to run.
-    dtype (str): What weights are kept in.
+    options (LoadOptions): How weights are loaded, from what was saved as well.
+    saves_weights (bool): Whether they are saved with a pipeline.
     """
 
     @property
-    def device(self) -> str: ...
+    def options(self) -> LoadOptions: ...
 
     @property
-    def dtype(self) -> str: ...
+    def saves_weights(self) -> bool: ...
 
     def stated(self) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): Fields of `CheckpointSettings` that the config states."""
@@ -59,18 +62,20 @@ class LMSource(Protocol):
 class PretrainedSource:
     """A checkpoint folder or hub id.
 
-    name (str): Folder or hub id.
-    device (str): Where to run.
-    dtype (str): What weights are kept in.
+    name (Optional[str]): Folder or hub id; `None` for the preset's, or the bundled checkpoint.
+    options (LoadOptions): Where to, in which precision, from where.
     prefix_attention (Optional[str]): Overrides the checkpoint's.
     softmax (Optional[str]): Overrides the checkpoint's.
+    saves_weights (bool): Whether a saved pipeline has them in it, or reads them from here.
+    preset (Optional[Preset]): What a checkpoint without a `padellm.json` was trained with.
     """
 
-    name: str
-    device: str
-    dtype: str
+    name: str | None
+    options: LoadOptions
     prefix_attention: str | None
     softmax: str | None
+    saves_weights: bool
+    preset: Preset | None = None
 
     def stated(self) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): What overrides a checkpoint's `padellm.json`."""
@@ -81,20 +86,14 @@ class PretrainedSource:
         """changes (Any): Fields to replace.
         RETURNS (CheckpointSettings): What its `padellm.json` says, or the defaults.
         """
-        if not self.name:
-            raise ValueError(Errors.P201)
-        saved = load_settings(self.name) or CheckpointSettings()
-        return replace(saved, **{**self.stated(), **changes})
+        return replace(self._find_settings(), **{**self.stated(), **changes})
 
     def load(self, settings: CheckpointSettings) -> CausalLM:
         """settings (CheckpointSettings): What it is to be run with.
         RETURNS (CausalLM): The model.
         """
         return load_causal_lm(
-            self.name,
-            prefix_attention=settings.prefix_attention,
-            device=self.device,
-            dtype=self.dtype,
+            self._find_name(), prefix_attention=settings.prefix_attention, options=self.options
         )
 
     def create(
@@ -107,6 +106,23 @@ class PretrainedSource:
         RETURNS (CausalLM): The model to fine-tune.
         """
         return saved or self.load(settings)
+
+    def _find_name(self) -> str:
+        if self.name is None:
+            of_preset = None if self.preset is None else self.preset.checkpoint
+            return of_preset or BUNDLED_MODEL
+        if not self.name:
+            raise ValueError(Errors.P201)
+        return self.name
+
+    def _find_settings(self) -> CheckpointSettings:
+        if self.preset is None:
+            return load_settings(self._find_name(), self.options) or CheckpointSettings()
+        described = CheckpointSettings(self.preset.template, self.preset.labels)
+        if self.name is None and self.preset.checkpoint is not None:
+            # The preset says it all, and nothing need be fetched.
+            return described
+        return load_settings(self._find_name(), self.options) or described
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,13 @@ class _FreshSource:
     device: str
     prefix_attention: str
     softmax: str
-    dtype: ClassVar[str] = "float32"
+    # There is nowhere else to read them from.
+    saves_weights: ClassVar[bool] = True
+
+    @property
+    def options(self) -> LoadOptions:
+        """RETURNS (LoadOptions): How weights are loaded once they are saved."""
+        return LoadOptions(device=self.device)
 
     def stated(self) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): What it is made with."""
@@ -163,7 +185,7 @@ class EncoderSource(_FreshSource):
             settings.limits.max_mentions,
             settings.prefix_attention,
         )
-        return lm.to(self.device)
+        return lm.to(self.options.place)
 
 
 @dataclass(frozen=True)
@@ -190,4 +212,6 @@ class SmallSource(_FreshSource):
             settings.limits.max_mentions,
             self.shape.vocab_size,
         )
-        return build_small_lm(tokenizer, self.shape, settings.prefix_attention).to(self.device)
+        return build_small_lm(tokenizer, self.shape, settings.prefix_attention).to(
+            self.options.place
+        )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from spacy_padellm.cli.messages import echo_list, require, shown_errors
+from spacy_padellm.cli.messages import echo_list, shown_errors
 
 
 @pytest.mark.parametrize("kind", [ValueError, ImportError, OSError])
@@ -17,12 +17,6 @@ def test_coded_errors_are_shown(kind: type[Exception], capsys: pytest.CaptureFix
 def test_other_errors_are_defects():
     with pytest.raises(ValueError, match="surprise"), shown_errors():
         raise ValueError("surprise")
-
-
-def test_require():
-    require("pytest", "Testing")
-    with pytest.raises(ImportError, match=r"\[P301\] Testing needs no_such_package"):
-        require("no_such_package", "Testing")
 
 
 def test_echo_list(capsys: pytest.CaptureFixture[str]):

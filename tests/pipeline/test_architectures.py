@@ -24,6 +24,13 @@ CAUSAL_LM = """
 name = "/absent/folder"
 device = "cuda:1"
 dtype = "bfloat16"
+device_map = {"model": 0, "lm_head": "cuda:1"}
+attn_implementation = "eager"
+quantization = "4bit"
+revision = "main"
+local_files_only = true
+trust_remote_code = true
+save_weights = false
 mixed_precision = true
 prefix_attention = "causal"
 softmax = "vocabulary"
@@ -102,6 +109,7 @@ def test_dtype_and_device(toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch)
 
     moved = []
     monkeypatch.setattr(CausalLM, "to", lambda self, device: moved.append(device) or self)
-    model = make(CAUSAL_LM.replace("/absent/folder", str(toy_checkpoint)))
+    plain = CAUSAL_LM.replace('{"model": 0, "lm_head": "cuda:1"}', "null").replace('"4bit"', "null")
+    model = make(plain.replace("/absent/folder", str(toy_checkpoint)))
     assert str(get_shim(model).lm.model.dtype) == "torch.bfloat16"
     assert moved == ["cuda:1"]

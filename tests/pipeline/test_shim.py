@@ -16,6 +16,7 @@ from spacy.language import Language
 from thinc.api import SGD, Adam, Optimizer, RAdam
 
 from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.checkpoints.options import LoadOptions
 from spacy_padellm.core.objectives.supervised_tree import target_log_probs
 from spacy_padellm.core.small_lm import SmallModelShape
 from spacy_padellm.pipeline import shim as shim_module
@@ -208,7 +209,7 @@ def test_fast_bfloat16_by_device(monkeypatch: pytest.MonkeyPatch):
 
 def test_overrides_hold_until_something_is_loaded(toy_checkpoint: Path):
     shim = CausalLMShim(
-        PretrainedSource(str(toy_checkpoint), "cpu", "float32", None, None),
+        PretrainedSource(str(toy_checkpoint), LoadOptions(), None, None, saves_weights=True),
         mixed_precision=False,
         tag_text=0.0,
     )

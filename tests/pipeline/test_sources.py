@@ -10,6 +10,7 @@ pytest.importorskip("spacy")
 import torch
 
 from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.checkpoints.options import LoadOptions
 from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.small_lm import SmallModelShape
@@ -20,8 +21,9 @@ SHAPE = SmallModelShape(32, 1, 2, 64, vocab_size=300, max_positions=48)
 
 
 def pretrained(folder: Path | str, **changes: str) -> PretrainedSource:
-    fields = {"device": "cpu", "dtype": "float32", "prefix_attention": None, "softmax": None}
-    return PretrainedSource(str(folder), **{**fields, **changes})
+    options = LoadOptions(dtype=changes.pop("dtype", "float32"))
+    fields = {"prefix_attention": None, "softmax": None, "saves_weights": True}
+    return PretrainedSource(str(folder), options, **{**fields, **changes})
 
 
 def small(**changes: str) -> SmallSource:

@@ -9,6 +9,7 @@ import torch
 from ...errors import Errors
 from ..causal_lm import CausalLM
 from .loading import load_checkpoint
+from .options import LoadOptions
 from .settings import CheckpointSettings
 
 
@@ -25,7 +26,7 @@ def load_average(
     RAISES (ValueError): A checkpoint is not complete, or they differ in more than their weights.
     """
     first, *others = names
-    lm, settings = load_checkpoint(first, dtype=dtype)
+    lm, settings = load_checkpoint(first, options=LoadOptions(dtype=dtype))
     weights = lm.model.state_dict()
     # In double precision, so that the order does not matter.
     sums = {key: weight.double() for key, weight in weights.items()}

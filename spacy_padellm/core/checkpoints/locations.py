@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transformers.utils import cached_file
 
 from ...errors import Errors
 from .bundled import find_bundled
+from .options import LoadOptions
 
 SETTINGS_FILE = "padellm.json"
+ADAPTER_FILE = "adapter_config.json"
+TOKENIZER_FILE = "tokenizer_config.json"
+
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+# What a folder is not complete without, and the files it may be in.
+_NEEDED: Mapping[str, Sequence[str]] = {
+    "config.json": ("config.json",),
+    "weights (model.safetensors)": _WEIGHTS,
+    # What a tokenizer without a tokenizer.json is kept in has many names.
+    "a tokenizer (tokenizer.json)": ("tokenizer.json", "*.model", "*vocab*", "*.tiktoken"),
+}
+# An adapter has the rest in the folder of its model.
+_NEEDED_OF_ADAPTER = {"weights (adapter_model.safetensors)": _ADAPTER_WEIGHTS}
 
 
 def find_checkpoint(name: str) -> str:
@@ -28,9 +49,18 @@ def is_checkpoint(name: str) -> bool:
     return (Path(find_bundled(os.path.expanduser(name))) / SETTINGS_FILE).is_file()
 
 
+def has_weights(folder: Path) -> bool:
+    """folder (Path): A folder.
+    RETURNS (bool): Whether it has weights, of a model or of an adapter, not just settings.
+    """
+    return any((folder / name).is_file() for name in (*_WEIGHTS, *_ADAPTER_WEIGHTS))
+
+
 def find_folder(name: str) -> str:
-    """RETURNS (str): The name, with the user's home directory in the place of `~`; the folder of a
-    bundled checkpoint.
+    """name (str): A folder or hub id, of a model or of an adapter.
+    RETURNS (str): The name, with the user's home directory in the place of `~`; the folder of a
+        bundled checkpoint.
+    RAISES (ValueError): A folder that is not there or not complete, or that of a pipeline.
     """
     name = find_bundled(os.path.expanduser(name))
     path = Path(name)
@@ -41,34 +71,46 @@ def find_folder(name: str) -> str:
         return name
     if (inner := find_checkpoint(name)) != name:
         raise ValueError(Errors.P047.format(name=name, inner=inner))
-    if not (path / "config.json").is_file():
-        raise ValueError(Errors.P041.format(name=name, missing="config.json"))
-    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    if not any((path / w).is_file() for w in (*weights, "pytorch_model.bin.index.json")):
-        raise ValueError(Errors.P041.format(name=name, missing="weights (model.safetensors)"))
-    # What a tokenizer without a tokenizer.json is kept in has many names.
-    tokenizers = ("tokenizer.json", "*.model", "*vocab*", "*.tiktoken")
-    if not any(file for pattern in tokenizers for file in path.glob(pattern)):
-        raise ValueError(Errors.P041.format(name=name, missing="a tokenizer (tokenizer.json)"))
+    needed = _NEEDED_OF_ADAPTER if (path / ADAPTER_FILE).is_file() else _NEEDED
+    for missing, patterns in needed.items():
+        if not any(file for pattern in patterns for file in path.glob(pattern)):
+            raise ValueError(Errors.P041.format(name=name, missing=missing))
     return name
 
 
-def find_file(name: str, file: str) -> str | None:
+def find_file(name: str, file: str, options: LoadOptions) -> str | None:
+    """name (str): A folder or hub id.
+    file (str): A file in it.
+    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
+    RETURNS (Optional[str]): The file's path on this machine, `None` if there is no such file.
+    RAISES (ValueError): A hub id that cannot be reached.
+    """
     if Path(name).is_dir():
         path = Path(name) / file
         return str(path) if path.is_file() else None
     try:
-        # A hub id that cannot be reached is not one without this file.
-        cached_file(name, "config.json")
+        _check_reachable(name, options)
         found: str | None = cached_file(
             name,
             file,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
+            **options.hub,
         )
     except OSError as error:
         raise cannot_load(name, error) from error
     return found
+
+
+def _check_reachable(name: str, options: LoadOptions) -> None:
+    """A hub id that cannot be reached is not one without a file."""
+    try:
+        cached_file(name, "config.json", **options.hub)
+    except OSError as error:
+        try:
+            cached_file(name, ADAPTER_FILE, **options.hub)
+        except OSError:
+            raise error from None
 
 
 def cannot_load(name: str, error: Exception) -> ValueError:

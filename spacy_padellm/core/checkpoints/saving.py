@@ -35,4 +35,14 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
             if (folder / path.name).is_dir():
                 shutil.rmtree(folder / path.name)
             os.replace(path, folder / path.name)
+    save_settings(folder, settings)
+
+
+def save_settings(folder: Path, settings: CheckpointSettings) -> None:
+    """Write a `padellm.json`, and nothing else.
+
+    folder (Path): Where to; made if missing.
+    settings (CheckpointSettings): What goes into it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoints.loading import get_dtype, load_causal_lm, load_checkpoint
+from spacy_padellm.core.checkpoints.loading import load_causal_lm, load_checkpoint
 from spacy_padellm.core.checkpoints.locations import SETTINGS_FILE
+from spacy_padellm.core.checkpoints.options import LoadOptions, get_dtype
 from spacy_padellm.core.checkpoints.saving import save_checkpoint
 from spacy_padellm.core.checkpoints.settings import CheckpointSettings, load_settings
 from spacy_padellm.core.limits import MentionLimits
@@ -215,7 +216,10 @@ def test_half_precision(tmp_path):
     lm = small_lm()
     lm.model.bfloat16()
     save_checkpoint(tmp_path, lm, SETTINGS)
-    assert load_causal_lm(str(tmp_path), dtype="bfloat16").model.dtype == torch.bfloat16
+    assert (
+        load_causal_lm(str(tmp_path), options=LoadOptions(dtype="bfloat16")).model.dtype
+        == torch.bfloat16
+    )
     loaded = load_causal_lm(str(tmp_path))
     assert loaded.model.dtype == torch.float32
     assert loaded.support.way == "cached"
@@ -465,4 +469,4 @@ def test_dtypes(name):
 @pytest.mark.parametrize("name", ["int8", "fp16", "nn", ""])
 def test_unknown_dtypes(name, saved):
     with pytest.raises(ValueError, match=r"P043.*Use float32, bfloat16 or float16"):
-        load_causal_lm(str(saved), dtype=name)
+        load_causal_lm(str(saved), options=LoadOptions(dtype=name))

@@ -1,0 +1,31 @@
+"""Quantized weights, by bitsandbytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import BitsAndBytesConfig
+
+from ...optional import require
+from .options import LoadOptions
+
+
+def quantization_config(name: str, options: LoadOptions) -> Any:
+    """name (str): A folder or hub id.
+    options (LoadOptions): Which quantization, and what its layers compute in.
+    RETURNS (BitsAndBytesConfig): What `from_pretrained` takes.
+    RAISES (ImportError): bitsandbytes isn't installed.
+    RAISES (ValueError): No floating point dtype of torch.
+    """
+    for package in ("bitsandbytes", "accelerate"):
+        require(package, f"Loading {name} with quantization", extra="quantization")
+    if options.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    dtype = None if options.torch_dtype == "auto" else options.torch_dtype
+    # As QLoRA has it (Dettmers et al., 2023).
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )

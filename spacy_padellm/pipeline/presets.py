@@ -1,0 +1,24 @@
+"""A preset as a config names it → the preset."""
+
+from __future__ import annotations
+
+from spacy import registry
+
+from ..core.presets import PRESETS, Preset, find_preset
+from ..errors import Errors
+
+
+def get_preset(preset: str | Preset) -> Preset:
+    """preset (Union[str, Preset]): One of the paper's datasets, a function of spaCy's registry
+        `misc` that returns a preset, or a preset.
+    RETURNS (Preset): The preset.
+    RAISES (ValueError): There is no such preset.
+    """
+    if isinstance(preset, Preset):
+        return preset
+    found = find_preset(preset)
+    if found is None and registry.misc.has(preset):
+        found = registry.misc.get(preset)()
+    if not isinstance(found, Preset):
+        raise ValueError(Errors.P210.format(name=preset, names=", ".join(PRESETS)))
+    return found
