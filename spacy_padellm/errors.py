@@ -371,6 +371,10 @@ class Errors(metaclass=_WithCodes):
         "Two corpora are called {name!r}: {paths}. Files are called by their names without the "
         "folder: rename one."
     )
+    P420 = (
+        "Each text of {path} is left out, as it is also in the corpora of --exclude. Pass others "
+        "there: those that were trained on."
+    )
     P415 = "There's no corpus to measure on. Pass --datasets, once for each file or folder."
 
 
@@ -399,8 +403,9 @@ class Warnings(metaclass=_WithCodes):
         "[training.optimizer] set {remedies}."
     )
     W204 = (
-        "Texts are trained on without tags (tag_text): the tokenizer, made when the model was, has "
-        "no token for {name!r}."
+        "Texts are trained on without tags (tag_text): {name!r} is more than one token, for labels "
+        "that of their wording. Give the label a wording of one common word, for example with "
+        "[components.padellm_ner.labels] in the config, or set tag_text = 0."
     )
     W205 = (
         "{count} of {total} annotated texts (windows, where there are any) teach nothing: with "

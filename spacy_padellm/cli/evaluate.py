@@ -35,6 +35,10 @@ def evaluate(
     labels: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Only these labels count.")
     ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="A .spacy file, or a folder of them, whose texts are left out."),
+    ] = None,
     limit: LimitOption = None,
     repeat: Annotated[int, typer.Option(help="Runs, of which the median counts.", min=1)] = 1,
     lang: Annotated[str, typer.Option(help="Language of pipelines made of checkpoints.")] = "en",
@@ -45,7 +49,12 @@ def evaluate(
         require("spacy", "Evaluating")
         from tqdm import tqdm
 
-        from ..pipeline.evaluation import evaluate_pipelines, find_corpora, load_pipeline
+        from ..pipeline.evaluation import (
+            evaluate_pipelines,
+            find_corpora,
+            find_texts,
+            load_pipeline,
+        )
 
         found = find_corpora(corpora)
         loaded = {name: load_pipeline(name, lang) for name in pipelines}
@@ -57,6 +66,7 @@ def evaluate(
                 found,
                 limit=limit,
                 labels=parse_labels(labels),
+                exclude=find_texts(exclude or []),
                 repeat=repeat,
                 tell=progress.set_description,
             ):
@@ -67,6 +77,9 @@ def evaluate(
             content = json.dumps({"rows": results}, ensure_ascii=False, indent=2)
             output.write_text(f"{content}\n", encoding="utf8")
         typer.echo(to_tables(results))
+        for corpus, left_out in {each["corpus"]: each["left_out"] for each in results}.items():
+            if left_out:
+                typer.echo(f"{corpus}: {left_out} texts left out, as they are in --exclude")
 
 
 def to_tables(results: list[Evaluation]) -> str:

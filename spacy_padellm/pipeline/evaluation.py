@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,6 +13,7 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.vocab import Vocab
 
 from ..core.checkpoints.locations import is_checkpoint
 from ..corpus.docs import keep_labels, load_docs
@@ -29,6 +30,7 @@ class Evaluation(TypedDict):
     pipeline: str
     corpus: str
     texts: int
+    left_out: int
     seconds: float
     texts_per_s: float
     mentions_p: float | None
@@ -60,6 +62,20 @@ class Corpus:
         for doc in docs if labels is not None else ():
             keep_labels(doc, labels or (), SPANS_KEY)
         return docs
+
+
+def find_texts(paths: Sequence[Path]) -> set[str]:
+    """paths (Sequence[Path]): .spacy files, or folders of them.
+    RETURNS (Set[str]): Their texts, without case and spacing.
+    RAISES (ValueError): There is none in one of them.
+    """
+    vocab = Vocab()
+    files = (file for path in paths for file in _files(path))
+    return {_normalize(doc.text) for file in files for doc in load_docs(file, vocab)}
+
+
+def _normalize(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def find_corpora(paths: Sequence[Path]) -> list[Corpus]:
@@ -101,6 +117,7 @@ def evaluate_pipelines(
     *,
     limit: int | None = None,
     labels: Sequence[str] | None = None,
+    exclude: Set[str] = frozenset(),
     repeat: int = 1,
     tell: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Evaluation]:
@@ -111,13 +128,20 @@ def evaluate_pipelines(
     corpora (Sequence[Corpus]): The corpora.
     limit (Optional[int]): Only the first docs of each.
     labels (Optional[Sequence[str]]): Only these labels count.
+    exclude (Set[str]): Texts that are left out, of `find_texts`.
     repeat (int): How often each is run; the median time counts, without that of loading.
     tell (Callable[[str], Any]): Called with a corpus' name before it is run.
     YIELDS (Evaluation): What each pipeline did on each corpus.
     """
     for corpus in corpora:
         tell(corpus.name)
-        gold = {name: corpus.load(nlp, limit, labels) for name, nlp in pipelines.items()}
+        whole = {name: corpus.load(nlp, limit, labels) for name, nlp in pipelines.items()}
+        gold = {
+            name: [doc for doc in docs if _normalize(doc.text) not in exclude]
+            for name, docs in whole.items()
+        }
+        if not all(gold.values()):
+            raise ValueError(Errors.P420.format(path=corpus.path))
         for name, nlp in pipelines.items():
             # What is loaded at first use, is now.
             list(nlp.pipe([doc.text for doc in gold[name][:1]]))
@@ -136,6 +160,7 @@ def evaluate_pipelines(
                 pipeline=name,
                 corpus=corpus.name,
                 texts=len(gold[name]),
+                left_out=len(whole[name]) - len(gold[name]),
                 seconds=took,
                 texts_per_s=len(gold[name]) / took,
                 **{score: scores[score] for score in SCORES},  # type: ignore[typeddict-item]

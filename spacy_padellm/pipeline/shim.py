@@ -25,6 +25,7 @@ from ..core.checkpoints.saving import save_checkpoint, save_settings
 from ..core.checkpoints.settings import CheckpointSettings, read_settings
 from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
 from ..core.presets import Preset
+from ..core.tokenization import TextEncoder
 from ..errors import Errors, Warnings
 from .labels import Labels, check_labels, make_wordings
 from .sources import LMSource, PretrainedSource
@@ -124,12 +125,19 @@ class CausalLMShim(Shim):
 
     def find_untrained(self) -> list[str]:
         """RETURNS (List[str]): Labels whose wording the model was never trained with."""
-        trained = self._find_trained_wordings()
-        return [each for each, wording in self.settings.labels.items() if wording not in trained]
+        encoder = TextEncoder(self.lm.tokenizer)
+        # By ids: to a model that lower-cases, "PERSON" is "person".
+        trained = [encoder.encode_wording(each) for each in self._find_trained_wordings()]
+        return [
+            label
+            for label, wording in self.settings.labels.items()
+            if encoder.encode_wording(wording) not in trained
+        ]
 
     def _find_trained_wordings(self) -> set[str]:
         if self._trained_wordings is None:
-            self._trained_wordings = set(self._source_labels().values())
+            others = {name: value for name, value in self._overrides.items() if name != "labels"}
+            self._trained_wordings = _trained_wordings(self._source.settings(**others))
         return self._trained_wordings
 
     def override_limits(self, max_mentions: int | None, max_mention_tokens: int | None) -> None:
@@ -240,7 +248,8 @@ class CausalLMShim(Shim):
         RAISES (ValueError): There is no model yet, or it was trained and is not to be saved.
         """
         if self._source.saves_weights:
-            save_checkpoint(folder, self.lm, self.settings)
+            untrained = tuple(self.find_untrained())
+            save_checkpoint(folder, self.lm, replace(self.settings, untrained=untrained))
         elif self._is_trained:
             raise ValueError(Errors.P209)
         else:
@@ -256,11 +265,12 @@ class CausalLMShim(Shim):
         settings = read_settings(path)
         self._warn_of_ignored(settings)
         self._settings, self._overrides = settings.override_limits(**self._limits), {}
-        self._labels, self._trained_wordings = None, set(settings.labels.values())
+        self._labels = None
         self._model, self._optimizer = None, None
         self._is_trained = False
         # Otherwise they are where they were, and read at first use.
         self._is_saved = self._source.saves_weights or has_weights(folder)
+        self._trained_wordings = _trained_wordings(settings) if self._is_saved else None
         if self._is_saved:
             self._model = load_causal_lm(
                 str(folder),
@@ -304,6 +314,11 @@ class CausalLMShim(Shim):
                 path.write_bytes(content)
             self.load(Path(name))
         return self
+
+
+def _trained_wordings(settings: CheckpointSettings) -> set[str]:
+    labels = settings.labels.items()
+    return {wording for label, wording in labels if label not in settings.untrained}
 
 
 def _set_dropout(model: torch.nn.Module, rate: float) -> None:

@@ -94,3 +94,23 @@ def test_what_is_not_there(run: Run, rules, corpora, tmp_path):
     assert result.exit_code == 1 and result.stderr.startswith("Error: [P123] ")
     result = run("evaluate", rules, "--corpora", corpora, "--corpora", corpora / "known.spacy")
     assert result.exit_code == 1 and result.stderr.startswith("Error: [P419] ")
+
+
+def test_texts_that_were_trained_on_are_left_out(run: Run, rules, corpora, tmp_path):
+    nlp = spacy.blank("en")
+    texts = [parse(markup).source.text for markup in SENTENCES[:12]]
+    # In other case and spacing they are the same texts.
+    seen = DocBin(docs=[nlp.make_doc(f" {text.upper()}") for text in texts[:5]])
+    seen.to_disk(tmp_path / "seen.spacy")
+    out = tmp_path / "scores.json"
+    # Some are there twice.
+    left_out = sum(text in texts[:5] for text in texts)
+    known = corpora / "known.spacy"
+    exclude = ("--exclude", tmp_path / "seen.spacy", "--output", out)
+    result = run("evaluate", rules, "--corpora", known, *exclude)
+    assert result.exit_code == 0, result.output
+    assert f"known: {left_out} texts left out" in result.output
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["texts"], row["left_out"]) == (12 - left_out, left_out)
+    result = run("evaluate", rules, "--corpora", known, "--exclude", corpora)
+    assert result.exit_code == 1 and "[P420]" in result.output

@@ -20,7 +20,7 @@ from ..toy_corpus import LABELS, SENTENCES, parse
 
 LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=4)
 TEXTS = [parse(sentence) for sentence in SENTENCES[:8]]
-SHAPE = SmallModelShape(width=48, depth=2, heads=4, feed_forward=64, max_positions=128)
+SHAPE = SmallModelShape(width=64, depth=2, heads=4, feed_forward=64, max_positions=128)
 
 
 @cache

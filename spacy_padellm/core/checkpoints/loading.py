@@ -95,8 +95,9 @@ def load_model(name: str, options: LoadOptions) -> PreTrainedModel:
     if options.attn_implementation is not None:
         arguments["attn_implementation"] = options.attn_implementation
     if options.quantization is not None:
-        arguments["quantization_config"] = quantization_config(name, options)
         arguments["device_map"] = {"": options.place}
+        if (config := quantization_config(name, options)) is not None:
+            arguments["quantization_config"] = config
     if options.device_map is not None:
         require("accelerate", "A device_map", extra="llm")
         arguments["device_map"] = options.device_map

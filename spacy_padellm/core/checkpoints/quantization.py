@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from transformers import BitsAndBytesConfig
 
 from ...optional import require
+from .locations import find_file
 from .options import LoadOptions
 
 
 def quantization_config(name: str, options: LoadOptions) -> Any:
     """name (str): A folder or hub id.
     options (LoadOptions): Which quantization, and what its layers compute in.
-    RETURNS (BitsAndBytesConfig): What `from_pretrained` takes.
+    RETURNS (Optional[BitsAndBytesConfig]): What `from_pretrained` takes; `None` where weights were
+        saved quantized, as they then stay what they are.
     RAISES (ImportError): bitsandbytes isn't installed.
     RAISES (ValueError): No floating point dtype of torch.
     """
     for package in ("bitsandbytes", "accelerate"):
         require(package, f"Loading {name} with quantization", extra="quantization")
+    config = find_file(name, "config.json", options)
+    if config and json.loads(Path(config).read_text(encoding="utf8")).get("quantization_config"):
+        return None
     if options.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     dtype = None if options.torch_dtype == "auto" else options.torch_dtype

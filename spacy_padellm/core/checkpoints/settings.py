@@ -31,6 +31,7 @@ class CheckpointSettings:
     limits (MentionLimits): How much it may write.
     output_format (OutputFormatName): How it writes mentions.
     text_tags (bool): Whether it was taught text tags that can be read.
+    untrained (Tuple[str, ...]): Labels it was never trained to find.
     RAISES (ValueError): A value that is not possible, alone or beside another one.
     """
 
@@ -41,6 +42,7 @@ class CheckpointSettings:
     limits: MentionLimits = field(default_factory=MentionLimits)
     output_format: OutputFormatName = "parallel"
     text_tags: bool = False
+    untrained: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         literals = {
@@ -91,6 +93,7 @@ class CheckpointSettings:
                 raise ValueError(f"unknown entries {sorted(unknown)}")
             content["template"] = get_template(content["template"])
             content["limits"] = MentionLimits(**content.get("limits", {}))
+            content["untrained"] = tuple(content.get("untrained", ()))
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error

@@ -52,7 +52,10 @@ class ModelCall:
     @property
     def device(self) -> torch.device:
         """RETURNS (torch.device): Where the inputs have to be."""
-        return next(self.model.get_input_embeddings().parameters()).device
+        embeddings = self.model.get_input_embeddings()
+        # Weights that are fetched when they are needed are nowhere yet.
+        place = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+        return next(embeddings.parameters()).device if place is None else torch.device(place)
 
     def __call__(
         self,
@@ -77,8 +80,9 @@ class ModelCall:
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
         ids = selected = readout.ids
-        if type(head) is not torch.nn.Linear:
-            selected = None  # a quantized layer, for example, has its own way
+        if type(head) is not torch.nn.Linear or hasattr(head, "_hf_hook"):
+            # A quantized layer, or one whose weights are fetched when it is run, has its own way.
+            selected = None
         with ExitStack() as stack:
             stack.enter_context(self._lock)
             stack.enter_context(_head_input_at(head, index))
@@ -123,8 +127,9 @@ def _middle_layer_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
 
     def replace(module: torch.nn.Module, args: Any, output: Any) -> Any:
         last = output[0] if isinstance(output, tuple) else output
-        middle = kept[-1].flatten(0, 1)[index].to(last.dtype)
-        mixed = last.flatten(0, 1).index_put((index,), middle).view_as(last)
+        middle = kept[-1].flatten(0, 1)
+        middle = middle[index.to(middle.device)].to(last)
+        mixed = last.flatten(0, 1).index_put((index.to(last.device),), middle).view_as(last)
         return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
     # In this order, as a single layer is both.
@@ -159,7 +164,9 @@ def _head_input_at(head: torch.nn.Module, index: Tensor) -> Iterator[None]:
     """
 
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0].flatten(0, 1)[index].unsqueeze(0), *args[1:])
+        # Of a model that is spread over devices this may be another one than the inputs'.
+        hidden = args[0].flatten(0, 1)
+        return (hidden[index.to(hidden.device)].unsqueeze(0), *args[1:])
 
     hook = head.register_forward_pre_hook(select)
     try:

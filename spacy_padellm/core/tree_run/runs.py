@@ -77,7 +77,8 @@ class CachedRun(TreeRun):
     def _leave_out_retired(self) -> None:
         live = [row for row, tree in enumerate(self._rows) if tree not in self._retired]
         if len(live) < len(self._rows):
-            self._cache.select(torch.tensor(live, device=self._call.device))
+            # On the CPU: the layers of a model that is spread are on several devices.
+            self._cache.select(torch.tensor(live))
             self._rows = [self._rows[row] for row in live]
 
     def _leave_out_cut(self) -> None:

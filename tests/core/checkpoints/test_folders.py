@@ -296,7 +296,8 @@ def test_settings_are_readable():
     "max_mention_tokens": 24
   },
   "output_format": "parallel",
-  "text_tags": false
+  "text_tags": false,
+  "untrained": []
 }
 """
     )
