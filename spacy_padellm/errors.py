@@ -155,6 +155,27 @@ class Errors(metaclass=_WithCodes):
         "The adapter {name} belongs to {base}, which can't be found: {error}\nSet "
         "base_model_name_or_path in its adapter_config.json to that model's folder or hub id."
     )
+    P060 = (
+        "{name} is a Baichuan model that can't be run as a Llama: {reason}. Give Baichuan2-7B, "
+        "Baichuan-7B or a model trained from one of them."
+    )
+    P061 = (
+        "Reading {path} needs sentencepiece and protobuf: {error}. Run "
+        '`pip install "spacy-padellm[sentencepiece]"`.'
+    )
+    P062 = (
+        "The weights of {name} hold {count} that a Baichuan model has no place for, the first of "
+        "them {first}. Give a folder whose weights fit its config.json; merge adapters before "
+        "saving."
+    )
+    P063 = (
+        "{path} can't be made a fast tokenizer with the same ids: {reason}. Give the "
+        "tokenizer.model that came with the model, a SentencePiece model of the type BPE."
+    )
+    P064 = (
+        "The added token {token!r} of {name} has the id {found} behind its tokenizer.model, but "
+        "{stated} in its settings. Give the tokenizer.model that it was added to."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
@@ -379,6 +400,12 @@ class Errors(metaclass=_WithCodes):
 
 
 class Warnings(metaclass=_WithCodes):
+    # Core (W0xx)
+    W060 = (
+        "The fast tokenizer made of {path} gives other ids than SentencePiece on {count} of "
+        "{total} texts, e.g. on {text!r}: what the model finds there may differ."
+    )
+
     # Corpora: readers and converters (W1xx)
     W101 = (
         "{count} gold entities in {path} don't sit on token boundaries, so the pipeline can "
