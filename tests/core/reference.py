@@ -45,6 +45,11 @@ class Paper:
     def of(cls, lm: CausalLM, *args, **kwargs) -> Paper:
         return cls(lm.model, lm.tokenizer, *args, bidirectional=lm.bidirectional, **kwargs)
 
+    @property
+    def bos(self) -> list[int]:
+        bos = self.tokenizer.bos_token_id
+        return [] if bos is None else [bos]
+
     def ids(self, string: str) -> list[int]:
         ids: list[int] = self.tokenizer(string, add_special_tokens=False).input_ids
         return ids
@@ -52,7 +57,7 @@ class Paper:
     def logits(self, ids: Sequence[int], text: str) -> Tensor:
         if not self.bidirectional:
             return plain_logits(self.model, ids)
-        prefix = 1 + len(self.ids(self.template.before_text + text))
+        prefix = len(self.bos) + len(self.ids(self.template.before_text + text))
         return prefix_lm_logits(self.model, ids, prefix)
 
     def spans(self, source: TokenizedText) -> dict[tuple[int, ...], list[tuple[int, int]]]:
@@ -78,7 +83,7 @@ class Paper:
         for label in labels if spans else ():
             prompt = self.template.prompt.replace("{text}", source.text)
             prompt = prompt.replace("{label}", self.wordings[label])
-            start = [self.tokenizer.bos_token_id, *self.ids(prompt)]
+            start = [*self.bos, *self.ids(prompt)]
             written, _ = self._write(start, counts, source.text, scored=False)
             for n in range(1, counts[written] + 1):
                 opened = [*start, *written, *self.ids(self.template.opener(n))]
@@ -129,10 +134,10 @@ class Paper:
     def _taught(
         self, parts: list[tuple[str, Mapping[tuple[int, ...], object] | None]], text: str
     ) -> Tensor:
-        ids = [self.tokenizer.bos_token_id, *self.ids("".join(part for part, _ in parts))]
+        ids = [*self.bos, *self.ids("".join(part for part, _ in parts))]
         log_probs = []
         logits = self.logits(ids, text)
-        place = 1
+        place = len(self.bos)
         for part, allowed in parts:
             taught = tuple(self.ids(part))
             assert tuple(ids[place : place + len(taught)]) == taught

@@ -18,9 +18,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from spacy_padellm.core.checkpoints.baichuan_tokenizer import load_baichuan_tokenizer
+from spacy_padellm.core.checkpoints.options import DEFAULT_OPTIONS
 from spacy_padellm.core.small_lm import train_tokenizer
 from spacy_padellm.core.template import TEMPLATES
 
+from .checkpoints.baichuan_folders import write_tokenizer
 from .sample_texts import CHINESE, ENGLISH
 
 TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
@@ -42,6 +45,11 @@ def _folder(request: pytest.FixtureRequest, name: str) -> str:
     return str(request.getfixturevalue("shared_tokenizers") / name)
 
 
+def _baichuan(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("baichuan")
+    return load_baichuan_tokenizer(write_tokenizer(folder), DEFAULT_OPTIONS)
+
+
 _LOADERS: dict[str, Callable[[pytest.FixtureRequest], PreTrainedTokenizerBase]] = {
     "small-en": lambda request: small_tokenizer("en"),
     "small-zh": lambda request: small_tokenizer("zh"),
@@ -52,6 +60,7 @@ _LOADERS: dict[str, Callable[[pytest.FixtureRequest], PreTrainedTokenizerBase]] 
         if TRANSFORMERS_5
         else AutoTokenizer.from_pretrained(_folder(request, "gpt2"))
     ),
+    "baichuan": _baichuan,
     # Slow in both versions, and needs no file.
     "byt5": lambda request: ByT5Tokenizer(),
 }

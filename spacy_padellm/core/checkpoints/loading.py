@@ -16,6 +16,8 @@ from ...errors import Errors
 from ...optional import require
 from ..causal_lm import CausalLM, PrefixAttention
 from .adapters import Adapter, apply_adapter, find_adapter
+from .baichuan import is_baichuan, load_baichuan
+from .baichuan_tokenizer import load_baichuan_tokenizer
 from .locations import SETTINGS_FILE, TOKENIZER_FILE, cannot_load, find_file, find_folder
 from .options import DEFAULT_OPTIONS, LoadOptions
 from .quantization import quantization_config
@@ -101,6 +103,8 @@ def load_model(name: str, options: LoadOptions) -> PreTrainedModel:
     if options.device_map is not None:
         require("accelerate", "A device_map", extra="llm")
         arguments["device_map"] = options.device_map
+    if is_baichuan(name, options):
+        return load_baichuan(name, options, arguments)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             name, output_loading_info=True, **arguments
@@ -117,6 +121,8 @@ def _load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     if adapter is not None and find_file(name, TOKENIZER_FILE, options) is None:
         name, options = adapter.base, adapter.base_options
+    if is_baichuan(name, options):
+        return load_baichuan_tokenizer(name, options)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             name, trust_remote_code=options.trust_remote_code, **options.hub

@@ -16,7 +16,7 @@ SETTINGS_FILE = "padellm.json"
 ADAPTER_FILE = "adapter_config.json"
 TOKENIZER_FILE = "tokenizer_config.json"
 
-_WEIGHTS = (
+WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -26,7 +26,7 @@ _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 # What a folder is not complete without, and the files it may be in.
 _NEEDED: Mapping[str, Sequence[str]] = {
     "config.json": ("config.json",),
-    "weights (model.safetensors)": _WEIGHTS,
+    "weights (model.safetensors)": WEIGHTS,
     # What a tokenizer without a tokenizer.json is kept in has many names.
     "a tokenizer (tokenizer.json)": ("tokenizer.json", "*.model", "*vocab*", "*.tiktoken"),
 }
@@ -53,7 +53,7 @@ def has_weights(folder: Path) -> bool:
     """folder (Path): A folder.
     RETURNS (bool): Whether it has weights, of a model or of an adapter, not just settings.
     """
-    return any((folder / name).is_file() for name in (*_WEIGHTS, *_ADAPTER_WEIGHTS))
+    return any((folder / name).is_file() for name in (*WEIGHTS, *_ADAPTER_WEIGHTS))
 
 
 def find_folder(name: str) -> str:
