@@ -17,6 +17,9 @@ from transformers import PreTrainedModel
 from ...errors import Errors
 from .kv_cache import KVCache
 
+# What models call their KV cache, as argument and output: since transformers 5.24, and before.
+_CACHE_NAMES = ("cache", "past_key_values")
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -75,7 +78,7 @@ class ModelCall:
         RETURNS (Tensor): Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
         """
         kept = None if cache is None else cache.kept
-        inputs |= {"past_key_values": kept, "use_cache": cache is not None}
+        inputs |= {**dict.fromkeys(_CACHE_NAMES, kept), "use_cache": cache is not None}
         known = {name: value for name, value in inputs.items() if name in self.parameters}
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
@@ -96,7 +99,9 @@ class ModelCall:
                 stack.enter_context(_attention_in_its_dtype())
             output = self.model(**known, return_dict=True)
         if cache is not None:
-            cache.take(output.get("past_key_values"), type(self.model).__name__)
+            returned = (output.get(name) for name in _CACHE_NAMES)
+            found = next((each for each in returned if each is not None), None)
+            cache.take(found, type(self.model).__name__)
         logits: Tensor = output.logits[0]
         return logits if selected is not None or ids is None else logits[:, ids]
 

@@ -39,7 +39,7 @@ class IgnoresPositions(Deaf):
 
 
 class IgnoresCache(Deaf):
-    ignored: ClassVar[set[str]] = {"past_key_values", "cache_position"}
+    ignored: ClassVar[set[str]] = {"past_key_values", "cache", "cache_position"}
 
 
 class KnowsNoPositions(LlamaForCausalLM):
