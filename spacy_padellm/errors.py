@@ -139,6 +139,18 @@ class Errors(metaclass=_WithCodes):
         "weights' shapes differ. Average checkpoints that were trained from the same one, with the "
         "same labels."
     )
+    P065 = (
+        "Both one device ({device!r}) and several ({devices}) are named. Name one, as `device`, or "
+        "several, as `devices`, of which the first is the one to train on."
+    )
+    P066 = (
+        "{model} can't be copied to {device!r}: {reason}. Name one device, as `device`, instead of "
+        "several (`devices`)."
+    )
+    P067 = (
+        "The decoder `replicas` and the option --devices need each other: there is a copy of the "
+        "model on each device. Pass both or neither."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
