@@ -25,6 +25,7 @@ from ..core.checkpoints.saving import save_checkpoint
 from ..core.checkpoints.settings import CheckpointSettings
 from ..core.checkpoints.settings import load_settings as load_saved_settings
 from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
+from ..core.replicas import Replicas
 from ..errors import Errors, Warnings
 from .labels import Labels, check_labels, make_wordings
 from .sources import LMSource
@@ -38,11 +39,20 @@ class CausalLMShim(Shim):
     source (LMSource): Where they come from, until something saved is loaded.
     mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
     tag_text (float): Weight of what the tokens of training texts are taught in addition.
+    devices (Sequence[str]): Where replicas predict; none for the source's device alone.
     """
 
-    def __init__(self, source: LMSource, *, mixed_precision: bool, tag_text: float) -> None:
+    def __init__(
+        self,
+        source: LMSource,
+        *,
+        mixed_precision: bool,
+        tag_text: float,
+        devices: Sequence[str] = (),
+    ) -> None:
         super().__init__(None)
         self.tag_text = tag_text
+        self._replicas = Replicas(devices)
         self._source = source
         self._mixed_precision = mixed_precision
         self._settings: CheckpointSettings | None = None
@@ -128,6 +138,17 @@ class CausalLMShim(Shim):
             self._model = self._source.load(self.settings)
         return self._model
 
+    @property
+    def replicas(self) -> list[CausalLM]:
+        """RETURNS (List[CausalLM]): What predicts: the model, or a replica on each of its devices.
+        RAISES (ValueError): The model has not been made, or there is no such device.
+        """
+        return self._replicas.of(self.lm)
+
+    def renew_replicas(self) -> None:
+        """Give replicas, if there are any, the weights that training has changed."""
+        self._replicas.renew()
+
     def create(self, texts: Iterable[str]) -> None:
         """Make the model to train.
 
@@ -196,6 +217,7 @@ class CausalLMShim(Shim):
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        self._replicas.outdate()
         self._find_trained_wordings().update(self.settings.labels.values())
 
     @contextlib.contextmanager
