@@ -160,8 +160,8 @@ class Errors(metaclass=_WithCodes):
         "Baichuan-7B or a model trained from one of them."
     )
     P061 = (
-        "Reading {path} needs sentencepiece and protobuf: {error}. Run "
-        '`pip install "spacy-padellm[sentencepiece]"`.'
+        "Reading {path} needs sentencepiece and protobuf: {error}. Install this package's extra "
+        "for it: `pip install -e '.[sentencepiece]'`."
     )
     P062 = (
         "The weights of {name} hold {count} that a Baichuan model has no place for, the first of "
@@ -175,6 +175,18 @@ class Errors(metaclass=_WithCodes):
     P064 = (
         "The added token {token!r} of {name} has the id {found} behind its tokenizer.model, but "
         "{stated} in its settings. Give the tokenizer.model that it was added to."
+    )
+    P065 = (
+        "Both one device ({device!r}) and several ({devices}) are named. Name one, as `device`, or "
+        "several, as `devices`, of which the first is the one to train on."
+    )
+    P066 = (
+        "{model} can't be copied to {device!r}: {reason}. Name one device, as `device`, instead of "
+        "several (`devices`)."
+    )
+    P067 = (
+        "The decoder `replicas` and the option --devices need each other: there is a copy of the "
+        "model on each device. Pass both or neither."
     )
 
     # Corpora: readers and converters (P1xx)

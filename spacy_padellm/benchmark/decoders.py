@@ -15,6 +15,7 @@ from ..core.decoding.cost import DecodingCost
 from ..core.decoding.drafts import DraftPolicy
 from ..core.decoding.lookup import PromptLookup
 from ..core.decoding.parallel import ParallelDecoder
+from ..core.decoding.spread import ParallelSpread
 from ..core.decoding.unconstrained import UnconstrainedDecoder
 from ..core.mentions import DecodedMention
 from ..core.output_formats.base import Grounding, get_output_format
@@ -36,7 +37,8 @@ class BenchmarkDecoder(Protocol):
     cost (DecodingCost): What it took so far.
     """
 
-    cost: DecodingCost
+    @property
+    def cost(self) -> DecodingCost: ...
 
     def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
         """text (AnnotatedText): A text.
@@ -114,23 +116,39 @@ def output_format_of(spec: DecoderSpec) -> str:
     return _KINDS[spec.kind].output_format
 
 
+def runs_replicas(spec: DecoderSpec) -> bool:
+    """spec (DecoderSpec): A decoder.
+    RETURNS (bool): Whether it runs several replicas of a model.
+    """
+    return _KINDS[spec.kind].replicas
+
+
 def build_decoder(
-    spec: DecoderSpec, lm: CausalLM, settings: CheckpointSettings
+    spec: DecoderSpec,
+    lm: CausalLM,
+    settings: CheckpointSettings,
+    replicas: Sequence[CausalLM] = (),
 ) -> BenchmarkDecoder:
     """spec (DecoderSpec): Which decoder.
     lm (CausalLM): The model.
     settings (CheckpointSettings): What it is run with.
+    replicas (Sequence[CausalLM]): The model's replicas, for a decoder that runs several.
     RETURNS (BenchmarkDecoder): The decoder.
     """
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-    return _KINDS[spec.kind].build(spec, lm, settings, encoder)
+    lms = replicas if replicas and runs_replicas(spec) else [lm]
+    return _KINDS[spec.kind].build(spec, lms, settings, encoder)
 
 
 class _Batched:
     """What decodes several texts at once."""
 
-    _decoder: ParallelDecoder | AutoregressiveDecoder
+    _decoder: ParallelDecoder | ParallelSpread | AutoregressiveDecoder
     _labels: list[str]
+
+    @property
+    def cost(self) -> DecodingCost:
+        return self._decoder.cost
 
     def decode(
         self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None
@@ -139,21 +157,24 @@ class _Batched:
 
 
 class _Parallel(_Batched):
-    """Tree and tries."""
+    """Tree and tries, on one model or its replicas."""
 
     def __init__(
         self,
-        lm: CausalLM,
+        lms: Sequence[CausalLM],
         settings: CheckpointSettings,
         encoder: PromptEncoder,
         policy: DraftPolicy | None,
     ) -> None:
         self._labels = list(settings.labels)
         self._encoder = encoder
-        self._decoder = ParallelDecoder(
-            lm, encoder, settings.limits, settings.softmax, policy, batch_tokens=_NO_LIMIT
-        )
-        self.cost = self._decoder.cost
+        decoders = [
+            ParallelDecoder(
+                lm, encoder, settings.limits, settings.softmax, policy, batch_tokens=_NO_LIMIT
+            )
+            for lm in lms
+        ]
+        self._decoder = decoders[0] if len(decoders) == 1 else ParallelSpread(decoders)
 
     def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
         return replay_mentions(text, gold, self._encoder), 0
@@ -209,13 +230,14 @@ class _Output(_Batched):
         self._decoder = AutoregressiveDecoder(
             lm, encoder, self._output_format, lookup, batch_tokens=_NO_LIMIT
         )
-        self.cost = self._decoder.cost
 
     def prepare(self, text: AnnotatedText, gold: Gold) -> tuple[Any, int]:
         return replay_output(text, gold, self._encoder, self._output_format)
 
 
-Build = Callable[[DecoderSpec, CausalLM, CheckpointSettings, PromptEncoder], BenchmarkDecoder]
+Build = Callable[
+    [DecoderSpec, Sequence[CausalLM], CheckpointSettings, PromptEncoder], BenchmarkDecoder
+]
 
 
 @dataclass(frozen=True)
@@ -226,36 +248,43 @@ class _Kind:
     output_format (str): What a model is trained to write for it.
     drafts (bool): Whether its drafts have a threshold.
     batches (bool): Whether it decodes several texts at once.
+    replicas (bool): Whether it runs several replicas of a model.
     """
 
     build: Build
     output_format: str = "parallel"
     drafts: bool = False
     batches: bool = False
+    replicas: bool = False
 
 
 def _tree(policy: DraftPolicy | None) -> Build:
     def build(
-        spec: DecoderSpec, lm: CausalLM, settings: CheckpointSettings, encoder: PromptEncoder
+        spec: DecoderSpec,
+        lms: Sequence[CausalLM],
+        settings: CheckpointSettings,
+        encoder: PromptEncoder,
     ) -> BenchmarkDecoder:
         chosen = policy
         if policy is not None and spec.threshold is not None:
             chosen = replace(policy, threshold=spec.threshold)
-        return _Parallel(lm, settings, encoder, chosen)
+        return _Parallel(lms, settings, encoder, chosen)
 
     return build
 
 
 def _walking(way: Way) -> Build:
-    return lambda spec, lm, settings, encoder: _Parallel(lm.forced(way), settings, encoder, None)
+    return lambda spec, lms, settings, encoder: _Parallel(
+        [lm.forced(way) for lm in lms], settings, encoder, None
+    )
 
 
 def _plain(way: Way) -> Build:
-    return lambda spec, lm, settings, encoder: _Plain(lm.forced(way), settings, encoder)
+    return lambda spec, lms, settings, encoder: _Plain(lms[0].forced(way), settings, encoder)
 
 
 def _output(name: str, lookup: PromptLookup | None) -> Build:
-    return lambda spec, lm, settings, encoder: _Output(lm, settings, encoder, name, lookup)
+    return lambda spec, lms, settings, encoder: _Output(lms[0], settings, encoder, name, lookup)
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -263,6 +292,8 @@ _KINDS: Mapping[str, _Kind] = {
     # Mentions opened while they are counted, as if every label had one.
     "tree-early": _Kind(_tree(DraftPolicy(open_counts=(1,))), drafts=True, batches=True),
     "tree-plain": _Kind(_tree(None), batches=True),
+    # The same as the tree, each text's labels or a batch's texts divided between devices.
+    "replicas": _Kind(_tree(DraftPolicy()), drafts=True, batches=True, replicas=True),
     "batch": _Kind(_plain("batch")),
     "batch-shared": _Kind(_plain("batch_shared")),
     "batch-tries": _Kind(_walking("batch")),

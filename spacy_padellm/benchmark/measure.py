@@ -37,18 +37,27 @@ class Contender:
     spec (DecoderSpec): Its name.
     lm (CausalLM): Its model.
     decoder (BenchmarkDecoder): The decoder.
+    replicas (Sequence[CausalLM]): What it runs in the place of the model, if it is several.
     """
 
-    def __init__(self, spec: DecoderSpec, lm: CausalLM, decoder: BenchmarkDecoder) -> None:
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        lm: CausalLM,
+        decoder: BenchmarkDecoder,
+        replicas: Sequence[CausalLM] = (),
+    ) -> None:
         self.spec = spec
         self.lm = lm
         self.decoder = decoder
         self._measurements: list[TextMeasurement] = []
         self._mentions, self._places = MentionScores(), MentionScores()
         self._malformed = self._ungrounded = 0
-        self._clock = Clock(lm.model.device)
+        self._is_several = len(replicas) > 1
+        devices = list(dict.fromkeys(each.model.device for each in replicas or [lm]))
+        self._clock = Clock(*devices)
         self._timer = ForwardTimer(lm.model)
-        self._memory = PeakMemory(lm.model.device)
+        self._memory = PeakMemory(*devices)
 
     def measure(self, texts: Sequence[AnnotatedText], replays: Sequence[Any] | None) -> Measured:
         """texts (Sequence[AnnotatedText]): Texts to decode at once.
@@ -65,6 +74,8 @@ class Contender:
         after = asdict(self.decoder.cost)
         took = {name: (after[name] or 0) - (before[name] or 0) for name in after}
         is_simulated = after["simulated_seconds"] is not None
+        # Only some of the passes count in what is simulated, or one after the other.
+        is_partly_timed = is_simulated or self._is_several
         n = len(texts)
         each = TextMeasurement(
             seconds=(took["simulated_seconds"] if is_simulated else seconds) / n,
@@ -73,8 +84,7 @@ class Contender:
             distinct_tokens=took["distinct_tokens"] / n,
             # What is simulated would not have all of it on one device.
             peak_memory_mb=None if is_simulated else peak,
-            # Only some of the passes count in what is simulated.
-            model_seconds=None if is_simulated else self._timer.seconds / n,
+            model_seconds=None if is_partly_timed else self._timer.seconds / n,
         )
         return Measured(found, each, took["malformed"], took["ungrounded"])
 
@@ -105,6 +115,9 @@ class Contender:
         RETURNS (Dict[str, Any]): What was measured.
         """
         weights = sum(p.numel() * p.element_size() for p in self.lm.model.parameters())
+        if self._is_several:
+            # Devices read them at the same time.
+            bytes_per_second = None
         return make_row(
             dataset,
             self.spec.name,

@@ -19,20 +19,21 @@ _MB = 2**20
 
 
 class Clock:
-    """A clock that waits for the device.
+    """A clock that waits for devices.
 
-    device (torch.device): The device.
+    devices (torch.device): The devices.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, *devices: torch.device) -> None:
+        self._devices = devices
 
     def now(self) -> float:
-        """RETURNS (float): Seconds, once everything given to the device is done."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        elif self._device.type == "mps":
-            torch.mps.synchronize()
+        """RETURNS (float): Seconds, once everything given to the devices is done."""
+        for device in self._devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            elif device.type == "mps":
+                torch.mps.synchronize()
         return time.perf_counter()
 
 
@@ -80,34 +81,37 @@ class ForwardTimer:
 
 class PeakMemory:
     """The highest memory use of a stretch of work: allocated on a GPU; on a CPU, where Linux tells,
-    resident in the process, weights and all.
+    resident in the process, weights and all. Of several devices that of the one with the highest.
 
-    device (torch.device): The device.
+    devices (torch.device): The devices.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._is_known = device.type == "cuda"
-        if device.type == "cpu":
-            self._is_known = _forget_peak()
+    def __init__(self, *devices: torch.device) -> None:
+        self._devices = devices
+        self._is_known = all(
+            device.type == "cuda" or (device.type == "cpu" and _forget_peak()) for device in devices
+        )
 
     def reset(self) -> None:
         """Begin a stretch."""
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        elif self._is_known:
-            _give_back_freed()
-            _forget_peak()
+        for device in self._devices if self._is_known else ():
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            else:
+                _give_back_freed()
+                _forget_peak()
 
     def read_mb(self) -> float | None:
         """RETURNS (Optional[float]): The highest use since then, in MB; `None` where unknown."""
-        if not self._is_known:
-            return None
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device) / _MB
-        status = _STATUS.read_text(encoding="utf8")
-        (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
-        return int(kilobytes) / 1024
+        return max(map(_read_peak_mb, self._devices)) if self._is_known else None
+
+
+def _read_peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / _MB
+    status = _STATUS.read_text(encoding="utf8")
+    (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
+    return int(kilobytes) / 1024
 
 
 def _give_back_freed() -> None:

@@ -11,7 +11,7 @@ from ..core.checkpoints.settings import CheckpointSettings
 from ..core.limits import MentionLimits
 from ..errors import Errors
 from .datasets import Dataset
-from .decoders import DecoderSpec, build_decoder, output_format_of
+from .decoders import DecoderSpec, build_decoder, output_format_of, runs_replicas
 from .measure import Contender
 
 # Enough for every mention of the paper's test sets.
@@ -48,10 +48,12 @@ class ReplayingModel:
 
     lm (CausalLM): The model.
     n_labels (int): With fewer labels, invented ones are looked for as well.
+    replicas (Sequence[CausalLM]): Its replicas.
     """
 
     lm: CausalLM
     n_labels: int = 0
+    replicas: Sequence[CausalLM] = ()
     replays: ClassVar[bool] = True
 
     def settings(self, dataset: Dataset) -> CheckpointSettings:
@@ -70,7 +72,7 @@ class ReplayingModel:
         RETURNS (List[Contender]): Each of them on the model.
         """
         settings = self.settings(dataset)
-        return [Contender(spec, self.lm, build_decoder(spec, self.lm, settings)) for spec in specs]
+        return [_contend(spec, self.lm, settings, self.replicas) for spec in specs]
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,13 @@ class TrainedModel:
     name (str): Its folder.
     lm (CausalLM): The model.
     settings (CheckpointSettings): What it was trained with.
+    replicas (Sequence[CausalLM]): The model's replicas.
     """
 
     name: str
     lm: CausalLM
     settings: CheckpointSettings
+    replicas: Sequence[CausalLM] = ()
 
 
 class TrainedModels:
@@ -138,6 +142,12 @@ class TrainedModels:
             model = self._by_format.get(wanted)
             if model is None:
                 raise ValueError(Errors.P412.format(name=spec.name, wanted=wanted))
-            decoder = build_decoder(spec, model.lm, model.settings)
-            contenders.append(Contender(spec, model.lm, decoder))
+            contenders.append(_contend(spec, model.lm, model.settings, model.replicas))
         return contenders
+
+
+def _contend(
+    spec: DecoderSpec, lm: CausalLM, settings: CheckpointSettings, replicas: Sequence[CausalLM]
+) -> Contender:
+    decoder = build_decoder(spec, lm, settings, replicas)
+    return Contender(spec, lm, decoder, replicas if runs_replicas(spec) else ())

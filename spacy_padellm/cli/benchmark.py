@@ -54,6 +54,13 @@ def benchmark(
     ] = None,
     format: FormatOption = "auto",
     device: DeviceOption = "cpu",
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Devices of the decoder `replicas`, instead of --device; others run on the first.",
+        ),
+    ] = None,
     dtype: DtypeOption = "float32",
     threads: Annotated[int | None, typer.Option(help="CPU threads of torch.", min=1)] = None,
     bandwidth: Annotated[
@@ -70,24 +77,30 @@ def benchmark(
         _check_files(output, chart)
         import torch
 
-        from ..benchmark.decoders import parse_spec
+        from ..benchmark.decoders import parse_spec, runs_replicas
         from ..benchmark.environment import describe_environment
         from ..benchmark.report import to_markdown, write_json
+        from ..core.replicas import choose_device
 
         names = dict.fromkeys(name.strip() for name in decoders.split(","))
         specs = [parse_spec(name) for name in names]
+        places = [name.strip() for name in devices.split(",")] if devices else []
+        if bool(places) != any(map(runs_replicas, specs)):
+            raise ValueError(Errors.P067)
+        device = choose_device(device, places)
         if threads is not None:
             torch.set_num_threads(threads)
         subject: ReplayingModel | TrainedModels
         if replay:
-            subject = _random_model(checkpoints, shape, tokenizer, n_labels, device, dtype)
+            subject = _random_model(checkpoints, shape, tokenizer, n_labels, device, dtype, places)
         else:
             _refuse({"--shape": shape, "--tokenizer": tokenizer, "--n-labels": n_labels})
-            subject = _trained_models(checkpoints, device, dtype)
+            subject = _trained_models(checkpoints, device, dtype, places)
         loaded = _load_datasets(datasets, format, limit)
         environment = describe_environment(
             device,
             dtype,
+            devices=devices,
             replay=replay,
             shape=shape,
             tokenizer=tokenizer,
@@ -149,29 +162,34 @@ def _random_model(
     n_labels: int,
     device: str,
     dtype: str,
+    devices: list[str],
 ) -> ReplayingModel:
     if checkpoints or shape is None or tokenizer is None:
         raise ValueError(Errors.P411.format(options="--shape and --tokenizer"))
     from ..benchmark.shapes import build_random_lm
     from ..benchmark.subjects import ReplayingModel
+    from ..core.replicas import replicate
 
-    return ReplayingModel(build_random_lm(shape, tokenizer, device=device, dtype=dtype), n_labels)
+    lm = build_random_lm(shape, tokenizer, device=device, dtype=dtype)
+    return ReplayingModel(lm, n_labels, replicate(lm, devices))
 
 
-def _trained_models(checkpoints: list[str] | None, device: str, dtype: str) -> TrainedModels:
+def _trained_models(
+    checkpoints: list[str] | None, device: str, dtype: str, devices: list[str]
+) -> TrainedModels:
     if not checkpoints:
         raise ValueError(Errors.P410)
     from ..benchmark.subjects import TrainedModel, TrainedModels
     from ..core.checkpoints.loading import load_checkpoint
     from ..core.checkpoints.locations import find_checkpoint
     from ..core.checkpoints.options import LoadOptions
+    from ..core.replicas import replicate
 
+    options = LoadOptions(device=device, dtype=dtype)
     models = []
     for name in checkpoints:
-        lm, settings = load_checkpoint(
-            find_checkpoint(name), options=LoadOptions(device=device, dtype=dtype)
-        )
-        models.append(TrainedModel(name, lm, settings))
+        lm, settings = load_checkpoint(find_checkpoint(name), options=options)
+        models.append(TrainedModel(name, lm, settings, replicate(lm, devices)))
     return TrainedModels(models)
 
 

@@ -16,6 +16,7 @@ from .decoding.cost import DecodingCost
 from .decoding.drafts import DraftPolicy
 from .decoding.lookup import PromptLookup
 from .decoding.parallel import DEFAULT_POLICY, ParallelDecoder
+from .decoding.spread import ParallelSpread, TextSpread
 from .mentions import DecodedMention, Resolution, ScoredMention
 from .output_formats.base import get_output_format
 from .prompt import PromptEncoder
@@ -29,7 +30,8 @@ class Decoder(Protocol):
     cost (DecodingCost): What it took so far.
     """
 
-    cost: DecodingCost
+    @property
+    def cost(self) -> DecodingCost: ...
 
     def decode(
         self, texts: Sequence[TokenizedText], labels: Sequence[str]
@@ -49,7 +51,10 @@ class MentionExtractor:
     settings (CheckpointSettings): What it is to be run with.
     resolution (Resolution): How what it writes becomes mentions.
     policy (Optional[DraftPolicy]): How much is drafted; `None` for a token a pass.
-    batch_tokens (int): Most tokens run at once, padding included.
+    batch_tokens (int): Most tokens run at once, padding included; of each replica, where there are
+        several.
+    replicas (Sequence[CausalLM]): The model's replicas (`replicate`), between which texts or labels
+        are divided; none to run the model itself.
     RAISES (ValueError): There are no labels.
     """
 
@@ -60,13 +65,18 @@ class MentionExtractor:
         resolution: Resolution | None = None,
         policy: DraftPolicy | None = DEFAULT_POLICY,
         batch_tokens: int = BATCH_TOKENS,
+        replicas: Sequence[CausalLM] = (),
     ) -> None:
         if not settings.labels:
             raise ValueError(Errors.P033)
         self.labels = tuple(settings.labels)
         self.resolution = resolution or Resolution()
         self._decoder = _make_decoder(
-            lm, settings, policy, batch_tokens, reads_tags=self.resolution.tag_share > 0
+            replicas or [lm],
+            settings,
+            policy,
+            batch_tokens,
+            reads_tags=self.resolution.tag_share > 0,
         )
 
     @property
@@ -105,24 +115,33 @@ class MentionExtractor:
 
 
 def _make_decoder(
-    lm: CausalLM,
+    lms: Sequence[CausalLM],
     settings: CheckpointSettings,
     policy: DraftPolicy | None,
     batch_tokens: int,
     *,
     reads_tags: bool,
 ) -> Decoder:
-    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+    # Threads may share it: what it keeps is the same whoever keeps it.
+    encoder = PromptEncoder(settings.template, settings.labels, lms[0].tokenizer)
     if settings.output_format == "parallel":
-        return ParallelDecoder(
-            lm,
-            encoder,
-            settings.limits,
-            settings.softmax,
-            policy,
-            batch_tokens,
-            read_tags=reads_tags and settings.text_tags and settings.softmax == "admissible",
-        )
+        read_tags = reads_tags and settings.text_tags and settings.softmax == "admissible"
+        decoders = [
+            ParallelDecoder(
+                lm,
+                encoder,
+                settings.limits,
+                settings.softmax,
+                policy,
+                batch_tokens,
+                read_tags=read_tags,
+            )
+            for lm in lms
+        ]
+        return decoders[0] if len(decoders) == 1 else ParallelSpread(decoders)
     output_format = get_output_format(settings.output_format)
     lookup = None if policy is None else PromptLookup()
-    return AutoregressiveDecoder(lm, encoder, output_format, lookup, batch_tokens)
+    writers = [
+        AutoregressiveDecoder(lm, encoder, output_format, lookup, batch_tokens) for lm in lms
+    ]
+    return writers[0] if len(writers) == 1 else TextSpread(writers)

@@ -21,6 +21,7 @@ def build_causal_lm_v1(
     prefix_attention: str | None = None,
     softmax: str | None = None,
     tag_text: float = 0.0,
+    devices: list[str] | None = None,
 ) -> Model[Any, Any]:
     """`spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
 
@@ -48,14 +49,19 @@ def build_causal_lm_v1(
     tag_text (float): Weight of what each token of a training text is taught in addition to the
         paper's sequences, at the middle layer: the label it is in and the number of the mention it
         begins. 0 for the paper's objective alone.
+    devices (Optional[List[str]]): Several devices in the place of one: `["cuda:0", "cuda:1"]`. In
+        prediction each has a copy of the model and takes some of the texts, or some of the labels
+        of a single text; training is on the first. A device may be named more than once.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
+    RAISES (ValueError): Both `device` and `devices` are given.
     """
     from ..core.checkpoints.options import LoadOptions
+    from ..core.replicas import choose_device
     from .model import build_model
     from .sources import PretrainedSource
 
     options = LoadOptions(
-        device,
+        choose_device(device, devices),
         dtype,
         device_map,
         attn_implementation,
@@ -65,7 +71,9 @@ def build_causal_lm_v1(
         trust_remote_code,
     )
     source = PretrainedSource(name, options, prefix_attention, softmax, save_weights)
-    return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)
+    return build_model(
+        source, mixed_precision=mixed_precision, tag_text=tag_text, devices=devices or ()
+    )
 
 
 def build_encoder_lm_v1(

@@ -303,7 +303,9 @@ class PaDeLLMNER(TrainablePipe):
                 self.resolution,
                 self._policy,
                 self._batch_tokens,
+                self.shim.replicas,
             )
+        self.shim.renew_replicas()
         return self._extractor
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:

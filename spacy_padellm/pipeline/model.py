@@ -14,14 +14,19 @@ from .sources import LMSource
 
 
 def build_model(
-    source: LMSource, *, mixed_precision: bool, tag_text: float = 0.0
+    source: LMSource,
+    *,
+    mixed_precision: bool,
+    tag_text: float = 0.0,
+    devices: Sequence[str] = (),
 ) -> Model[Sequence[SupervisedTree], Floats1d]:
     """source (LMSource): Where the language model comes from.
     mixed_precision (bool): Whether to train under bfloat16 autocast.
     tag_text (float): Weight of what the tokens of training texts are taught in addition.
+    devices (Sequence[str]): Where replicas predict; none for the source's device alone.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
-    shim = CausalLMShim(source, mixed_precision=mixed_precision, tag_text=tag_text)
+    shim = CausalLMShim(source, mixed_precision=mixed_precision, tag_text=tag_text, devices=devices)
     return Model("padellm_causal_lm", forward, shims=[shim], attrs={"dropout_rate": 0.0})
 
 

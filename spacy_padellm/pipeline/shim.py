@@ -25,6 +25,7 @@ from ..core.checkpoints.saving import save_checkpoint, save_settings
 from ..core.checkpoints.settings import CheckpointSettings, read_settings
 from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
 from ..core.presets import Preset
+from ..core.replicas import Replicas
 from ..core.tokenization import TextEncoder
 from ..errors import Errors, Warnings
 from .labels import Labels, check_labels, make_wordings
@@ -39,11 +40,20 @@ class CausalLMShim(Shim):
     source (LMSource): Where they come from, until something saved is loaded.
     mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
     tag_text (float): Weight of what the tokens of training texts are taught in addition.
+    devices (Sequence[str]): Where replicas predict; none for the source's device alone.
     """
 
-    def __init__(self, source: LMSource, *, mixed_precision: bool, tag_text: float) -> None:
+    def __init__(
+        self,
+        source: LMSource,
+        *,
+        mixed_precision: bool,
+        tag_text: float,
+        devices: Sequence[str] = (),
+    ) -> None:
         super().__init__(None)
         self.tag_text = tag_text
+        self._replicas = Replicas(devices)
         self._source = source
         self._mixed_precision = mixed_precision
         self._settings: CheckpointSettings | None = None
@@ -159,6 +169,17 @@ class CausalLMShim(Shim):
             self._model = self._source.load(self.settings)
         return self._model
 
+    @property
+    def replicas(self) -> list[CausalLM]:
+        """RETURNS (List[CausalLM]): What predicts: the model, or a replica on each of its devices.
+        RAISES (ValueError): The model has not been made, or there is no such device.
+        """
+        return self._replicas.of(self.lm)
+
+    def renew_replicas(self) -> None:
+        """Give replicas, if there are any, the weights that training has changed."""
+        self._replicas.renew()
+
     def create(self, texts: Iterable[str]) -> None:
         """Make the model to train.
 
@@ -228,6 +249,7 @@ class CausalLMShim(Shim):
         self._optimizer.step()
         self._is_trained = True
         self._optimizer.zero_grad()
+        self._replicas.outdate()
         self._find_trained_wordings().update(self.settings.labels.values())
 
     @contextlib.contextmanager

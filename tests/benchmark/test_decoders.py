@@ -8,6 +8,7 @@ from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.mentions import Resolution
 from spacy_padellm.core.prompt import PromptEncoder
+from spacy_padellm.core.replicas import replicate
 from spacy_padellm.core.texts import AnnotatedText, Mention
 from tests.core.sample_texts import cut_at_spaces
 from tests.core.sample_tokenizers import WORDINGS
@@ -41,7 +42,10 @@ def test_names_are_taken_apart(name, spec):
         ("forest", r"P408.*'forest'.*tree, tree-early"),
         ("tree:1.2.3", r"P408.*'tree:1.2.3'"),
         ("", r"P408"),
-        ("batch:0.1", r"P409.*'batch:0.1'.*batch takes no threshold.*for tree, tree-early; batch"),
+        (
+            "batch:0.1",
+            r"P409.*'batch:0.1'.*batch takes no threshold.*for tree, tree-early, replicas; batch",
+        ),
         ("structured:0.1", r"P409.*structured takes no threshold"),
         ("batch@4", r"P409.*batch takes no batch size"),
         ("multi@2", r"P409.*multi takes no batch size.*structured"),
@@ -108,6 +112,33 @@ def test_trained_models_find_the_same_on_every_way():
                 assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
     assert n_found == sum(len(text.mentions) for text in TEXTS)
     assert all(decoder.cost.malformed == decoder.cost.ungrounded == 0 for decoder in decoders)
+
+
+@pytest.mark.parametrize("name", ["replicas", "replicas:0.5", "replicas@4"])
+def test_replicas_find_what_the_tree_finds(name):
+    lm, settings = trained_lm()
+    replicas = replicate(lm, ["cpu"] * 3)
+    tree = build_decoder(parse_spec("tree"), lm, settings, replicas)
+    several = build_decoder(parse_spec(name), lm, settings, replicas)
+    expected = [tree.decode([text], None)[0] for text in TEXTS]
+    size = parse_spec(name).batch_size
+    batches = [TEXTS[first : first + size] for first in range(0, len(TEXTS), size)]
+    found = [mentions for batch in batches for mentions in several.decode(batch, None)]
+    assert [[(m.label, m.places) for m in text] for text in found] == [
+        [(m.label, m.places) for m in text] for text in expected
+    ]
+    # Each replica that writes a text runs it.
+    assert (several.cost.distinct_tokens > tree.cost.distinct_tokens) is (size == 1)
+
+
+def test_replicas_replay_gold():
+    lm = random_lm("llama", "en", "causal", 0)
+    decoder = build_decoder(parse_spec("replicas"), lm, SETTINGS, replicate(lm, ["cpu", "cpu"]))
+    encoder = PromptEncoder(SETTINGS.template, SETTINGS.labels, lm.tokenizer)
+    replay, _ = decoder.prepare(TEXT, replayable(TEXT, SETTINGS.labels, SETTINGS.limits, encoder))
+    (found,) = decoder.decode([TEXT], [replay])
+    resolved = Resolution().resolve(TEXT.source.text, found)
+    assert tuple(sorted(Mention(m.start, m.end, m.label) for m in resolved)) == TEXT.mentions
 
 
 def test_what_an_untrained_model_writes_is_counted():

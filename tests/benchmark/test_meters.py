@@ -70,6 +70,21 @@ def test_a_peak_is_seen_and_forgotten():
     assert memory.read_mb() < with_big - 50
 
 
+def test_several_gpus_are_waited_for_and_asked(monkeypatch):
+    gpus = [torch.device("cuda:0"), torch.device("cuda:1")]
+    waited, begun = [], []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", begun.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda gpu: (gpu.index + 1) * 2**20)
+    Clock(*gpus).now()
+    assert waited == gpus
+    memory = PeakMemory(*gpus)
+    memory.reset()
+    assert begun == gpus
+    assert memory.read_mb() == 2
+    assert PeakMemory(*gpus, torch.device("mps")).read_mb() is None
+
+
 def test_a_device_that_does_not_tell():
     memory = PeakMemory(torch.device("meta"))
     memory.reset()

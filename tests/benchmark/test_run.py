@@ -7,6 +7,7 @@ from spacy_padellm.benchmark.decoders import parse_spec
 from spacy_padellm.benchmark.run import BenchmarkRun
 from spacy_padellm.benchmark.subjects import ReplayingModel, TrainedModel, TrainedModels
 from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.replicas import replicate
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from tests.core.sample_texts import cut_at_spaces
@@ -43,6 +44,25 @@ def test_trained_models_are_scored():
     assert 0 < rows["tree"]["host_share"] < 1
     assert rows["tree"]["passes"] < rows["batch"]["passes"]
     assert rows["tree"]["distinct_tokens"] <= rows["tree"]["tokens"] < rows["batch"]["tokens"]
+
+
+def test_replicas_are_measured_beside_the_model():
+    replicas = replicate(LM, ["cpu", "cpu"])
+    subjects = [TrainedModels([TrainedModel("a", LM, SETTINGS, replicas)])]
+    subjects.append(
+        ReplayingModel(random_lm("llama"), replicas=replicate(random_lm("llama"), ["cpu"] * 2))
+    )
+    for subject in subjects:
+        benchmark = BenchmarkRun(subject, specs("tree", "replicas"), lambda n: None, 1e9)
+        benchmark.run(DATASET)
+        tree, several = benchmark.rows
+        assert several["texts"] == tree["texts"] == len(TEXTS)
+        assert several["mentions_f"] == tree["mentions_f"]
+        assert several["passes"] > tree["passes"]
+        assert several["latency_ms"]["mean"] > 0
+        # Passes at the same time are no part of the time.
+        assert several["host_share"] is several["floor_share"] is None
+        assert tree["host_share"] > 0 and tree["floor_share"] > 0
 
 
 def test_what_is_wrong_lowers_the_scores():

@@ -96,6 +96,22 @@ def test_a_trained_pipeline(run, toy_checkpoint, toy_corpus, tmp_path):
         assert "quality is not" not in result.output
 
 
+def test_replicas(run, tokenizer, toy_checkpoint, toy_corpus, tmp_path):
+    output = tmp_path / "out.json"
+    arguments = ["--datasets", toy_corpus, "--decoders", "tree,replicas", "--limit", 3]
+    for subject in (replay(tokenizer), ["benchmark", toy_checkpoint]):
+        result = run(*subject, *arguments, "--devices", "cpu, cpu", "--output", output)
+        assert result.exit_code == 0, result.output
+        written = json.loads(output.read_text())
+        tree, several = written["rows"]
+        assert (tree["decoder"], several["decoder"]) == ("tree", "replicas")
+        # A single text's labels are divided, so it is run twice.
+        assert several["distinct_tokens"] > tree["distinct_tokens"]
+        assert several["mentions_f"] == tree["mentions_f"]
+        assert written["environment"]["devices"] == "cpu, cpu"
+        assert written["environment"]["device"] == "cpu"
+
+
 def test_a_chart(run, tokenizer, toy_corpus, tmp_path):
     chart = tmp_path / "chart.png"
     result = run(*replay(tokenizer), "--datasets", toy_corpus, "--limit", 2, "--chart", chart)
@@ -168,6 +184,8 @@ def test_nothing_to_draw(run, toy_corpus, tokenizer, tmp_path):
         (["CHECKPOINT", "--n-labels", "9", "--datasets", "CORPUS"], "P416"),
         (["CHECKPOINT", "--datasets", "CORPUS", "--output", "FOLDER"], "P417"),
         (["CHECKPOINT", "--datasets", "missing.jsonl"], "P401"),
+        (["CHECKPOINT", "--datasets", "CORPUS", "--devices", "cpu,cpu"], "P067"),
+        (["CHECKPOINT", "--datasets", "CORPUS", "--decoders", "replicas"], "P067"),
     ],
 )
 def test_wrong_calls(run, toy_checkpoint, toy_corpus, arguments, error):
@@ -175,3 +193,10 @@ def test_wrong_calls(run, toy_checkpoint, toy_corpus, arguments, error):
     result = run("benchmark", *[places.get(each, each) for each in arguments])
     assert result.exit_code == 1
     assert f"[{error}]" in result.output
+
+
+def test_one_device_or_several(run, toy_checkpoint, toy_corpus):
+    arguments = ["--datasets", toy_corpus, "--decoders", "replicas", "--devices", "cpu,cpu"]
+    result = run("benchmark", toy_checkpoint, *arguments, "--device", "cuda")
+    assert result.exit_code == 1
+    assert "[P065]" in result.output

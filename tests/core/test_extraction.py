@@ -7,6 +7,7 @@ import pytest
 from spacy_padellm.core.checkpoints.settings import CheckpointSettings
 from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.mentions import Resolution
+from spacy_padellm.core.replicas import replicate
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import Mention, TokenizedText
 
@@ -37,6 +38,26 @@ def test_what_was_learnt_in_an_output_format_is_found(output_format):
     assert (extractor.cost.malformed, extractor.cost.ungrounded) == (0, 0)
     for mentions in extractor.extract([text.source for text in TEXTS]):
         assert all(0.5 < mention.score <= 1 for mention in mentions)
+
+
+@pytest.mark.parametrize("output_format", ["parallel", "augmented", "structured"])
+def test_replicas_find_the_same(output_format):
+    lm, settings = trained_lm(output_format=output_format)
+    texts = [text.source for text in TEXTS]
+    one = MentionExtractor(lm, settings)
+    for count in (1, 2, 3):
+        several = MentionExtractor(lm, settings, replicas=replicate(lm, ["cpu"] * count))
+        for some in (texts, texts[:1], texts[:2]):
+            pairs = list(zip(several.extract(some), one.extract(some), strict=True))
+            assert any(expected for _, expected in pairs)
+            for found, expected in pairs:
+                assert [replace(m, score=0) for m in found] == [
+                    replace(m, score=0) for m in expected
+                ]
+                scores = [m.score for m in expected]
+                assert [m.score for m in found] == pytest.approx(scores, abs=1e-5)
+        assert several.cost.passes > 0
+        assert several.cost.malformed == several.cost.ungrounded == 0
 
 
 def test_mentions_that_look_alike_take_their_places_in_order():

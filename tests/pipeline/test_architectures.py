@@ -35,6 +35,7 @@ mixed_precision = true
 prefix_attention = "causal"
 softmax = "vocabulary"
 tag_text = 0.5
+devices = null
 """
 ENCODER_LM = """
 [model]

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("spacy")
 
+from .toy_pipeline import checkpoint_nlp
+
 TEXT = "Ada met Bob Hill in Rome ."
 
 # Threads of torch's are there only after a first run, and in a process that has not forked yet.
@@ -24,9 +26,13 @@ assert torch.get_num_threads() == 2
 """
 
 
+@pytest.mark.parametrize("devices", [None, ["cpu", "cpu"]])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on POSIX systems only")
-def test_several_processes_do_not_wait_for_each_other(toy_folder: Path):
-    command = [sys.executable, "-c", SCRIPT, str(toy_folder), TEXT]
+def test_several_processes_do_not_wait_for_each_other(
+    toy_checkpoint: Path, tmp_path: Path, devices: list[str] | None
+):
+    checkpoint_nlp(toy_checkpoint, model={"devices": devices}).to_disk(tmp_path / "pipeline")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "pipeline"), TEXT]
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     environment.pop("OMP_NUM_THREADS", None)
     subprocess.run(command, check=True, timeout=300, env=environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -23,3 +24,19 @@ class DecodingCost:
     malformed: int = 0
     ungrounded: int = 0
     simulated_seconds: float | None = None
+
+
+def sum_costs(costs: Iterable[DecodingCost]) -> DecodingCost:
+    """costs (Iterable[DecodingCost]): What several decoders took.
+    RETURNS (DecodingCost): What they took together.
+    """
+    each = list(costs)
+    simulated = [cost.simulated_seconds for cost in each if cost.simulated_seconds is not None]
+    return DecodingCost(
+        passes=sum(cost.passes for cost in each),
+        tokens=sum(cost.tokens for cost in each),
+        distinct_tokens=sum(cost.distinct_tokens for cost in each),
+        malformed=sum(cost.malformed for cost in each),
+        ungrounded=sum(cost.ungrounded for cost in each),
+        simulated_seconds=sum(simulated) if simulated else None,
+    )

@@ -245,6 +245,6 @@ def test_without_sentencepiece_or_protobuf(package, tmp_path, monkeypatch):
     (tmp_path / "tokenizer.model").write_bytes(baichuan_model())
     monkeypatch.delattr(sentencepiece, "sentencepiece_model_pb2")
     monkeypatch.setitem(sys.modules, package, None)
-    message = r'\[P061\].*tokenizer\.model.*pip install "spacy-padellm\[sentencepiece\]"'
+    message = r"\[P061\].*tokenizer\.model.*pip install -e '\.\[sentencepiece\]'"
     with pytest.raises(ImportError, match=message):
         convert_sentencepiece(str(tmp_path / "tokenizer.model"))
