@@ -18,8 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from spacy_padellm.core.checkpoints.baichuan_tokenizer import load_baichuan_tokenizer
 from spacy_padellm.core.checkpoints.options import DEFAULT_OPTIONS
+from spacy_padellm.core.checkpoints.sentencepiece_tokenizer import load_sentencepiece_tokenizer
 from spacy_padellm.core.small_lm import train_tokenizer
 from spacy_padellm.core.template import TEMPLATES
 
@@ -47,7 +47,7 @@ def _folder(request: pytest.FixtureRequest, name: str) -> str:
 
 def _baichuan(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     folder = request.getfixturevalue("tmp_path_factory").mktemp("baichuan")
-    return load_baichuan_tokenizer(write_tokenizer(folder), DEFAULT_OPTIONS)
+    return load_sentencepiece_tokenizer(write_tokenizer(folder), DEFAULT_OPTIONS)
 
 
 _LOADERS: dict[str, Callable[[pytest.FixtureRequest], PreTrainedTokenizerBase]] = {

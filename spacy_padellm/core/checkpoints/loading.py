@@ -17,10 +17,10 @@ from ...optional import require
 from ..causal_lm import CausalLM, PrefixAttention
 from .adapters import Adapter, apply_adapter, find_adapter
 from .baichuan import is_baichuan, load_baichuan
-from .baichuan_tokenizer import load_baichuan_tokenizer
 from .locations import SETTINGS_FILE, TOKENIZER_FILE, cannot_load, find_file, find_folder
 from .options import DEFAULT_OPTIONS, LoadOptions
 from .quantization import quantization_config
+from .sentencepiece_tokenizer import is_bare_llama, load_sentencepiece_tokenizer
 from .settings import CheckpointSettings, load_settings
 
 
@@ -121,8 +121,8 @@ def _load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     if adapter is not None and find_file(name, TOKENIZER_FILE, options) is None:
         name, options = adapter.base, adapter.base_options
-    if is_baichuan(name, options):
-        return load_baichuan_tokenizer(name, options)
+    if is_baichuan(name, options) or is_bare_llama(name, options):
+        return load_sentencepiece_tokenizer(name, options)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             name, trust_remote_code=options.trust_remote_code, **options.hub

@@ -1,27 +1,35 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from sentencepiece import SentencePieceProcessor
 from transformers import PreTrainedTokenizerBase
 
-from spacy_padellm.core.checkpoints.baichuan_tokenizer import load_baichuan_tokenizer
+from spacy_padellm.core.causal_lm import CausalLM
+from spacy_padellm.core.checkpoints.loading import load_causal_lm
 from spacy_padellm.core.checkpoints.options import DEFAULT_OPTIONS
+from spacy_padellm.core.checkpoints.sentencepiece_tokenizer import (
+    is_bare_llama,
+    load_sentencepiece_tokenizer,
+)
+from spacy_padellm.core.presets import PRESETS
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.tokenization import TextEncoder
 
 from ..sample_texts import CHINESE, ENGLISH, NASTY
 from ..sentencepiece_models import baichuan_model
+from ..tiny_models import tiny_model
 from .baichuan_folders import write_tokenizer
 
 NEWLINE, SIZE = 5, 460
 
 
 def load(folder: Path, **settings) -> PreTrainedTokenizerBase:
-    return load_baichuan_tokenizer(write_tokenizer(folder, **settings), DEFAULT_OPTIONS)
+    return load_sentencepiece_tokenizer(write_tokenizer(folder, **settings), DEFAULT_OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +91,7 @@ def test_settings_that_are_missing(tmp_path):
     """Then the authors' tokenizer puts a token before a text."""
     write_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
-    encoder = TextEncoder(load_baichuan_tokenizer(str(tmp_path), DEFAULT_OPTIONS))
+    encoder = TextEncoder(load_sentencepiece_tokenizer(str(tmp_path), DEFAULT_OPTIONS))
     assert (encoder.bos_ids, encoder.end_id) == ([1], 2)
 
 
@@ -112,4 +120,46 @@ def test_added_tokens_of_another_vocabulary(token, stated, found, tmp_path):
 
 def test_no_tokenizer(tmp_path):
     with pytest.raises(ValueError, match=r"P041.*a tokenizer \(tokenizer\.model\) is missing"):
-        load_baichuan_tokenizer(str(tmp_path), DEFAULT_OPTIONS)
+        load_sentencepiece_tokenizer(str(tmp_path), DEFAULT_OPTIONS)
+
+
+# Llama-2 as it was first released: nothing but its SentencePiece model
+
+
+@pytest.fixture(scope="module", params=["settings", "no settings"])
+def llama2(request, tmp_path_factory, shared_tokenizers: Path) -> CausalLM:
+    """A tiny model with the real tokenizer's file, loaded as a checkpoint is."""
+    folder = tmp_path_factory.mktemp("llama2")
+    shutil.copy(shared_tokenizers / "llama2" / "tokenizer.model", folder)
+    tiny_model("llama", vocab_size=32000).save_pretrained(folder)
+    if request.param == "settings":
+        settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return load_causal_lm(str(folder))
+
+
+def test_prompts_of_llama_2_have_the_same_ids_whatever_version_reads_them(llama2: CausalLM):
+    """A prompt of the paper's, written out: one token begins it, a line break is 13."""
+    preset = PRESETS["conll03"]
+    encoder = PromptEncoder(preset.template, preset.labels, llama2.tokenizer)
+    text = [29967, 3301, 2190, 16646, 8713, 2849, 869]
+    branch = [13, 10041, 1134, 29901, 13, 16652, 13, 13, 29966, 1949, 29958]
+    assert encoder.prefix("JAPAN beat Syria .") == [1, 1426, 29901, 13, *text]
+    assert encoder.branch("LOC") == branch
+    assert encoder.count(1) == [29896, 13] and encoder.count(0) == [29900, 2]
+    assert encoder.opener(1) == [29966, 358, 291, 29871, 29896, 29958]
+    assert encoder.mentions(["JAPAN"]) == [[29967, 3301, 2190, 2]]
+
+
+def test_tokenizers_of_llamas_in_another_form_are_left_to_transformers(tmp_path: Path):
+    settings = {"tokenizer_class": "LlamaTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert not is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)
+    (tmp_path / "tokenizer.model").write_bytes(baichuan_model())
+    assert is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert not is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)
+    (tmp_path / "tokenizer.json").unlink()
+    settings = {"tokenizer_class": "CodeLlamaTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert not is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)

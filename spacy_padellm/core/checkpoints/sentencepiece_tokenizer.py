@@ -1,4 +1,4 @@
-"""The tokenizer of Baichuan checkpoints: SentencePiece, without the code that comes with it."""
+"""Tokenizers that are nothing but a SentencePiece model: Baichuan's, and bare ones of Llamas."""
 
 from __future__ import annotations
 
@@ -15,15 +15,31 @@ from .options import LoadOptions
 from .sentencepiece_model import convert_sentencepiece
 
 MODEL_FILE = "tokenizer.model"
+FAST_FILE = "tokenizer.json"
 ADDED_FILE = "added_tokens.json"
 
 # As the authors' tokenizer has them where its settings name no others.
 _SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
 
 
-def load_baichuan_tokenizer(name: str, options: LoadOptions) -> PreTrainedTokenizerBase:
-    """Load a Baichuan checkpoint's tokenizer as a fast one. If it puts no begin-of-sequence token
-    before a text (none of the released ones do), it has none, so that prompts get none.
+def is_bare_llama(name: str, options: LoadOptions) -> bool:
+    """name (str): A folder or hub id.
+    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
+    RETURNS (bool): Whether it has a Llama's tokenizer in no other form. Versions of transformers
+        read such a one differently: 5 begins a text with other ids than the model was trained on.
+    """
+    if find_file(name, FAST_FILE, options) or not find_file(name, MODEL_FILE, options):
+        return False
+    kind = read_json(name, TOKENIZER_FILE, options).get("tokenizer_class")
+    if kind is None:
+        return read_json(name, "config.json", options).get("model_type") == "llama"
+    return str(kind) in ("LlamaTokenizer", "LlamaTokenizerFast")
+
+
+def load_sentencepiece_tokenizer(name: str, options: LoadOptions) -> PreTrainedTokenizerBase:
+    """Load a SentencePiece model as a fast tokenizer with the same ids. If its settings put no
+    begin-of-sequence token before a text (Baichuan's do not), it has none, so that prompts get
+    none.
 
     name (str): A folder or hub id.
     options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
