@@ -17,7 +17,7 @@ def get_preset(preset: str | Preset) -> Preset:
     if isinstance(preset, Preset):
         return preset
     found = find_preset(preset)
-    if found is None and registry.misc.has(preset):
+    if found is None and preset in registry.misc:
         found = registry.misc.get(preset)()
     if not isinstance(found, Preset):
         raise ValueError(Errors.P210.format(name=preset, names=", ".join(PRESETS)))
