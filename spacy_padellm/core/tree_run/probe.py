@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 _WINDOW_ATTRIBUTES = ("sliding_window", "attention_chunk_size", "window_size", "local_window")
 _PROBE_WINDOW = 4
 _PROBE_VOCABULARY = 64
+# Entries for the width of feed-forward layers.
+_FEED_FORWARD = ("intermediate_size", "ffn_dim", "n_inner")
+_PROBE_FEED_FORWARD = 64
 _WAYS = (
     TreeSupport("cached", "4d"),
     TreeSupport("cached", "3d"),
@@ -86,6 +89,10 @@ def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
         config.num_hidden_layers = max(len(kinds), config.num_hidden_layers)
         config.layer_types = (kinds + layer_types)[: config.num_hidden_layers]
     config.vocab_size = _PROBE_VOCABULARY
+    for name in _FEED_FORWARD:
+        # Most of a layer's weights, and nothing that trees have to do with.
+        if isinstance(getattr(config, name, None), int):
+            setattr(config, name, min(_PROBE_FEED_FORWARD, getattr(config, name)))
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(config, name, None)
     if getattr(config, "quantization_config", None) is not None:
