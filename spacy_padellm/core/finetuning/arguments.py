@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,9 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
         **_choice_of_best(config, stated),
         **stated,
     }
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        # So that a configuration for several processes is one for a single process, too.
+        arguments.pop("ddp_backend", None)
     # Under its second name since transformers 5.24.
     for name in ("gradient_checkpointing", "activation_checkpointing"):
         if stated.get(name):
