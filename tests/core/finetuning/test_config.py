@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from spacy_padellm.core.checkpoints.options import LoadOptions
+from spacy_padellm.core.finetuning.arguments import make_arguments
 from spacy_padellm.core.finetuning.config import (
     Augment,
     FinetuneConfig,
@@ -13,6 +14,7 @@ from spacy_padellm.core.finetuning.config import (
     read_config,
 )
 
+ROOT = Path(__file__).parents[3]
 NEEDED = {"checkpoint": "model", "output": "out", "train": "train.jsonl"}
 
 
@@ -21,6 +23,15 @@ def test_what_is_needed_is_enough():
     assert stated == FinetuneConfig("model", "out", "train.jsonl")
     assert stated.steps == Path("out/steps")
     assert stated.corpora("train") == ["train.jsonl"] and stated.corpora("dev") == []
+
+
+def test_the_example_is_one():
+    pytest.importorskip("accelerate")
+    stated = read_config(ROOT / "configs" / "finetune_llm.yaml")
+    assert stated.preset == "conll03" and stated.lora is not None
+    # Bfloat16 and the like are for a GPU.
+    stated.training.update(use_cpu=True, bf16=False)
+    assert make_arguments(stated).learning_rate == 1e-4
 
 
 def test_everything_is_read(tmp_path: Path):
