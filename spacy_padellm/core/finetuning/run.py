@@ -47,6 +47,7 @@ class Finetuning:
     rows (RowDataset): The training texts.
     figures (RowFigures): How full rows are.
     dev (Optional[DevEvaluation]): What is evaluated on.
+    sequences (bool): Whether it is trained on separate sequences in the place of trees.
     """
 
     config: FinetuneConfig
@@ -56,6 +57,7 @@ class Finetuning:
     rows: RowDataset
     figures: RowFigures
     dev: DevEvaluation | None
+    sequences: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -108,7 +110,8 @@ class Finetuning:
             self.rows,
             self.settings,
             self.dev,
-            [*stopping, *callbacks],
+            sequences=self.sequences,
+            callbacks=[*stopping, *callbacks],
         )
 
 
@@ -152,8 +155,7 @@ def prepare(
         evaluation = DevEvaluation(
             dev, _examine(dev, objective, settings, lm)[0], objective, settings, config.row_tokens
         )
-    trained = lm.forced("sequences") if sequences else lm
-    return Finetuning(config, arguments, settings, trained, rows, figures, evaluation)
+    return Finetuning(config, arguments, settings, lm, rows, figures, evaluation, sequences)
 
 
 def _scores_of_result(trainer: TreeTrainer) -> dict[str, Any]:

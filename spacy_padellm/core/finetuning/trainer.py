@@ -31,6 +31,7 @@ class TreeTrainer(Trainer):
     rows (RowDataset): The training texts.
     settings (CheckpointSettings): What checkpoints are saved with.
     dev (Optional[DevEvaluation]): What to evaluate on.
+    sequences (bool): Whether to train on separate sequences in the place of trees.
     callbacks (Sequence[TrainerCallback]): What else is to happen in training.
     """
 
@@ -45,6 +46,8 @@ class TreeTrainer(Trainer):
         rows: RowDataset,
         settings: CheckpointSettings,
         dev: DevEvaluation | None = None,
+        *,
+        sequences: bool = False,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         super().__init__(
@@ -59,6 +62,7 @@ class TreeTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = True
         self._lm = lm
+        self._trained = lm.forced("sequences") if sequences else lm
         self._dev = dev
 
     def get_batch_samples(
@@ -91,7 +95,7 @@ class TreeTrainer(Trainer):
             have: the mean negative log-probability of the tokens taught.
         """
         trees: list[SupervisedTree] = inputs["trees"]
-        log_probs = target_log_probs(self._lm.through(model), trees)
+        log_probs = target_log_probs(self._trained.through(model), trees)
         weights = torch.tensor([w for tree in trees for w in tree.weights]).to(log_probs)
         total = weights.sum() if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes.

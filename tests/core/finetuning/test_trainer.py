@@ -64,7 +64,7 @@ def test_a_step_in_parts_is_the_step(base: Path, tmp_path: Path):
 def test_separate_sequences_have_the_same_gradients(base: Path, tmp_path: Path):
     trees, _, _ = first_step(base, tmp_path, {})
     sequences, _, trainer = first_step(base, tmp_path, {}, sequences=True)
-    assert trainer._lm.support.way == "sequences"
+    assert trainer._trained.support.way == "sequences" != trainer._lm.support.way
     assert same(sequences, trees)
 
 
@@ -148,3 +148,12 @@ def test_an_epoch_has_an_order_of_its_own(base: Path, tmp_path: Path):
     first, second, third = seen.values()
     assert sorted(first) == sorted(second) == sorted(third)
     assert first != second != third
+
+
+def test_workers_see_the_epoch(base: Path, tmp_path: Path):
+    weights = []
+    for workers in (0, 1):
+        prepared = toy(base, tmp_path, {"dataloader_num_workers": workers}, augment={"rate": 0.9})
+        prepared.make_trainer().train()
+        weights.append(prepared.lm.model.state_dict())
+    assert all(torch.equal(weights[1][name], each) for name, each in weights[0].items())
