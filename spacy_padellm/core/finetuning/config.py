@@ -104,6 +104,10 @@ class FinetuneConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(Errors.P032.format(name=name, value=value))
+        if Path(self.output).resolve() == Path(self.checkpoint).expanduser().resolve():
+            # Weights of an earlier result are removed, and these would be the model's own.
+            kind = "another folder than `checkpoint`"
+            raise ValueError(Errors.P071.format(key="output", value=self.output, kind=kind))
         if self.load.quantization is not None and self.lora is None:
             raise ValueError(Errors.P074)
         if self.patience is not None and self.dev is None:

@@ -88,6 +88,7 @@ training: {learning_rate: 2e-5, eval_strategy: no, max_steps: 10}
         ({"load": {"quantization": "4bit"}}, r"P074.*lora"),
         ({"patience": 2}, r"P073.*patience.*dev"),
         ({"patience": 0, "dev": "d"}, r"P032.*patience"),
+        ({"output": "./model"}, r"P071.*output is './model'.*another folder"),
         ({"training": []}, r"P071.*training is \[\]"),
     ],
 )
