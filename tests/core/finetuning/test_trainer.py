@@ -80,7 +80,9 @@ def test_gradient_checkpointing_changes_nothing(base: Path, tmp_path: Path, chan
     assert same(again, plain)
 
 
-def test_trained_in_bfloat16_it_learns(base: Path, tmp_path: Path):
+def test_trained_in_bfloat16_it_learns(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Put back afterwards: transformers leave it set, for all that is trained in the process.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     prepared = toy(base, tmp_path, {"bf16": True, "num_train_epochs": 3, "logging_steps": 1})
     trainer = prepared.make_trainer()
     trainer.train()
