@@ -188,6 +188,34 @@ class Errors(metaclass=_WithCodes):
         "The decoder `replicas` and the option --devices need each other: there is a copy of the "
         "model on each device. Pass both or neither."
     )
+    P070 = (
+        "The configuration has an entry {key!r}, which there is not. Remove it, or write one of: "
+        "{possible}."
+    )
+    P071 = "{key} is {value!r} in the configuration, but has to be {kind}. Correct the value."
+    P072 = "{key} can't be set in the configuration: {instead}. Remove it."
+    P073 = (
+        "{key} needs texts to evaluate on, and the configuration names none. Set `dev` to a corpus "
+        "file, or remove it."
+    )
+    P074 = (
+        "Quantized weights can't be trained themselves. Set `lora`, to train an adapter beside "
+        "them, or remove load.quantization."
+    )
+    P075 = "The configuration has no {key!r}. Set it."
+    P076 = "Can't read the configuration {path}: {error}. Pass the path of a YAML file."
+    P077 = (
+        "{path} already holds checkpoints of a training. Pass --resume to go on with it, name "
+        "another `output`, or delete the folder."
+    )
+    P078 = (
+        "The training texts teach nothing: none is annotated for one of the labels ({labels}). Set "
+        "`labels`, or check that the texts have mentions of them."
+    )
+    P079 = (
+        "{name} is an adapter, and another one (lora) can't be trained on top of it. Merge it "
+        "first: `padellm export {name} FOLDER`, with the folder as `checkpoint`."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
@@ -416,6 +444,30 @@ class Warnings(metaclass=_WithCodes):
     W060 = (
         "The fast tokenizer made of {path} gives other ids than SentencePiece on {count} of "
         "{total} texts, e.g. on {text!r}: what the model finds there may differ."
+    )
+    W070 = (
+        "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
+        "`max_mention_tokens`, give the texts tokens that start and end where the mentions do, or "
+        "name their labels among those the text is annotated for. With all mentions in one "
+        "sequence, partly annotated texts can't be taught at all: use output_format: parallel."
+    )
+    W071 = (
+        "{count} of {total} texts (windows, where there are any) teach nothing: they are not "
+        "annotated for the labels. Leave them out, or add their labels to `labels`."
+    )
+    W072 = (
+        "Mentions of labels that are not taught: {counts}. Add the labels to `labels`, or leave it "
+        "out, to have them taught."
+    )
+    W073 = (
+        "No training text has a mention of {labels}, so training teaches that there are none. "
+        "Leave them out of `labels`; if the texts are not annotated for them, say so (`convert "
+        "--annotated-labels`)."
+    )
+    W074 = (
+        "{count} texts take more than the {row_tokens} tokens of a row, the longest {longest}: "
+        "each has a row to itself. Raise `row_tokens` if memory allows; if it does not, cut the "
+        "texts."
     )
 
     # Corpora: readers and converters (W1xx)

@@ -39,6 +39,7 @@ def test_the_core_does_without_spacy():
     modules = loaded_after(
         "from spacy_padellm.core import comparison, extraction, small_lm\n"
         "from spacy_padellm.core.checkpoints import averaging, loading, saving\n"
+        "from spacy_padellm.core.finetuning import run\n"
         "from spacy_padellm.core.objectives import factory"
     )
     assert {"torch", "transformers"} <= modules

@@ -10,6 +10,7 @@ from .convert import convert
 from .evaluate import evaluate
 from .export import export
 from .fetch import fetch
+from .finetune import finetune
 from .predict import predict
 from .scores import scores
 from .visualize import visualize
@@ -24,7 +25,7 @@ def create_app() -> typer.Typer:
     """
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
     corpora = (convert, fetch)
-    models = (predict, compare, benchmark, evaluate, scores, visualize, export)
+    models = (finetune, predict, compare, benchmark, evaluate, scores, visualize, export)
     for command in (*corpora, *models):
         app.command()(command)
     return app

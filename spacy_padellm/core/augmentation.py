@@ -6,7 +6,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from ..errors import Errors
 from .texts import AnnotatedText, Mention, TokenizedText
@@ -59,46 +59,57 @@ class MentionSwap:
         """RETURNS (MentionSwap): The same settings, with nothing collected yet."""
         return MentionSwap(self.rate, self.uses, self.join, self.capitals)
 
-    def collect(self, text: AnnotatedText, mentions: Iterable[Mention]) -> None:
+    def collect(
+        self,
+        text: AnnotatedText,
+        mentions: Iterable[Mention],
+        generator: random.Random | None = None,
+    ) -> None:
         """Have mentions to swap with; frequent ones will come more often. Those that overlap
         others stay out: what is nested in them would be lost.
 
         text (AnnotatedText): A training text.
         mentions (Iterable[Mention]): Those of its mentions that can be taught.
+        generator (Optional[random.Random]): What chance is drawn from, by default `random`'s state.
         """
+        draw = _generator(generator)
         if self.join > 1:
-            _put(self._texts.setdefault(text.labels, []), text)
+            _put(self._texts.setdefault(text.labels, []), text, draw)
         alone = set(_alone(text))
         for mention in mentions:
             stretch = _cut(text.source, mention.start, mention.end)
             if mention not in alone or stretch is None:
                 continue
-            _put(self._pools.setdefault((mention.label, text.labels), []), stretch)
+            _put(self._pools.setdefault((mention.label, text.labels), []), stretch, draw)
 
-    def __call__(self, text: AnnotatedText) -> AnnotatedText:
+    def __call__(
+        self, text: AnnotatedText, generator: random.Random | None = None
+    ) -> AnnotatedText:
         """text (AnnotatedText): A text. Mentions that overlap others, or are not on its tokens'
             boundaries, stay.
-        RETURNS (AnnotatedText): The text with others in their places, from `random`'s state. They
-            are from texts annotated for all labels that this one is annotated for.
+        generator (Optional[random.Random]): What chance is drawn from, by default `random`'s state.
+        RETURNS (AnnotatedText): The text with others in their places. They are from texts annotated
+            for all labels that this one is annotated for.
         """
+        draw = _generator(generator)
         others = self._texts.get(text.labels, [])
-        joined = self._changed(text)
-        for _ in range(random.randint(1, self.join) - 1 if others else 0):
-            joined = _append(joined, self._changed(random.choice(others)))
+        joined = self._changed(text, draw)
+        for _ in range(draw.randint(1, self.join) - 1 if others else 0):
+            joined = _append(joined, self._changed(draw.choice(others), draw))
         return joined
 
-    def _changed(self, text: AnnotatedText) -> AnnotatedText:
+    def _changed(self, text: AnnotatedText, draw: random.Random) -> AnnotatedText:
         swapped = {}
         for mention in _alone(text):
             pools = self._pools_for(mention.label, text.labels)
-            if pools and random.random() < self.rate:
-                (pool,) = random.choices(pools, [len(pool) for pool in pools])
-                swapped[mention] = random.choice(pool)
+            if pools and draw.random() < self.rate:
+                (pool,) = draw.choices(pools, [len(pool) for pool in pools])
+                swapped[mention] = draw.choice(pool)
         # Capitals come last: a mention swapped in has them, too.
-        return self._raised(_replace(text, swapped) if swapped else text)
+        return self._raised(_replace(text, swapped) if swapped else text, draw)
 
-    def _raised(self, text: AnnotatedText) -> AnnotatedText:
-        if not self.capitals or random.random() >= self.capitals:
+    def _raised(self, text: AnnotatedText, draw: random.Random) -> AnnotatedText:
+        if not self.capitals or draw.random() >= self.capitals:
             return text
         raised = text.source.text.upper()
         # Some capitals are longer: "ß" becomes "SS".
@@ -114,11 +125,16 @@ class MentionSwap:
         ]
 
 
-def _put(pool: list[Item], item: Item) -> None:
+def _generator(generator: random.Random | None) -> random.Random:
+    # The module's functions are the methods of a generator of its own.
+    return cast(random.Random, random) if generator is None else generator
+
+
+def _put(pool: list[Item], item: Item, draw: random.Random) -> None:
     if len(pool) < _POOL_SIZE:
         pool.append(item)
     else:
-        pool[random.randrange(_POOL_SIZE)] = item
+        pool[draw.randrange(_POOL_SIZE)] = item
 
 
 def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:

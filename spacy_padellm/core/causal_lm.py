@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
@@ -87,6 +88,15 @@ class CausalLM:
         return CausalLM(
             self.model, self.tokenizer, prefix_attention=self.prefix_attention, support=support
         )
+
+    def through(self, wrapper: torch.nn.Module) -> CausalLM:
+        """wrapper (torch.nn.Module): What the model is called through: an adapter around it, or
+            what trains it on several devices.
+        RETURNS (CausalLM): The same model, called so.
+        """
+        wrapped = copy.copy(self)
+        wrapped._call = self._call.through(wrapper)
+        return wrapped
 
     @property
     def max_depth(self) -> int | None:

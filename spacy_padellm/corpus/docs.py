@@ -113,6 +113,18 @@ def gold_spans(doc: Doc, spans_key: str) -> list[Span]:
     return list(doc.spans[spans_key]) if spans_key in doc.spans else list(doc.ents)
 
 
+def annotated_text(doc: Doc, spans_key: str) -> AnnotatedText:
+    """doc (Doc): A reference doc.
+    spans_key (str): Its span group with gold mentions.
+    RETURNS (AnnotatedText): Its text and tokens with the gold mentions.
+    """
+    tokens = tuple((token.idx, token.idx + len(token)) for token in doc)
+    spans = gold_spans(doc, spans_key)
+    mentions = sorted(Mention(span.start_char, span.end_char, span.label_) for span in spans)
+    labels = annotated_labels(doc, spans_key)
+    return AnnotatedText(TokenizedText(doc.text, tokens), tuple(mentions), labels)
+
+
 def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
     """doc (Doc): A reference doc.
     spans_key (str): Its span group with gold mentions.

@@ -206,3 +206,18 @@ def test_wrong_rates(rate: float):
 def test_no_uses():
     with pytest.raises(ValueError, match=r"P032.*uses is 0"):
         MentionSwap(0.5, uses=0)
+
+
+def test_chance_may_come_from_a_generator():
+    def versions(seed: int) -> list[AnnotatedText]:
+        draw = random.Random(seed)
+        swap = MentionSwap(0.5, join=3, capitals=0.2)
+        for text in TOY:
+            swap.collect(text, text.mentions, draw)
+        return [swap(text, draw) for text in TOY]
+
+    state = random.getstate()
+    first = versions(1)
+    assert random.getstate() == state
+    random.seed(9)
+    assert versions(1) == first != versions(2)

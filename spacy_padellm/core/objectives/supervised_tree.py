@@ -44,6 +44,13 @@ class SupervisedTree:
         return max(self.tree.depths) + 1
 
     @property
+    def sequence_tokens(self) -> int:
+        """RETURNS (int): Tokens of its sequences, were each run on its own."""
+        inner = set(self.tree.parents)
+        depths = self.tree.depths
+        return sum(depths[node] + 1 for node in range(len(self.tree)) if node not in inner)
+
+    @property
     def bytes(self) -> int:
         """RETURNS (int): About the memory it takes: lists of numbers, and a mask once it is run."""
         numbers = sum(map(len, self.admissible or [])) + 3 * len(self.nodes)

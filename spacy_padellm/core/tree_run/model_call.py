@@ -46,11 +46,23 @@ class ModelCall:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.parameters = frozenset(inspect.signature(model.forward).parameters)
+        self._outermost: torch.nn.Module = model
         # Hooks on the model are seen by every thread that runs it.
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[ModelCall], tuple[PreTrainedModel]]:
         return ModelCall, (self.model,)
+
+    def through(self, wrapper: torch.nn.Module) -> ModelCall:
+        """wrapper (torch.nn.Module): What the model is called through: an adapter around it, or
+            what trains it on several devices.
+        RETURNS (ModelCall): The same model, called so.
+        """
+        call = ModelCall(self.model)
+        # A wrapper may have changed the model's own forward since.
+        call.parameters = self.parameters
+        call._outermost = wrapper
+        return call
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +70,11 @@ class ModelCall:
         embeddings = self.model.get_input_embeddings()
         # Weights that are fetched when they are needed are nowhere yet.
         place = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
-        return next(embeddings.parameters()).device if place is None else torch.device(place)
+        if place is not None:
+            return torch.device(place)
+        # A part of a model that is cut into shards may have none of its own.
+        own = next(embeddings.parameters(), None)
+        return self.model.device if own is None else own.device
 
     def __call__(
         self,
@@ -93,17 +109,26 @@ class ModelCall:
                 stack.enter_context(_middle_layer_at(self.model, index[readout.middle]))
             if selected is not None:
                 stack.enter_context(_head_output_at(head, selected))
-            if torch.is_grad_enabled() and index.device.type == "cpu":
+            on_cpu = torch.is_grad_enabled() and index.device.type == "cpu"
+            # What is computed again in the backward pass would not be with the same kernel.
+            if on_cpu and not _recomputes(self.model):
                 # On a CPU its fused kernel makes a step over small trees about half as slow again.
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
                 stack.enter_context(_attention_in_its_dtype())
-            output = self.model(**known, return_dict=True)
+            output = self._outermost(**known, return_dict=True)
         if cache is not None:
             returned = (output.get(name) for name in _CACHE_NAMES)
             found = next((each for each in returned if each is not None), None)
             cache.take(found, type(self.model).__name__)
         logits: Tensor = output.logits[0]
         return logits if selected is not None or ids is None else logits[:, ids]
+
+
+def _recomputes(model: PreTrainedModel) -> bool:
+    """RETURNS (bool): Whether layers are run again in the backward pass (gradient checkpointing).
+    The model's own property for it has another name since transformers 5.24.
+    """
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 @contextmanager
@@ -137,6 +162,11 @@ def _middle_layer_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
         mixed = last.flatten(0, 1).index_put((index.to(last.device),), middle).view_as(last)
         return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
+    last_layer: Any = layers[-1]
+    recomputes = getattr(last_layer, "gradient_checkpointing", False)
+    if recomputes:
+        # What is computed again in the backward pass would be without the hook.
+        last_layer.gradient_checkpointing = False
     # In this order, as a single layer is both.
     hooks = [
         layers[(len(layers) - 1) // 2].register_forward_hook(keep),
@@ -147,6 +177,8 @@ def _middle_layer_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+        if recomputes:
+            last_layer.gradient_checkpointing = True
 
 
 def _find_layers(model: PreTrainedModel) -> torch.nn.ModuleList:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 # A wider row is tried only while more of the batch than this is padding.
 _PADDING = 0.1
 # Widths that are tried, in parts of the longest tree. A wider row has more pairs to attend to.
-_WIDTHS = (1.0, 1.5, 2.0)
+_WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 
 class Packing(NamedTuple):

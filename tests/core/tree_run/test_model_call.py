@@ -173,3 +173,47 @@ def test_additive_mask(dtype):
     mask = additive_mask(visible, dtype)
     assert mask.dtype == dtype
     assert mask.tolist() == [[[[0.0, torch.finfo(dtype).min], [0.0, 0.0]]]]
+
+
+class Wrapper(torch.nn.Module):
+    """Hides what it takes, as adapters and what trains on several devices do."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.calls = 0
+
+    def forward(self, *args, **kwargs):
+        self.calls += 1
+        return self.inner(*args, **kwargs)
+
+
+def test_a_model_is_called_through_what_wraps_it():
+    model = tiny_lm("llama").model
+    wrapper = Wrapper(model)
+    call = ModelCall(model).through(wrapper)
+    place, ids = torch.tensor([0, 0]), torch.tensor([[3, 4, 5]])
+    positions = torch.tensor([[0, 7, 9]])
+    readout = Readout(torch.tensor([2, 9]), torch.tensor([True, False]))
+    inputs = {"input_ids": ids, "position_ids": positions}
+    found = call(place, place + 1, readout, **inputs)
+    assert wrapper.calls == 1 and call.model is model
+    assert torch.equal(found, ModelCall(model)(place, place + 1, readout, **inputs))
+    # It is still asked for what the model itself knows.
+    assert not torch.allclose(found, call(place, place + 1, readout, input_ids=ids))
+
+
+@pytest.mark.parametrize("middle", [None, torch.tensor([True, False])])
+def test_gradients_are_the_same_with_layers_that_are_run_again(middle):
+    place, ids = torch.tensor([0, 0]), torch.tensor([[3, 4, 5]])
+    gradients = []
+    for again in (False, True):
+        model = copy.deepcopy(tiny_lm("llama").model).train()
+        if again:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        readout = Readout(torch.tensor([2, 9]), middle)
+        ModelCall(model)(place, place + 1, readout, input_ids=ids).sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+        assert all(layer.gradient_checkpointing == again for layer in model.model.layers)
+    for name, expected in gradients[0].items():
+        assert torch.allclose(gradients[1][name], expected, atol=1e-4), name

@@ -1,0 +1,55 @@
+"""`finetune`: a language model on corpora, by Hugging Face's Trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .messages import shown_errors
+
+
+def finetune(
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG", help="YAML file.", exists=True, dir_okay=False),
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in OUTPUT/steps.")
+    ] = False,
+    sequences: Annotated[
+        bool,
+        typer.Option(
+            "--sequences", help="Train on the paper's separate sequences, to compare the time."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be trained on.")
+    ] = False,
+) -> None:
+    """Fine-tune a language model, all of it or an adapter. On several GPUs: `torchrun
+    --nproc_per_node N -m spacy_padellm finetune CONFIG`.
+    """
+    with shown_errors():
+        from ..core.finetuning.config import read_config
+        from ..core.finetuning.run import prepare
+        from ..corpus.files import read_files
+
+        stated = read_config(config)
+        prepared = prepare(
+            stated,
+            read_files(stated.corpora("train")),
+            read_files(stated.corpora("dev")),
+            sequences=sequences,
+        )
+        if prepared.is_first:
+            typer.echo(prepared.figures.describe())
+        if dry_run:
+            return
+        figures = prepared.train(resume=resume)
+        if prepared.is_first:
+            for name in sorted(figures):
+                typer.echo(f"{name}: {figures[name]}")
+            labels = ", ".join(prepared.settings.labels)
+            typer.echo(f"{stated.output}: a checkpoint for the labels {labels}")

@@ -1,0 +1,105 @@
+"""Evaluation in training: the mentions that a model finds, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..causal_lm import CausalLM
+from ..checkpoints.settings import CheckpointSettings
+from ..extraction import MentionExtractor
+from ..objectives.base import Objective
+from ..objectives.supervised_tree import target_log_probs
+from ..prompt import PromptEncoder
+from ..scoring import MentionScores
+from ..texts import AnnotatedText
+from ..windows import Fit, cut_windows
+from .preparation import TaughtText
+from .rows import pack_rows
+
+
+class DevEvaluation:
+    """Scores a model on texts, of which each process reads a share.
+
+    texts (Sequence[AnnotatedText]): Whole texts, to find the mentions of.
+    taught (Sequence[TaughtText]): The same, as they would be taught.
+    objective (Objective): What makes trees of them.
+    settings (CheckpointSettings): What the model is run with.
+    max_tokens (int): Most tokens of a row.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[AnnotatedText],
+        taught: Sequence[TaughtText],
+        objective: Objective,
+        settings: CheckpointSettings,
+        max_tokens: int,
+    ) -> None:
+        self.texts = texts
+        self._taught = taught
+        self._rows = pack_rows([text.size for text in taught], max_tokens, seed=0)
+        self._objective = objective
+        self._settings = settings
+
+    def count(self, lm: CausalLM, at_once: int, share: int, shares: int) -> Tensor:
+        """lm (CausalLM): The model, in evaluation mode.
+        at_once (int): Texts that are read at once.
+        share (int): Which of the shares to read, from 0.
+        shares (int): How many there are.
+        RETURNS (Tensor): What `score` takes, to be added up over the shares.
+        """
+        with torch.no_grad():
+            scores = self._find(lm, self.texts[share::shares], at_once)
+            loss, weight = self._lose(lm, self._rows[share::shares])
+        counts = [scores.found_gold, scores.found, scores.gold, loss, weight]
+        return torch.tensor(counts, dtype=torch.float64)
+
+    def score(self, counts: Tensor) -> dict[str, float]:
+        """counts (Tensor): Of all texts, from `count`.
+        RETURNS (Dict[str, float]): Precision, recall and F-score (the paper's, over sets of mention
+            strings), and the loss.
+        """
+        found_gold, found, gold, loss, weight = counts.tolist()
+        scores = MentionScores(int(found_gold), int(found), int(gold))
+        return {
+            "loss": loss / weight if weight else 0.0,
+            "mentions_p": scores.precision,
+            "mentions_r": scores.recall,
+            "mentions_f": scores.fscore,
+        }
+
+    def _find(self, lm: CausalLM, texts: Sequence[AnnotatedText], at_once: int) -> MentionScores:
+        settings = self._settings
+        extractor = MentionExtractor(lm, settings)
+        fits = Fit(lm, PromptEncoder(settings.template, settings.labels, lm.tokenizer), settings)
+        scores = MentionScores()
+        for first in range(0, len(texts), at_once):
+            batch = texts[first : first + at_once]
+            windows = [cut_windows(text.source, fits) for text in batch]
+            found = extractor.extract_windows([text.source.text for text in batch], windows)
+            for text, mentions in zip(batch, found, strict=True):
+                string = text.source.text
+                labels = set(settings.labels if text.labels is None else text.labels)
+                scores.add(
+                    {(m.label, string[m.start : m.end]) for m in mentions if m.label in labels},
+                    {
+                        (m.label, string[m.start : m.end])
+                        for m in text.mentions
+                        if m.label in settings.labels
+                    },
+                )
+        return scores
+
+    def _lose(self, lm: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[float, float]:
+        loss = total = 0.0
+        for row in rows:
+            texts = [self._taught[place].text for place in row]
+            labels = list(self._settings.labels)
+            trees = [self._objective.build(text, labels)[0] for text in texts]
+            weights = torch.tensor([w for tree in trees for w in tree.weights])
+            loss -= float((weights * target_log_probs(lm, trees).cpu()).sum())
+            total += float(weights.sum())
+        return loss, total

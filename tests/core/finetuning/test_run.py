@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from spacy_padellm.core.checkpoints.loading import load_checkpoint
+
+from ...toy_corpus import parse
+from .toys import DEV, TRAIN, toy
+
+
+def test_it_learns(base: Path, tmp_path: Path):
+    training = {"num_train_epochs": 12, "learning_rate": 3e-3, "eval_strategy": "epoch"}
+    figures = toy(
+        base, tmp_path, training, dev="dev.jsonl", tag_text=0.1, texts=TRAIN + DEV
+    ).train()
+    assert figures["eval_mentions_f"] > 0.95
+    assert load_checkpoint(str(tmp_path / "out"))[1].text_tags
+
+
+def test_it_goes_on_from_the_last_checkpoint(base: Path, tmp_path: Path):
+    whole = toy(base, tmp_path / "whole", {"num_train_epochs": 2})
+    whole.train()
+    training = {"save_strategy": "epoch", "num_train_epochs": 2}
+    parts = toy(base, tmp_path / "parts", training)
+    parts.train()
+    with pytest.raises(ValueError, match=r"P077.*steps.*--resume"):
+        toy(base, tmp_path / "parts", training).train()
+    longer = toy(base, tmp_path / "parts", {**training, "num_train_epochs": 3})
+    assert longer.train(resume=True)["epoch"] == 3
+    weights = [each.lm.model.state_dict() for each in (whole, parts, longer)]
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(weights[0][name], weights[1][name])
+    assert not torch.equal(weights[1][name], weights[2][name])
+
+
+def test_resuming_what_has_not_begun_is_beginning(base: Path, tmp_path: Path):
+    assert toy(base, tmp_path).train(resume=True)["epoch"] == 2
+
+
+def test_texts_that_teach_nothing(base: Path, tmp_path: Path):
+    with pytest.warns(match="W071"), pytest.raises(ValueError, match=r"P078.*PER"):
+        toy(base, tmp_path, texts=[parse("Dan left .", labels=["X"])], labels=["PER"])
+
+
+def test_large_texts_are_told(base: Path, tmp_path: Path):
+    with pytest.warns(match=rf"W074\] {len(TRAIN)} texts .* 10 tokens"):
+        prepared = toy(base, tmp_path, row_tokens=10)
+    assert [len(row) for row in prepared.rows.rows] == [1] * len(TRAIN)
+
+
+def test_without_accelerate(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from importlib.util import find_spec
+
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "accelerate" else find_spec(name)
+    )
+    with pytest.raises(ImportError, match=r"P301.*Fine-tuning needs accelerate.*'llm'"):
+        toy(base, tmp_path)
