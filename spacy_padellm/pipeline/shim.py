@@ -129,9 +129,12 @@ class CausalLMShim(Shim):
         return {**own, **self.settings.labels}
 
     def _source_labels(self) -> Mapping[str, str]:
+        return self._source_settings().labels
+
+    def _source_settings(self) -> CheckpointSettings:
         # What else the config overrides may not go with what the checkpoint says.
         others = {name: value for name, value in self._overrides.items() if name != "labels"}
-        return self._source.settings(**others).labels
+        return self._source.settings(**others)
 
     def find_untrained(self) -> list[str]:
         """RETURNS (List[str]): Labels whose wording the model was never trained with."""
@@ -146,8 +149,7 @@ class CausalLMShim(Shim):
 
     def _find_trained_wordings(self) -> set[str]:
         if self._trained_wordings is None:
-            others = {name: value for name, value in self._overrides.items() if name != "labels"}
-            self._trained_wordings = _trained_wordings(self._source.settings(**others))
+            self._trained_wordings = _trained_wordings(self._source_settings())
         return self._trained_wordings
 
     def override_limits(self, max_mentions: int | None, max_mention_tokens: int | None) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from transformers import BitsAndBytesConfig
 
 from ...optional import require
-from .locations import find_file
+from .files import read_json
 from .options import LoadOptions
 
 
@@ -23,8 +21,7 @@ def quantization_config(name: str, options: LoadOptions) -> Any:
     """
     for package in ("bitsandbytes", "accelerate"):
         require(package, f"Loading {name} with quantization", extra="quantization")
-    config = find_file(name, "config.json", options)
-    if config and json.loads(Path(config).read_text(encoding="utf8")).get("quantization_config"):
+    if read_json(name, "config.json", options).get("quantization_config"):
         return None
     if options.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
