@@ -18,7 +18,8 @@ from ..core.decoding.parallel import ParallelDecoder
 from ..core.decoding.spread import ParallelSpread
 from ..core.decoding.unconstrained import UnconstrainedDecoder
 from ..core.mentions import DecodedMention
-from ..core.output_formats.base import Grounding, get_output_format
+from ..core.output_formats.base import Grounding
+from ..core.output_formats.factory import get_output_format
 from ..core.prompt import PromptEncoder
 from ..core.texts import AnnotatedText, Mention
 from ..core.tree_run.support import Way

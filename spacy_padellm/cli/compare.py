@@ -6,14 +6,20 @@ import typer
 
 from .messages import shown_errors
 from .options import (
+    AttentionOption,
     CheckpointArgument,
     CorpusArgument,
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
     FormatOption,
     LimitOption,
+    LocalFilesOnlyOption,
     MaxMentionsOption,
     MaxMentionTokensOption,
+    QuantizationOption,
+    RevisionOption,
+    TrustRemoteCodeOption,
 )
 from .progress import with_progress
 
@@ -27,6 +33,12 @@ def compare(
     max_mention_tokens: MaxMentionTokensOption = None,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
+    device_map: DeviceMapOption = None,
+    attn_implementation: AttentionOption = None,
+    quantization: QuantizationOption = None,
+    revision: RevisionOption = None,
+    local_files_only: LocalFilesOnlyOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """Decode a corpus in several ways and print how they agree.
 
@@ -43,7 +55,16 @@ def compare(
         texts = [each.source for each in read_annotated_texts(corpus, format=format)[:limit]]
         lm, settings = load_checkpoint(
             checkpoint,
-            options=LoadOptions(device=device, dtype=dtype),
+            options=LoadOptions(
+                device,
+                dtype,
+                device_map,
+                attn_implementation,
+                quantization,  # type: ignore[arg-type]
+                revision,
+                local_files_only,
+                trust_remote_code,
+            ),
             max_mentions=max_mentions,
             max_mention_tokens=max_mention_tokens,
         )

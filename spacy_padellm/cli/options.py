@@ -19,7 +19,23 @@ CorpusArgument = Annotated[
 ]
 FormatOption = Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")]
 DeviceOption = Annotated[str, typer.Option(help="Where to run, e.g. cpu or cuda:0.")]
+DevicesOption = Annotated[
+    str, typer.Option(help="Where to run; with commas between them several, with a replica each.")
+]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto: as stored.")]
+DeviceMapOption = Annotated[
+    str | None,
+    typer.Option(help="auto: spread a model that is too large for one device over all there are."),
+]
+AttentionOption = Annotated[str | None, typer.Option(help="sdpa or eager.")]
+QuantizationOption = Annotated[str | None, typer.Option(help="4bit or 8bit, by bitsandbytes.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+LocalFilesOnlyOption = Annotated[
+    bool, typer.Option("--local-files-only", help="Look for a hub id on this machine only.")
+]
+TrustRemoteCodeOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with a checkpoint.")
+]
 LimitOption = Annotated[int | None, typer.Option(help="Read only the first texts.")]
 MaxMentionsOption = Annotated[
     int | None,

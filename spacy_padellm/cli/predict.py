@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -11,14 +12,20 @@ import typer
 from ..defaults import TAG_SHARE
 from .messages import shown_errors
 from .options import (
+    AttentionOption,
     CheckpointArgument,
     CorpusArgument,
-    DeviceOption,
+    DeviceMapOption,
+    DevicesOption,
     DtypeOption,
     FormatOption,
     LimitOption,
+    LocalFilesOnlyOption,
     MaxMentionsOption,
     MaxMentionTokensOption,
+    QuantizationOption,
+    RevisionOption,
+    TrustRemoteCodeOption,
 )
 from .progress import with_progress
 
@@ -26,7 +33,6 @@ if TYPE_CHECKING:
     from ..core.extraction import MentionExtractor
     from ..core.scoring import MentionScores
     from ..core.texts import AnnotatedText
-    from ..core.windows import Fit
 
 
 def predict(
@@ -42,8 +48,14 @@ def predict(
     ] = TAG_SHARE,
     max_mentions: MaxMentionsOption = None,
     max_mention_tokens: MaxMentionTokensOption = None,
-    device: DeviceOption = "cpu",
+    device: DevicesOption = "cpu",
     dtype: DtypeOption = "float32",
+    device_map: DeviceMapOption = None,
+    attn_implementation: AttentionOption = None,
+    quantization: QuantizationOption = None,
+    revision: RevisionOption = None,
+    local_files_only: LocalFilesOnlyOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """Find the mentions of a corpus's texts, with scores, and print how they compare with its
     gold mentions (the paper's scores over sets of mention strings).
@@ -53,25 +65,34 @@ def predict(
         from ..core.checkpoints.options import LoadOptions
         from ..core.extraction import MentionExtractor
         from ..core.mentions import Resolution
-        from ..core.prompt import PromptEncoder
-        from ..core.windows import Fit
+        from ..core.replicas import Replicas
         from ..corpus.formats import read_annotated_texts
 
+        devices = [each.strip() for each in device.split(",")]
         resolution = Resolution(threshold, tag_share=tag_share)
         texts = read_annotated_texts(corpus, format=format)[:limit]
         lm, settings = load_checkpoint(
             checkpoint,
-            options=LoadOptions(device=device, dtype=dtype),
+            options=LoadOptions(
+                devices[0],
+                dtype,
+                device_map,
+                attn_implementation,
+                quantization,  # type: ignore[arg-type]
+                revision,
+                local_files_only,
+                trust_remote_code,
+            ),
             max_mentions=max_mentions,
             max_mention_tokens=max_mention_tokens,
         )
-        extractor = MentionExtractor(lm, settings, resolution)
-        fits = Fit(lm, PromptEncoder(settings.template, settings.labels, lm.tokenizer), settings)
+        replicas = Replicas(devices if len(devices) > 1 else ()).of(lm)
+        extractor = MentionExtractor(lm, settings, resolution, replicas=replicas)
         output_path.parent.mkdir(parents=True, exist_ok=True)
         # Under its own name only when whole.
         part_path = output_path.with_name(f"{output_path.name}.part")
         with part_path.open("w", encoding="utf8") as output:
-            scores = _predict(extractor, fits, texts, batch_size, output)
+            scores = _predict(extractor, texts, batch_size, output)
         part_path.replace(output_path)
     cost = extractor.cost
     typer.echo(f"{len(texts)} texts: {output_path}")
@@ -81,6 +102,11 @@ def predict(
             f"{cost.malformed} stretches of the {settings.output_format} output malformed, "
             f"{cost.ungrounded} mentions ungrounded"
         )
+    others = Counter(m.label for text in texts for m in text.mentions)
+    if unsought := others.keys() - set(extractor.labels):
+        count = sum(others[label] for label in unsought)
+        names = ", ".join(sorted(unsought))
+        typer.echo(f"{count} gold mentions of labels it does not look for are not counted: {names}")
     typer.echo(
         f"mentions_p {scores.precision:.4f}, mentions_r {scores.recall:.4f}, "
         f"mentions_f {scores.fscore:.4f} (of {scores.gold} gold mentions)"
@@ -88,30 +114,19 @@ def predict(
 
 
 def _predict(
-    extractor: MentionExtractor,
-    fits: Fit,
-    texts: list[AnnotatedText],
-    batch_size: int,
-    output: TextIO,
+    extractor: MentionExtractor, texts: list[AnnotatedText], batch_size: int, output: TextIO
 ) -> MentionScores:
     import json
     from dataclasses import asdict
 
     from ..core.scoring import MentionScores
-    from ..core.windows import cut_windows
 
     scores = MentionScores()
     remaining = iter(with_progress(texts, len(texts)))
     while batch := list(islice(remaining, batch_size)):
-        windows = [cut_windows(text.source, fits) for text in batch]
-        mentions = extractor.extract_windows([text.source.text for text in batch], windows)
+        mentions = extractor.extract_long([text.source for text in batch])
         for text, found in zip(batch, mentions, strict=True):
-            string = text.source.text
-            line = {"text": string, "mentions": [asdict(mention) for mention in found]}
+            line = {"text": text.source.text, "mentions": [asdict(mention) for mention in found]}
             output.write(json.dumps(line, ensure_ascii=False) + "\n")
-            labels = set(extractor.labels if text.labels is None else text.labels)
-            scores.add(
-                {(m.label, string[m.start : m.end]) for m in found if m.label in labels},
-                {(m.label, string[m.start : m.end]) for m in text.mentions},
-            )
+            scores.add_text(text, found, extractor.labels)
     return scores

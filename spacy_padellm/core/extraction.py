@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from typing import Protocol
 
@@ -18,10 +19,10 @@ from .decoding.lookup import PromptLookup
 from .decoding.parallel import DEFAULT_POLICY, ParallelDecoder
 from .decoding.spread import ParallelSpread, TextSpread
 from .mentions import DecodedMention, Resolution, ScoredMention
-from .output_formats.base import get_output_format
+from .output_formats.factory import get_output_format
 from .prompt import PromptEncoder
 from .texts import TokenizedText
-from .windows import Window, merge_windows
+from .windows import Fit, Window, cut_windows, merge_windows
 
 
 class Decoder(Protocol):
@@ -71,6 +72,8 @@ class MentionExtractor:
             raise ValueError(Errors.P033)
         self.labels = tuple(settings.labels)
         self.resolution = resolution or Resolution()
+        self._lm = lm
+        self._settings = settings
         self._decoder = _make_decoder(
             replicas or [lm],
             settings,
@@ -96,6 +99,19 @@ class MentionExtractor:
             self.resolution.resolve(text.text, mentions)
             for text, mentions in zip(texts, decoded, strict=True)
         ]
+
+    def extract_long(self, texts: Sequence[TokenizedText]) -> list[list[ScoredMention]]:
+        """texts (Sequence[TokenizedText]): The texts, of any length: those that the model has no
+            positions for are read in overlapping windows.
+        RETURNS (List[List[ScoredMention]]): The mentions of each, in order of appearance.
+        """
+        windows = [cut_windows(text, self._fit) for text in texts]
+        return self.extract_windows([text.text for text in texts], windows)
+
+    @cached_property
+    def _fit(self) -> Fit:
+        encoder = PromptEncoder(self._settings.template, self._settings.labels, self._lm.tokenizer)
+        return Fit(self._lm, encoder, self._settings)
 
     def extract_windows(
         self, texts: Sequence[str], windows: Sequence[Sequence[Window]]

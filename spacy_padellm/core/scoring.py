@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
+
+from .mentions import ScoredMention
+from .texts import AnnotatedText
 
 
 @dataclass
@@ -28,6 +31,24 @@ class MentionScores:
         self.found_gold += len(found & gold)
         self.found += len(found)
         self.gold += len(gold)
+
+    def add_text(
+        self, text: AnnotatedText, found: Iterable[ScoredMention], labels: Iterable[str]
+    ) -> None:
+        """Count a text.
+
+        text (AnnotatedText): The text with its gold mentions.
+        found (Iterable[ScoredMention]): The mentions found.
+        labels (Iterable[str]): The labels that were looked for: only they count, and of what was
+            found only those the text is annotated for.
+        """
+        string = text.source.text
+        sought = set(labels)
+        annotated = sought if text.labels is None else sought & set(text.labels)
+        self.add(
+            {(m.label, string[m.start : m.end]) for m in found if m.label in annotated},
+            {(m.label, string[m.start : m.end]) for m in text.mentions if m.label in sought},
+        )
 
     @property
     def precision(self) -> float:

@@ -23,12 +23,10 @@ from ..core.decoding.parallel import DEFAULT_POLICY
 from ..core.extraction import MentionExtractor
 from ..core.mentions import Resolution, ScoredMention
 from ..core.objectives.base import Objective
-from ..core.objectives.factory import make_objective
 from ..core.objectives.supervised_tree import SupervisedTree
 from ..core.presets import Preset
 from ..core.prompt import PromptEncoder
 from ..core.template import PromptTemplate, get_template
-from ..core.text_tags import find_untaggable
 from ..core.tree_cache import TreeCache
 from ..core.windows import Fit
 from ..defaults import BATCH_TOKENS, SPANS_KEY
@@ -38,6 +36,7 @@ from .gold import annotated_texts, as_in_training, gold_labels
 from .labels import Labels, make_wordings
 from .left_out import warn_of_absent_labels, warn_of_left_out
 from .model import get_shim
+from .objective import make_component_objective
 from .presets import get_preset
 from .processes import use_one_thread_if_forked
 from .shim import CausalLMShim
@@ -52,6 +51,7 @@ class PaDeLLMNER(TrainablePipe):
     _extractor: MentionExtractor | None
     _trees: TreeCache | None
     _prompt_encoder: PromptEncoder | None
+    _own_objective: Objective | None
     _fitting_spans: FittingSpans | None
 
     def __init__(
@@ -109,15 +109,14 @@ class PaDeLLMNER(TrainablePipe):
             raise ValueError(Errors.P207.format(value=augment))
         self._swap = augment
         self._reset()
-        if preset is not None:
-            self.shim.use_preset(get_preset(preset))
-        if template is not None:
-            self.shim.override_settings(template=get_template(template))
-        if output_format is not None:
-            self.shim.override_settings(output_format=output_format)
-        if labels is not None:
-            self.shim.override_labels(labels)
-        self.shim.override_limits(max_mentions, max_mention_tokens)
+        self.shim.configured.state(
+            preset=None if preset is None else get_preset(preset),
+            template=None if template is None else get_template(template),
+            output_format=output_format,
+            labels=labels,
+            max_mentions=max_mentions,
+            max_mention_tokens=max_mention_tokens,
+        )
         register_score_extension()
 
     @property
@@ -133,7 +132,7 @@ class PaDeLLMNER(TrainablePipe):
     @property
     def labels(self) -> tuple[str, ...]:
         """RETURNS (Tuple[str, ...]): The labels the component looks for."""
-        return tuple(self.shim.labels)
+        return tuple(self.shim.configured.labels)
 
     @property
     def hide_labels(self) -> bool:
@@ -141,7 +140,7 @@ class PaDeLLMNER(TrainablePipe):
         read, as spaCy asks for them while a pipeline is being loaded, and what that was once made
         from may be gone.
         """
-        return not self.shim.has_settings
+        return not self.shim.configured.is_known
 
     @property
     def label_data(self) -> dict[str, str]:
@@ -156,7 +155,7 @@ class PaDeLLMNER(TrainablePipe):
         """
         if label in self.labels:
             return 0
-        wording = wording or self.shim.known_wordings.get(label, label)
+        wording = wording or self.shim.configured.known_wordings.get(label, label)
         self._set_labels({**self.shim.settings.labels, label: wording})
         return 1
 
@@ -177,7 +176,7 @@ class PaDeLLMNER(TrainablePipe):
         """
         validate_get_examples(get_examples, "PaDeLLMNER.initialize")
         if labels is not None:
-            self._set_labels(make_wordings(labels, self.shim.known_wordings))
+            self._set_labels(make_wordings(labels, self.shim.configured.known_wordings))
         else:
             for label in gold_labels(get_examples(), self.spans_key):
                 self.add_label(label)
@@ -188,7 +187,7 @@ class PaDeLLMNER(TrainablePipe):
         self._reset()
         warn_of_left_out(
             as_in_training(get_examples(), nlp, self),
-            self._make_objective(),
+            self._objective,
             self.labels,
             spans_key=self.spans_key,
             get_spans=self._get_spans,
@@ -345,7 +344,7 @@ class PaDeLLMNER(TrainablePipe):
         return self
 
     def _set_labels(self, labels: Mapping[str, str]) -> None:
-        self.shim.override_settings(labels=dict(labels))
+        self.shim.configured.override(labels=dict(labels))
         self._reset()
 
     def _reset(self) -> None:
@@ -353,6 +352,7 @@ class PaDeLLMNER(TrainablePipe):
         self._extractor = None
         self._trees = None
         self._prompt_encoder = None
+        self._own_objective = None
         self._fitting_spans = None
 
     @property
@@ -371,23 +371,20 @@ class PaDeLLMNER(TrainablePipe):
             self._fitting_spans = FittingSpans(fit)
         return self._fitting_spans
 
-    def _make_objective(self) -> Objective:
-        settings = self.shim.settings
-        encoder = self._encoder
-        tag_text = self.shim.tag_text
-        if tag_text:
-            # A label or number that came after the tokenizer was made.
-            limit = settings.limits.max_mentions
-            if untaggable := find_untaggable(encoder, settings.labels, limit):
-                warnings.warn(Warnings.W204.format(name=untaggable[0]), stacklevel=2)
-                tag_text = 0.0
-        return make_objective(encoder, settings, tag_text)
+    @property
+    def _objective(self) -> Objective:
+        if self._own_objective is None:
+            self._own_objective = make_component_objective(
+                self._encoder, self.shim.settings, self.shim.tag_text
+            )
+        return self._own_objective
 
     def _supervised_trees(self, examples: Sequence[Example]) -> list[SupervisedTree]:
         if self._trees is None:
-            objective = self._make_objective()
-            self._trees = TreeCache(objective, self.labels, swap=self._swap, fits=self.shim.lm.fits)
-            self.shim.note_text_tags(objective.teaches_tags)
+            self._trees = TreeCache(
+                self._objective, self.labels, swap=self._swap, fits=self.shim.lm.fits
+            )
+            self.shim.configured.note_text_tags(self._objective.teaches_tags)
             # One made before may read tags that are no longer taught, or none.
             self._extractor = None
         texts = annotated_texts(examples, self.spans_key, self._get_spans)

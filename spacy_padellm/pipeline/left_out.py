@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from spacy.training import Example
 
 from ..core.objectives.base import Objective
+from ..core.objectives.coverage import check_depth_of
 from ..core.objectives.gold import LeftOut
-from ..core.texts import AnnotatedText
 from ..corpus.docs import annotated_labels, has_gold
-from ..errors import Errors, Warnings
-from .gold import count_left_out, gold_labels
+from ..errors import Warnings
+from .gold import gold_labels, windowed_texts
 from .windows import SpanGetter
 
 
@@ -56,19 +56,17 @@ def warn_of_left_out(
     RAISES (ValueError): A text is too long for the model.
     """
     is_taught: list[bool] = []
-
-    def find_left_out(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
-        examined = objective.examine(text, labels)
-        try:
-            check_depth(examined.depth)
-        except ValueError as error:
-            raise ValueError(Errors.P208.format(text=text.source.text[:60], error=error)) from error
-        is_taught.append(examined.is_taught)
-        return examined.left_out
-
     left_out, gold = LeftOut(), 0
-    for eg in examples:
-        count, more = count_left_out(eg, spans_key, get_spans, labels, find_left_out)
+    # One at a time: a corpus may be larger than memory.
+    windowed = (text for eg in examples for text in windowed_texts([eg], spans_key, get_spans))
+    for text in windowed:
+        of_windows = []
+        for _, window in text.windows:
+            examined = objective.examine(window, labels)
+            check_depth_of(window, examined.depth, check_depth)
+            is_taught.append(examined.is_taught)
+            of_windows.append(examined.left_out)
+        count, more = text.find_left_out(labels, of_windows)
         gold += count
         left_out.extend(more)
     if left_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +24,10 @@ from ..core.checkpoints.locations import SETTINGS_FILE, has_weights
 from ..core.checkpoints.saving import save_checkpoint, save_settings
 from ..core.checkpoints.settings import CheckpointSettings, read_settings
 from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
-from ..core.presets import Preset
 from ..core.replicas import Replicas
-from ..core.tokenization import TextEncoder
 from ..errors import Errors, Warnings
-from .labels import Labels, check_labels, make_wordings
-from .sources import LMSource, PretrainedSource
+from .configured import ConfiguredSettings
+from .sources import LMSource
 
 logger = logging.getLogger(__name__)
 
@@ -53,114 +51,24 @@ class CausalLMShim(Shim):
     ) -> None:
         super().__init__(None)
         self.tag_text = tag_text
+        self.configured = ConfiguredSettings(source)
         self._replicas = Replicas(devices)
-        self._source = source
         self._mixed_precision = mixed_precision
-        self._settings: CheckpointSettings | None = None
-        self._overrides: dict[str, Any] = {}
-        self._labels: Labels | None = None
-        self._trained_wordings: set[str] | None = None
-        self._limits: dict[str, int | None] = {}
         self._is_saved = False
         self._is_trained = False
 
     @property
-    def has_settings(self) -> bool:
-        """RETURNS (bool): Whether `settings` is known without reading the source."""
-        return self._settings is not None
-
-    @property
     def settings(self) -> CheckpointSettings:
         """RETURNS (CheckpointSettings): What the model is run with."""
-        if self._settings is None:
-            changes = dict(self._overrides)
-            if self._labels is not None:
-                changes["labels"] = make_wordings(self._labels, self._source_labels())
-            settings = self._source.settings(**changes)
-            self._settings = settings.override_limits(**self._limits)
-        return self._settings
+        return self.configured.current
 
     @property
-    def labels(self) -> Mapping[str, str]:
-        """RETURNS (Mapping[str, str]): Label → its wording; nothing is read for it where the config
-        states them all.
-        """
-        if self._settings is None:
-            if isinstance(self._labels, Mapping):
-                return self._labels
-            if self._labels is None and "labels" in self._overrides:
-                stated: Mapping[str, str] = self._overrides["labels"]
-                return stated
-        return self.settings.labels
-
-    def use_preset(self, preset: Preset) -> None:
-        """preset (Preset): What to prompt with, and the checkpoint where the config names none.
-        Template and labels count as the config's own, which override them.
-        """
-        if isinstance(self._source, PretrainedSource):
-            self._source = replace(self._source, preset=preset)
-        self.override_settings(template=preset.template, labels=dict(preset.labels))
-
-    def override_settings(self, **changes: Any) -> None:
-        """changes (Any): Fields of `CheckpointSettings` to replace, until something saved is
-        loaded. Nothing is read for it: what a saved pipeline was once made from may be gone.
-        """
-        self._overrides.update(changes)
-        if self._settings is not None:
-            self._settings = replace(self._settings, **changes)
-
-    def note_text_tags(self, taught: bool) -> None:
-        """taught (bool): Whether the model is taught text tags that can be read."""
-        self._settings = replace(self.settings, text_tags=taught)
-
-    def override_labels(self, labels: Labels) -> None:
-        """labels (Union[Sequence[str], Mapping[str, str]]): Labels, or labels and their wording, in
-        the place of a checkpoint's, whose wordings they have where none is given. Nothing is
-        read for it, either.
-        """
-        check_labels(labels)
-        self._labels = labels
-        self._overrides.pop("labels", None)
-
-    @property
-    def known_wordings(self) -> dict[str, str]:
-        """RETURNS (Dict[str, str]): Label → its wording, of all labels the model comes with."""
-        own = {} if self._is_saved else self._source_labels()
-        return {**own, **self.settings.labels}
-
-    def _source_labels(self) -> Mapping[str, str]:
-        return self._source_settings().labels
-
-    def _source_settings(self) -> CheckpointSettings:
-        # What else the config overrides may not go with what the checkpoint says.
-        others = {name: value for name, value in self._overrides.items() if name != "labels"}
-        return self._source.settings(**others)
+    def _source(self) -> LMSource:
+        return self.configured.source
 
     def find_untrained(self) -> list[str]:
         """RETURNS (List[str]): Labels whose wording the model was never trained with."""
-        encoder = TextEncoder(self.lm.tokenizer)
-        # By ids: to a model that lower-cases, "PERSON" is "person".
-        trained = [encoder.encode_wording(each) for each in self._find_trained_wordings()]
-        return [
-            label
-            for label, wording in self.settings.labels.items()
-            if encoder.encode_wording(wording) not in trained
-        ]
-
-    def _find_trained_wordings(self) -> set[str]:
-        if self._trained_wordings is None:
-            self._trained_wordings = _trained_wordings(self._source_settings())
-        return self._trained_wordings
-
-    def override_limits(self, max_mentions: int | None, max_mention_tokens: int | None) -> None:
-        """max_mentions (Optional[int]): Most mentions of a label, whatever a checkpoint says.
-        max_mention_tokens (Optional[int]): Longest mention, likewise.
-        RAISES (ValueError): One of them is below 1.
-        """
-        self._limits = {"max_mentions": max_mentions, "max_mention_tokens": max_mention_tokens}
-        settings = (self._settings or CheckpointSettings()).override_limits(**self._limits)
-        if self._settings is not None:
-            self._settings = settings
+        return self.configured.find_untrained(self.lm.tokenizer)
 
     @property
     def lm(self) -> CausalLM:
@@ -190,7 +98,7 @@ class CausalLMShim(Shim):
         saved = self._model if self._is_saved else None
         self._model = self._source.create(self.settings, texts, saved)
         if self._model is not saved:
-            self._trained_wordings = None
+            self.configured.note_new_weights()
         self._optimizer = None
 
     def __call__(
@@ -252,7 +160,7 @@ class CausalLMShim(Shim):
         self._is_trained = True
         self._optimizer.zero_grad()
         self._replicas.outdate()
-        self._find_trained_wordings().update(self.settings.labels.values())
+        self.configured.note_trained()
 
     @contextlib.contextmanager
     def use_params(self, params: dict | None) -> Iterator[None]:
@@ -287,32 +195,17 @@ class CausalLMShim(Shim):
         if not path.is_file():
             raise ValueError(Errors.P041.format(name=folder, missing=SETTINGS_FILE))
         settings = read_settings(path)
-        self._warn_of_ignored(settings)
-        self._settings, self._overrides = settings.override_limits(**self._limits), {}
-        self._labels = None
-        self._model, self._optimizer = None, None
-        self._is_trained = False
         # Otherwise they are where they were, and read at first use.
         self._is_saved = self._source.saves_weights or has_weights(folder)
-        self._trained_wordings = _trained_wordings(settings) if self._is_saved else None
+        self.configured.restore(settings, with_weights=self._is_saved)
+        self._model, self._optimizer = None, None
+        self._is_trained = False
         if self._is_saved:
             self._model = load_causal_lm(
                 str(folder),
                 prefix_attention=settings.prefix_attention,
                 options=self._source.options.of_folder(),
             )
-
-    def _warn_of_ignored(self, saved: CheckpointSettings) -> None:
-        """Warn of what the config states and a saved pipeline, trained otherwise, does not do."""
-        stated = {**self._source.stated(), **self._overrides}
-        labels = make_wordings(self._labels or (), saved.labels)
-        # Labels are added in training, so those of the config need only be among the saved ones.
-        missing = {**labels, **stated.pop("labels", {})}.items() - saved.labels.items()
-        ignored = [name for name, value in stated.items() if value != getattr(saved, name)]
-        if missing:
-            ignored.append(f"labels ({', '.join(sorted(label for label, _ in missing))})")
-        if ignored:
-            warnings.warn(Warnings.W202.format(ignored=", ".join(ignored)), stacklevel=2)
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The files of the checkpoint folder."""
@@ -338,11 +231,6 @@ class CausalLMShim(Shim):
                 path.write_bytes(content)
             self.load(Path(name))
         return self
-
-
-def _trained_wordings(settings: CheckpointSettings) -> set[str]:
-    labels = settings.labels.items()
-    return {wording for label, wording in labels if label not in settings.untrained}
 
 
 def _set_dropout(model: torch.nn.Module, rate: float) -> None:

@@ -26,7 +26,7 @@ class FittingSpans:
         """docs (Iterable[Doc]): The docs.
         RETURNS (List[List[Span]]): The spans each is read in.
         """
-        windows = ((doc, find_windows(_make_window(doc[:]).source, self.fits)) for doc in docs)
+        windows = ((doc, find_windows(make_window(doc[:]).source, self.fits)) for doc in docs)
         return [[doc[start:end] for start, end in found] for doc, found in windows]
 
 
@@ -37,10 +37,13 @@ def get_windows(docs: Sequence[Doc], get_spans: SpanGetter | None) -> list[list[
     RETURNS (List[List[Window]]): The windows of each doc.
     """
     spans = [[doc[:]] for doc in docs] if get_spans is None else get_spans(docs)
-    return [[_make_window(span) for span in of_doc if len(span)] for of_doc in spans]
+    return [[make_window(span) for span in of_doc if len(span)] for of_doc in spans]
 
 
-def _make_window(span: Span) -> Window:
+def make_window(span: Span) -> Window:
+    """span (Span): A stretch of a doc.
+    RETURNS (Window): The same, as the core reads it.
+    """
     start = span.start_char
     tokens = tuple((t.idx - start, t.idx - start + len(t)) for t in span)
     return Window(start, TokenizedText(span.text, tokens))

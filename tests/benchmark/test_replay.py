@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from spacy_padellm.benchmark.replay import replay_mentions, replay_output, replayable
 from spacy_padellm.core.limits import MentionLimits
-from spacy_padellm.core.output_formats.base import get_output_format
+from spacy_padellm.core.output_formats.factory import get_output_format
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import AnnotatedText, Mention

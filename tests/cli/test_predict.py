@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from spacy_padellm.core.checkpoints.options import LoadOptions
 from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.texts import TokenizedText
 from tests.toy_corpus import SENTENCES, parse
@@ -80,6 +81,61 @@ def test_options(run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Pat
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     labels = [[m["label"] for m in line["mentions"]] for line in lines]
     assert labels and all(len(set(each)) == len(each) for each in labels)
+
+
+def test_several_devices_find_the_same(
+    run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Path
+):
+    found = []
+    for devices in ("cpu", "cpu, cpu"):
+        out = tmp_path / f"{len(devices)}.jsonl"
+        result = run("predict", toy_checkpoint, toy_corpus, out, *FEW, "--device", devices)
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        found.append([[{**m, "score": None} for m in line["mentions"]] for line in lines])
+    assert found[0] == found[1] and any(found[0])
+
+
+@pytest.mark.parametrize("command", ["predict", "compare"])
+def test_options_of_loading(
+    run: Run,
+    toy_checkpoint: Path,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+):
+    """As stated, and the model is loaded by them."""
+    from spacy_padellm.core.checkpoints import loading
+
+    seen: list[LoadOptions] = []
+    load_model = loading.load_model
+
+    def look(name: str, options: LoadOptions) -> Any:
+        seen.append(options)
+        return load_model(name, options)
+
+    monkeypatch.setattr(loading, "load_model", look)
+    out = [tmp_path / "found.jsonl"] if command == "predict" else []
+    stated = ["--device", "cpu", "--dtype", "bfloat16", "--attn-implementation", "eager"]
+    stated += ["--local-files-only", "--trust-remote-code", "--device-map", "cpu"]
+    result = run(command, toy_checkpoint, corpus, *out, *stated, "--revision", "main")
+    assert result.exit_code == 0, result.output
+    assert seen == [LoadOptions("cpu", "bfloat16", "cpu", "eager", None, "main", True, True)]
+    result = run(command, toy_checkpoint, corpus, *out, "--quantization", "2bit")
+    assert result.exit_code == 1 and "Error: [P031] " in result.stderr
+
+
+def test_gold_of_other_labels_is_named_and_does_not_count(
+    run: Run, toy_checkpoint: Path, tmp_path: Path
+):
+    corpus = tmp_path / "corpus.conll"
+    corpus.write_text("Ada\tB-PER\nworks\tO\nfor\tO\nAcme\tB-FIRM\n.\tO\n")
+    result = run("predict", toy_checkpoint, corpus, tmp_path / "found.jsonl", *FEW)
+    assert result.exit_code == 0, result.output
+    *_, others, scores = result.stdout.splitlines()
+    assert others == "1 gold mentions of labels it does not look for are not counted: FIRM"
+    assert "mentions_r 1.0000" in scores and scores.endswith("(of 1 gold mentions)")
 
 
 def test_batches_find_the_same(run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Path):

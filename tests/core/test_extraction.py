@@ -10,6 +10,7 @@ from spacy_padellm.core.mentions import Resolution
 from spacy_padellm.core.replicas import replicate
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import Mention, TokenizedText
+from spacy_padellm.core.windows import cut_windows
 
 from .sample_tokenizers import WORDINGS
 from .tiny_models import random_lm
@@ -94,6 +95,20 @@ def test_only_the_labels_of_the_settings_are_looked_for():
     assert found_in(extractor, TEXTS) == [
         tuple(m for m in text.mentions if m.label == "PER") for text in TEXTS
     ]
+
+
+def test_long_texts_are_read_in_windows():
+    lm, settings = trained_lm()
+    extractor = MentionExtractor(lm, settings)
+    sources = [text.source for text in TEXTS]
+    assert extractor.extract_long(sources) == extractor.extract(sources)
+    long = TokenizedText("word " * 200 + "left", tuple((5 * i, 5 * i + 4) for i in range(201)))
+    with pytest.raises(ValueError, match="P023"):
+        extractor.extract([long])
+    windows = cut_windows(long, extractor._fit)
+    assert len(windows) > 1
+    expected = extractor.extract_windows([long.text], [windows])
+    assert extractor.extract_long([long]) == expected
 
 
 def test_no_labels():

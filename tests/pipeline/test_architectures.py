@@ -81,13 +81,13 @@ def test_configs_name_every_setting_and_load_nothing(config: str, build: Any):
     assert set(stated) - {"@architectures"} == set(inspect.signature(build).parameters)
     # The folder is not there, and neither is the device.
     shim = get_shim(make(config))
-    assert not shim.has_settings
+    assert not shim.configured.is_known
 
 
 def test_what_a_config_states_reaches_the_model():
     shim = get_shim(make(SMALL_CAUSAL_LM.replace('"cuda"', '"cpu"')))
     assert (shim.settings.prefix_attention, shim.settings.softmax) == ("causal", "vocabulary")
-    shim.override_settings(labels={"PER": "PER"})
+    shim.configured.override(labels={"PER": "PER"})
     assert shim.tag_text == 0.5
     shim.create(["Ada left"])
     config = shim.lm.model.config

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import pytest
 
 pytest.importorskip("spacy")
@@ -10,10 +8,8 @@ import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_padellm.core.objectives.gold import LeftOut
 from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
-from spacy_padellm.pipeline.gold import annotated_texts, count_left_out
-from spacy_padellm.pipeline.windows import SpanGetter
+from spacy_padellm.pipeline.gold import annotated_texts, windowed_texts
 
 from .toy_pipeline import make_example, strided
 
@@ -55,53 +51,12 @@ def test_windows_have_the_mentions_within_them():
     ]
 
 
-def find_long(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
-    """As if mentions of five characters and more could not be taught."""
-    found = [m for m in text.mentions if m.label in labels and m.end - m.start >= 5]
-    return LeftOut(too_long=[(text.source.text, mention) for mention in found])
-
-
-def find_none(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
-    return LeftOut()
-
-
-LABELLED = "in [New York|LOC] [Ada|PER] met [Bob Hill|PER] again"
-NEW_YORK, BOB_HILL = Mention(3, 11, "LOC"), Mention(20, 28, "PER")
-
-
-def left_out(
-    get_spans: SpanGetter | None, find: Callable = find_none, labels: Sequence[str] = ("LOC", "PER")
-) -> tuple[int, dict[str, list[Mention]]]:
-    example = make_example(NLP, LABELLED)
-    gold, found = count_left_out(example, "padellm", get_spans, labels, find)
-    assert all(text == example.reference.text for each in vars(found).values() for text, _ in each)
-    return gold, {reason: [m for _, m in each] for reason, each in vars(found).items() if each}
-
-
-def test_gold_in_no_window_is_left_out():
-    assert left_out(None) == (3, {})
-    assert left_out(strided(4, 3)) == (3, {})
-    assert left_out(strided(2, 2)) == (3, {"across_windows": [NEW_YORK, BOB_HILL]})
-
-
-def test_gold_in_several_windows_counts_once():
-    """Each window has half the tokens of the one before."""
-    assert left_out(strided(4, 2), find_long) == (3, {"too_long": [NEW_YORK, BOB_HILL]})
-
-    def find_in_first(text: AnnotatedText, labels: Sequence[str]) -> LeftOut:
-        return find_long(text, labels) if text.source.text.startswith("in") else LeftOut()
-
-    # Of the two windows with Bob Hill, the second one can teach him.
-    assert left_out(strided(7, 3)) == (3, {})
-    assert left_out(strided(7, 3), find_in_first) == (3, {"too_long": [NEW_YORK]})
-
-
-def test_gold_of_labels_that_are_not_taught_does_not_count():
-    assert left_out(strided(2, 2), labels=["LOC"]) == (1, {"across_windows": [NEW_YORK]})
-    partly = make_example(NLP, LABELLED, labels=["PER"])
-    assert count_left_out(partly, "padellm", None, ["ORG"], find_none)[0] == 0
-    unknown = Example(NLP.make_doc("Ada left"), NLP.make_doc("Ada left"))
-    assert count_left_out(unknown, "padellm", None, ["PER"], find_none) == (0, LeftOut())
+def test_whole_texts_are_kept_beside_their_windows():
+    example = make_example(NLP, "in [New York|LOC] [Ada|PER]", labels=["LOC", "PER"])
+    (windowed,) = windowed_texts([example], "padellm", strided(2, 2))
+    (whole,) = annotated_texts([example], "padellm", None)
+    assert windowed.text == whole
+    assert [start for start, _ in windowed.windows] == [0, 7]
 
 
 def test_texts_that_differ():

@@ -75,7 +75,7 @@ def test_a_copy_of_its_checkpoint_on_disk(toy_checkpoint: Path, tmp_path: Path):
     nlp = spacy.blank("en")
     nlp.add_pipe("padellm_ner", config={"model": model, "max_mentions": 5})
     pipe = component(nlp)
-    pipe.shim.use_preset(preset)
+    pipe.shim.configured.state(preset=preset)
     with warnings.catch_warnings():
         # It says what the checkpoint was trained with.
         warnings.simplefilter("error")

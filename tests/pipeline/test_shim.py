@@ -160,8 +160,9 @@ def test_prediction_keeps_no_graph_and_leaves_the_model_in_evaluation_mode(nlp: 
 
 @pytest.fixture
 def bfloat16_model(nlp: Language) -> CausalLMShim:
-    shim = CausalLMShim(shim_of(nlp)._source, mixed_precision=True, tag_text=0.0)
-    shim._settings, shim._model = shim_of(nlp).settings, shim_of(nlp).lm
+    whole = shim_of(nlp)
+    shim = CausalLMShim(whole.configured.source, mixed_precision=True, tag_text=0.0)
+    shim.configured, shim._model = whole.configured, whole.lm
     return shim
 
 
@@ -213,10 +214,10 @@ def test_overrides_hold_until_something_is_loaded(toy_checkpoint: Path):
         mixed_precision=False,
         tag_text=0.0,
     )
-    shim.override_settings(labels={"X": "x"})
-    assert not shim.has_settings
+    shim.configured.override(labels={"X": "x"})
+    assert not shim.configured.is_known
     assert shim.settings.labels == {"X": "x"} and shim.settings.softmax == "admissible"
-    shim.override_settings(softmax="vocabulary")
+    shim.configured.override(softmax="vocabulary")
     assert shim.settings.labels == {"X": "x"} and shim.settings.softmax == "vocabulary"
     with pytest.warns(UserWarning, match=r"\[W202\].*softmax, labels \(X\)"):
         shim.load(toy_checkpoint)

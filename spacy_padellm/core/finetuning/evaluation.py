@@ -12,10 +12,8 @@ from ..checkpoints.settings import CheckpointSettings
 from ..extraction import MentionExtractor
 from ..objectives.base import Objective
 from ..objectives.supervised_tree import target_log_probs
-from ..prompt import PromptEncoder
 from ..scoring import MentionScores
 from ..texts import AnnotatedText
-from ..windows import Fit, cut_windows
 from .preparation import TaughtText
 from .rows import pack_rows
 
@@ -72,25 +70,13 @@ class DevEvaluation:
         }
 
     def _find(self, lm: CausalLM, texts: Sequence[AnnotatedText], at_once: int) -> MentionScores:
-        settings = self._settings
-        extractor = MentionExtractor(lm, settings)
-        fits = Fit(lm, PromptEncoder(settings.template, settings.labels, lm.tokenizer), settings)
+        extractor = MentionExtractor(lm, self._settings)
         scores = MentionScores()
         for first in range(0, len(texts), at_once):
             batch = texts[first : first + at_once]
-            windows = [cut_windows(text.source, fits) for text in batch]
-            found = extractor.extract_windows([text.source.text for text in batch], windows)
+            found = extractor.extract_long([text.source for text in batch])
             for text, mentions in zip(batch, found, strict=True):
-                string = text.source.text
-                labels = set(settings.labels if text.labels is None else text.labels)
-                scores.add(
-                    {(m.label, string[m.start : m.end]) for m in mentions if m.label in labels},
-                    {
-                        (m.label, string[m.start : m.end])
-                        for m in text.mentions
-                        if m.label in settings.labels
-                    },
-                )
+                scores.add_text(text, mentions, extractor.labels)
         return scores
 
     def _lose(self, lm: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[float, float]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ...errors import Errors, Warnings
+from ...errors import Warnings
 from ..objectives.base import Objective
+from ..objectives.coverage import WindowedText, check_depth_of
 from ..objectives.gold import LeftOut
 from ..texts import AnnotatedText, Mention, TokenizedText
 from ..windows import cut_windows
@@ -83,9 +84,14 @@ def prepare_texts(
     report = GoldReport()
     missing = set(labels)
     for text in texts:
-        windows = _cut(text, fits)
-        parts = [_teach(part, objective, labels, check_depth) for _, part in windows]
-        _count(text, windows, [left_out for _, left_out in parts], labels, report)
+        windowed = _cut(text, fits)
+        parts = [_teach(part, objective, labels, check_depth) for _, part in windowed.windows]
+        gold, left_out = windowed.find_left_out(labels, [left_out for _, left_out in parts])
+        report.gold += gold
+        report.left_out.extend(left_out)
+        for mention in text.mentions:
+            if mention.label not in labels:
+                report.others[mention.label] = report.others.get(mention.label, 0) + 1
         found = [part for part, _ in parts if part is not None]
         report.windows += len(parts)
         report.idle += len(parts) - len(found)
@@ -103,63 +109,17 @@ def _teach(
     check_depth: Callable[[int], None],
 ) -> tuple[TaughtText | None, LeftOut]:
     built, left_out = objective.build(text, labels)
-    try:
-        check_depth(built.depth)
-    except ValueError as error:
-        raise ValueError(Errors.P208.format(text=text.source.text[:60], error=error)) from error
+    check_depth_of(text, built.depth, check_depth)
     if not built.nodes:
         return None, left_out
     mentions = tuple(mention for each in vars(left_out).values() for _, mention in each)
     return TaughtText(text, len(built.tree), built.sequence_tokens, mentions), left_out
 
 
-def _cut(
-    text: AnnotatedText, fits: Callable[[TokenizedText], bool]
-) -> list[tuple[int, AnnotatedText]]:
-    """RETURNS (List[Tuple[int, AnnotatedText]]): Each window's start, and the window with the
-    mentions that lie in it.
-    """
+def _cut(text: AnnotatedText, fits: Callable[[TokenizedText], bool]) -> WindowedText:
     if fits(text.source):
-        return [(0, text)]
-    windows = []
-    for start, source in ((each.start, each.source) for each in cut_windows(text.source, fits)):
-        end = start + len(source.text)
-        inside = (m for m in text.mentions if start <= m.start and m.end <= end)
-        mentions = tuple(_move(mention, -start) for mention in inside)
-        windows.append((start, AnnotatedText(source, mentions, text.labels)))
-    return windows
-
-
-def _count(
-    text: AnnotatedText,
-    windows: Sequence[tuple[int, AnnotatedText]],
-    left_out: Sequence[LeftOut],
-    labels: Sequence[str],
-    report: GoldReport,
-) -> None:
-    """A mention is left out if no window teaches it."""
-    gold = {mention for mention in text.mentions if mention.label in labels}
-    report.gold += len(gold)
-    for mention in text.mentions:
-        if mention.label not in labels:
-            report.others[mention.label] = report.others.get(mention.label, 0) + 1
-    reasons: dict[Mention, str] = {}
-    taught: set[Mention] = set()
-    for (start, part), of_part in zip(windows, left_out, strict=True):
-        found = {
-            _move(mention, start): reason
-            for reason, entries in vars(of_part).items()
-            for _, mention in entries
-        }
-        reasons = {**found, **reasons}
-        taught |= {_move(mention, start) for mention in part.mentions} - set(found)
-    for mention in sorted(gold - taught):
-        entries = getattr(report.left_out, reasons.get(mention, "across_windows"))
-        entries.append((text.source.text, mention))
-
-
-def _move(mention: Mention, by: int) -> Mention:
-    return replace(mention, start=mention.start + by, end=mention.end + by)
+        return WindowedText(text, ((0, text),))
+    return WindowedText.cut(text, cut_windows(text.source, fits))
 
 
 def _warn(message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..checkpoints.settings import CheckpointSettings
-from ..output_formats.base import get_output_format
+from ..output_formats.factory import get_output_format
 from ..prompt import PromptEncoder
 from .base import Objective
 from .output import OutputObjective

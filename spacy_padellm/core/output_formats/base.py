@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ...errors import Errors
 from ..texts import Mention, TokenizedText
 
 # "parallel": every label and mention in a sequence of its own. The others: all mentions in one.
@@ -75,25 +74,6 @@ class OutputFormat(Protocol):
             first is read.
         RETURNS (ParsedOutput): Its mentions.
         """
-
-
-def get_output_format(name: str) -> OutputFormat:
-    """name (str): "augmented" or "structured".
-    RETURNS (OutputFormat): The format.
-    RAISES (ValueError): Unknown name.
-    """
-    # They import this module.
-    from .augmented import AugmentedFormat
-    from .structured import StructuredFormat
-
-    formats: dict[str, OutputFormat] = {
-        each.name: each for each in (AugmentedFormat(), StructuredFormat())
-    }
-    if name not in formats:
-        raise ValueError(
-            Errors.P031.format(name="output_format", value=name, values=tuple(formats))
-        )
-    return formats[name]
 
 
 def escape(text: str, special: str) -> str:

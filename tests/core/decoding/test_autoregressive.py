@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.decoding.autoregressive import AutoregressiveDecoder, _token_spans
 from spacy_padellm.core.decoding.lookup import PromptLookup
-from spacy_padellm.core.output_formats.base import get_output_format
+from spacy_padellm.core.output_formats.factory import get_output_format
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import Mention, TokenizedText

@@ -22,7 +22,7 @@ from spacy_padellm.core.decoding.spread import (
     size_teams,
 )
 from spacy_padellm.core.limits import MentionLimits
-from spacy_padellm.core.output_formats.base import get_output_format
+from spacy_padellm.core.output_formats.factory import get_output_format
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.replicas import replicate
 from spacy_padellm.core.template import TEMPLATES

@@ -14,7 +14,7 @@ from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.limits import MentionLimits
 from spacy_padellm.core.objectives.gold import LeftOut
 from spacy_padellm.core.objectives.output import OutputObjective
-from spacy_padellm.core.output_formats.base import get_output_format
+from spacy_padellm.core.output_formats.factory import get_output_format
 from spacy_padellm.core.prompt import PromptEncoder
 from spacy_padellm.core.template import TEMPLATES
 from spacy_padellm.core.texts import AnnotatedText, Mention

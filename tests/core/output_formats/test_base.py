@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_padellm.core.output_formats.augmented import AugmentedFormat
-from spacy_padellm.core.output_formats.base import get_output_format
 from spacy_padellm.core.output_formats.structured import StructuredFormat
 from spacy_padellm.core.texts import Mention
 from tests.core.output_formats.strategies import (
@@ -21,16 +20,6 @@ from tests.core.output_formats.strategies import (
 from tests.core.sample_texts import cut_at_spaces
 
 FORMATS = pytest.mark.parametrize("each", [AugmentedFormat(), StructuredFormat()])
-
-
-@FORMATS
-def test_formats_are_found_by_name(each):
-    assert isinstance(get_output_format(each.name), type(each))
-
-
-def test_unknown_name():
-    with pytest.raises(ValueError, match=r"P031.*'tsv'.*'augmented', 'structured'"):
-        get_output_format("tsv")
 
 
 @FORMATS
