@@ -155,6 +155,11 @@ class Errors(metaclass=_WithCodes):
         "The adapter {name} belongs to {base}, which can't be found: {error}\nSet "
         "base_model_name_or_path in its adapter_config.json to that model's folder or hub id."
     )
+    P054 = (
+        "An adapter beside quantized weights can't be saved with them. In a pipeline set "
+        "save_weights = false, so that both are read from where they are; or load the adapter "
+        "without quantization, which merges it into the whole weights, and save that."
+    )
     P060 = (
         "{name} is a Baichuan model that can't be run as a Llama: {reason}. Give Baichuan2-7B, "
         "Baichuan-7B or a model trained from one of them."
@@ -199,8 +204,8 @@ class Errors(metaclass=_WithCodes):
         "file, or remove it."
     )
     P074 = (
-        "Quantized weights can't be trained themselves. Set `lora`, to train an adapter beside "
-        "them, or remove load.quantization."
+        "Quantized weights can't be trained themselves. Train an adapter beside them, with "
+        "`padellm finetune` and its entry `lora`, or load the weights without quantization."
     )
     P075 = "The configuration has no {key!r}. Set it."
     P076 = "Can't read the configuration {path}: {error}. Pass the path of a YAML file."
@@ -214,8 +219,28 @@ class Errors(metaclass=_WithCodes):
     )
     P079 = (
         "{name} is an adapter, and another one (lora) can't be trained on top of it. Merge it "
-        "first: `padellm export {name} FOLDER`, with the folder as `checkpoint`."
+        "first, with PEFT's merge_and_unload or `padellm export {name} FOLDER`, and name that "
+        "folder as `checkpoint`."
     )
+    P080 = (
+        "The weights of {name} were saved quantized: there are no whole ones to merge an adapter "
+        "into. Set `save: adapter`, or train from the checkpoint that was quantized."
+    )
+    P081 = (
+        "{name} is a Baichuan model, which is trained as a Llama: an adapter alone would fit the "
+        "Llama, not {name}. Set `save: merged`."
+    )
+    P082 = (
+        "`save: adapter` needs an adapter to be trained. Set `lora`, or remove `save` to train and "
+        "save all weights."
+    )
+    P083 = "The entries of {key} can't be taken as they are: {error}. Correct or remove them."
+    P084 = (
+        "The training in {path} was begun with another configuration: {names} differ. Go on with "
+        "what it was begun with, or begin anew with another `output`."
+    )
+    P085 = "There are no texts in {files}. Name files with annotated texts as `{key}`."
+    P086 = "{key} is {value!r}, which is no score of an evaluation. Use one of {names}."
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
@@ -340,8 +365,9 @@ class Errors(metaclass=_WithCodes):
     )
     P208 = "A training text is too long. {error}\nIt begins: {text!r}"
     P209 = (
-        "The model was trained, but its weights are not to be saved (save_weights = false): they "
-        "would be lost. Set save_weights = true in the component's model."
+        "The model was trained, so its weights are nowhere but in this pipeline, and they are not "
+        "to be saved (save_weights = false): they would be lost. Set save_weights = true in the "
+        "component's model."
     )
     P210 = (
         "There's no preset {name!r}. Use one of {names}, or register a function that returns a "
@@ -468,6 +494,16 @@ class Warnings(metaclass=_WithCodes):
         "{count} texts take more than the {row_tokens} tokens of a row, the longest {longest}: "
         "each has a row to itself. Raise `row_tokens` if memory allows; if it does not, cut the "
         "texts."
+    )
+
+    W075 = (
+        "All weights are trained, and they are {dtype}: most steps are smaller than what such "
+        "numbers can tell apart, and are lost. Load them in float32 (`dtype`) and compute in "
+        "bfloat16 (`mixed_precision`; in `padellm finetune` `bf16`), or train an adapter (`lora`)."
+    )
+    W076 = (
+        "The texts to evaluate on have no mention of the labels ({labels}), so mentions_f is 0 "
+        "whatever is learnt. Give `dev` annotated texts with these labels."
     )
 
     # Corpora: readers and converters (W1xx)

@@ -47,6 +47,9 @@ def finetune(
             typer.echo(prepared.figures.describe())
         if dry_run:
             return
+        if resume and prepared.is_first:
+            last = prepared.last_step
+            typer.echo(f"Going on from {last}" if last else "Nothing to go on from: it begins")
         figures = prepared.train(resume=resume)
         if prepared.is_first:
             for name in sorted(figures):

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from ..errors import Errors
 from .causal_lm import CausalLM
+from .checkpoints.quantization import is_quantized
 
 # Where a model runs if nothing is said.
 _DEFAULT_DEVICE = "cpu"
@@ -122,7 +123,7 @@ def _check_copyable(model: PreTrainedModel, device: torch.device) -> None:
     reason = None
     if len({tensor.device for tensor in _tensors(model)}) > 1:
         reason = "it is spread over several devices already"
-    elif getattr(model, "is_quantized", False):
+    elif is_quantized(model):
         # Some of what belongs to quantized weights is neither parameter nor buffer.
         reason = "its weights are quantized"
     if reason is not None:

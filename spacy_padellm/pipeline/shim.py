@@ -25,6 +25,7 @@ from ..core.checkpoints.saving import save_checkpoint, save_settings
 from ..core.checkpoints.settings import CheckpointSettings, read_settings
 from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
 from ..core.replicas import Replicas
+from ..core.trainable import check_trainable
 from ..errors import Errors, Warnings
 from .configured import ConfiguredSettings
 from .sources import LMSource
@@ -143,6 +144,7 @@ class CausalLMShim(Shim):
         """
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
         if self._optimizer is None:
+            check_trainable(self.lm.model)
             _warn_of_ignored_settings(optimizer)
             self._optimizer = torch.optim.AdamW(
                 parameters,
@@ -182,7 +184,7 @@ class CausalLMShim(Shim):
         if self._source.saves_weights:
             untrained = tuple(self.find_untrained())
             save_checkpoint(folder, self.lm, replace(self.settings, untrained=untrained))
-        elif self._is_trained:
+        elif self._is_trained or self._is_saved:
             raise ValueError(Errors.P209)
         else:
             save_settings(folder, self.settings)

@@ -19,7 +19,7 @@ from .adapters import Adapter, apply_adapter, find_adapter
 from .baichuan import is_baichuan, load_baichuan
 from .locations import SETTINGS_FILE, TOKENIZER_FILE, cannot_load, find_file, find_folder
 from .options import DEFAULT_OPTIONS, LoadOptions
-from .quantization import quantization_config
+from .quantization import is_quantized, quantization_config
 from .sentencepiece_tokenizer import is_bare_llama, load_sentencepiece_tokenizer
 from .settings import CheckpointSettings, load_settings
 
@@ -53,7 +53,7 @@ def load_causal_lm(
         model = apply_adapter(model, adapter, options)
     lm = CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention)
     # What is quantized or spread over devices is where it belongs.
-    is_placed = options.quantization is not None or options.device_map is not None
+    is_placed = is_quantized(model) or options.device_map is not None
     return lm if is_placed else lm.to(options.place)
 
 

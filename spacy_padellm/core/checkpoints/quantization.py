@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import BitsAndBytesConfig
+from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from ...optional import require
 from .files import read_json
 from .options import LoadOptions
+
+
+def is_quantized(model: PreTrainedModel) -> bool:
+    """model (PreTrainedModel): A model.
+    RETURNS (bool): Whether its weights are quantized, by an option or as they were saved.
+    """
+    return getattr(model, "is_quantized", False)
+
+
+def is_stored_quantized(name: str, options: LoadOptions) -> bool:
+    """name (str): A folder or hub id.
+    options (LoadOptions): How it is loaded.
+    RETURNS (bool): Whether its weights were saved quantized.
+    """
+    return bool(read_json(name, "config.json", options).get("quantization_config"))
 
 
 def quantization_config(name: str, options: LoadOptions) -> Any:
@@ -21,7 +36,7 @@ def quantization_config(name: str, options: LoadOptions) -> Any:
     """
     for package in ("bitsandbytes", "accelerate"):
         require(package, f"Loading {name} with quantization", extra="quantization")
-    if read_json(name, "config.json", options).get("quantization_config"):
+    if is_stored_quantized(name, options):
         return None
     if options.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ...errors import Errors
 from ..causal_lm import CausalLM
-from .locations import SETTINGS_FILE
+from .adapters import has_adapter
+from .locations import ADAPTER_FILE, SETTINGS_FILE
 from .settings import CheckpointSettings
 
 
@@ -18,7 +20,10 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
     folder (Path): Where to; made if missing.
     lm (CausalLM): Model and tokenizer.
     settings (CheckpointSettings): What goes into `padellm.json`.
+    RAISES (ValueError): The model has an adapter beside quantized weights.
     """
+    if has_adapter(lm.model):
+        raise ValueError(Errors.P054)
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.glob(".saving-*"):
         shutil.rmtree(left_over)
@@ -29,13 +34,23 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
         lm.tokenizer.save_pretrained(aside)
         # Empty until the end, so that nobody takes half a folder for a whole one.
         (folder / SETTINGS_FILE).write_text("")
-        for stale in folder.glob("model*.safetensors*"):
-            stale.unlink()
+        remove_weights(folder)
         for path in aside.iterdir():
             if (folder / path.name).is_dir():
                 shutil.rmtree(folder / path.name)
             os.replace(path, folder / path.name)
     save_settings(folder, settings)
+
+
+def remove_weights(folder: Path) -> None:
+    """Remove those of an earlier model or adapter, which would be loaded with, or in the place of,
+    what is saved next.
+
+    folder (Path): A checkpoint folder.
+    """
+    for pattern in ("model*.safetensors*", ADAPTER_FILE, "adapter_model.*"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def save_settings(folder: Path, settings: CheckpointSettings) -> None:

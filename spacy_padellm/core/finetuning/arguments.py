@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from ...errors import Errors
 from .checking import check_entries
 from .config import FinetuneConfig
+from .evaluation import SCORES
 
 _SET_OTHERWISE = {
     "output_dir": "it is `steps` below `output`",
@@ -20,8 +21,18 @@ _SET_OTHERWISE = {
     "group_by_length": "rows are packed to `row_tokens`",
     "train_sampling_strategy": "rows come in an order of their own",
     "resume_from_checkpoint": "pass --resume",
+    "label_smoothing_factor": "the loss is the paper's",
+    "data_seed": "set training.seed",
+    "do_train": "it is what the command does",
+    "do_eval": "name `dev`",
+    "do_predict": "run `padellm predict`",
+    "bf16_full_eval": "set training.bf16",
+    "fp16_full_eval": "set training.fp16",
+    "use_liger_kernel": "its loss is not the paper's",
+    "dataloader_drop_last": "the last step is filled up with rows that teach nothing",
     "dataloader_persistent_workers": "workers are made anew at each epoch, for its texts",
 }
+_NEEDED = "`patience` counts evaluations"
 
 
 def make_arguments(config: FinetuneConfig) -> TrainingArguments:
@@ -32,6 +43,7 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
     """
     stated = {key: _as_meant(key, value) for key, value in config.training.items()}
     check_entries(TrainingArguments, stated, "training", left_out=_SET_OTHERWISE)
+    _check(config, stated)
     arguments: dict[str, Any] = {
         "report_to": "none",
         "dataloader_pin_memory": False,
@@ -53,16 +65,28 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
             output_dir=str(config.steps), remove_unused_columns=False, label_names=[], **arguments
         )
     except (ValueError, TypeError, ImportError) as error:
-        raise ValueError(
-            Errors.P071.format(
-                key="training", value=stated, kind=f"what transformers can take ({error})"
-            )
-        ) from error
+        raise ValueError(Errors.P083.format(key="training", error=error)) from error
     if made.eval_strategy != "no" and config.dev is None:
         raise ValueError(Errors.P073.format(key="training.eval_strategy"))
     # More than one GPU without torchrun would be cut into replicas that hooks do not reach.
+    if config.patience is not None and made.eval_strategy == "no":
+        raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=_NEEDED))
     made._n_gpu = min(1, made.n_gpu)
     return made
+
+
+def _check(config: FinetuneConfig, stated: Mapping[str, Any]) -> None:
+    """What transformers would trip over late, or take no notice of."""
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+        if stated.get(name, 1) < 1:
+            raise ValueError(Errors.P032.format(name=f"training.{name}", value=stated[name]))
+    best = stated.get("metric_for_best_model")
+    if best is not None and best.removeprefix("eval_") not in SCORES:
+        raise ValueError(
+            Errors.P086.format(key="training.metric_for_best_model", value=best, names=SCORES)
+        )
+    if config.dev is None and "eval_steps" in stated:
+        raise ValueError(Errors.P073.format(key="training.eval_steps"))
 
 
 def _as_meant(key: str, value: Any) -> Any:

@@ -67,7 +67,7 @@ class FinetuneConfig:
     augment (Optional[Augment]): How more texts are made of those there are.
     load (LoadOptions): How the checkpoint is loaded.
     lora (Optional[Dict[str, Any]]): Fields of PEFT's `LoraConfig`; `None` to train all weights.
-    save (Save): What becomes of an adapter.
+    save (Optional[Save]): What becomes of an adapter, by default it is merged into its model.
     row_tokens (int): Most tokens of a row, which is a number of texts that are run together.
     patience (Optional[int]): After how many evaluations without a better one to stop.
     training (Dict[str, Any]): Fields of transformers' `TrainingArguments`.
@@ -90,21 +90,25 @@ class FinetuneConfig:
     augment: Augment | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
     lora: dict[str, Any] | None = None
-    save: Save = "merged"
+    save: Save | None = None
     row_tokens: int = 2048
     patience: int | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.save not in get_args(Save):
+        if self.save not in (None, *get_args(Save)):
             raise ValueError(
                 Errors.P031.format(name="save", value=self.save, values=get_args(Save))
             )
+        if self.save is not None and self.lora is None:
+            raise ValueError(Errors.P082)
         for name in ("row_tokens", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(Errors.P032.format(name=name, value=value))
-        if Path(self.output).resolve() == Path(self.checkpoint).expanduser().resolve():
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(Errors.P071.format(key="output", value=self.output, kind="a folder"))
+        if self.folder.resolve() == Path(self.checkpoint).expanduser().resolve():
             # Weights of an earlier result are removed, and these would be the model's own.
             kind = "another folder than `checkpoint`"
             raise ValueError(Errors.P071.format(key="output", value=self.output, kind=kind))
@@ -114,16 +118,27 @@ class FinetuneConfig:
             raise ValueError(Errors.P073.format(key="patience"))
 
     @property
+    def folder(self) -> Path:
+        """RETURNS (Path): `output`, with the user's home directory in the place of `~`."""
+        return Path(self.output).expanduser()
+
+    @property
     def steps(self) -> Path:
         """RETURNS (Path): Where Trainer's checkpoints are."""
-        return Path(self.output) / "steps"
+        return self.folder / "steps"
+
+    @property
+    def merges(self) -> bool:
+        """RETURNS (bool): Whether an adapter is trained and merged into its model."""
+        return self.lora is not None and self.save != "adapter"
 
     def corpora(self, name: Literal["train", "dev"]) -> list[str]:
         """name (str): Which texts.
         RETURNS (List[str]): Their files.
         """
         stated: str | list[str] | None = getattr(self, name)
-        return [stated] if isinstance(stated, str) else list(stated or [])
+        files = [stated] if isinstance(stated, str) else list(stated or [])
+        return [str(Path(file).expanduser()) for file in files]
 
 
 def make_config(stated: Any) -> FinetuneConfig:
@@ -160,7 +175,15 @@ def read_config(path: Path) -> FinetuneConfig:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """With numbers as they are usually written."""
+        """With numbers as they are usually written, and no entry twice."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            entries = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for entry in entries:
+                if entries.count(entry) > 1:
+                    raise yaml.YAMLError(f"{entry!r} is there twice")
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
     try:

@@ -17,6 +17,9 @@ from ..texts import AnnotatedText
 from .preparation import TaughtText
 from .rows import pack_rows
 
+# What there is of an evaluation, as `metric_for_best_model` may name it.
+SCORES = ("loss", "mentions_p", "mentions_r", "mentions_f")
+
 
 class DevEvaluation:
     """Scores a model on texts, of which each process reads a share.
@@ -62,12 +65,9 @@ class DevEvaluation:
         """
         found_gold, found, gold, loss, weight = counts.tolist()
         scores = MentionScores(int(found_gold), int(found), int(gold))
-        return {
-            "loss": loss / weight if weight else 0.0,
-            "mentions_p": scores.precision,
-            "mentions_r": scores.recall,
-            "mentions_f": scores.fscore,
-        }
+        mean = loss / weight if weight else 0.0
+        values = (mean, scores.precision, scores.recall, scores.fscore)
+        return dict(zip(SCORES, values, strict=True))
 
     def _find(self, lm: CausalLM, texts: Sequence[AnnotatedText], at_once: int) -> MentionScores:
         extractor = MentionExtractor(lm, self._settings)

@@ -12,12 +12,14 @@ from ...optional import require
 from ..checkpoints.adapters import find_adapter
 from ..checkpoints.locations import find_folder
 from ..checkpoints.options import LoadOptions
+from ..checkpoints.quantization import is_quantized
 from .checking import check_entries
 
 _OF_PEFT = {
     "base_model_name_or_path": "it is `checkpoint`",
     "revision": "set load.revision",
     "task_type": "it is a causal language model",
+    "peft_type": "it is LoRA",
     "inference_mode": "it is trained",
 }
 
@@ -57,7 +59,7 @@ def add_lora(
     """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    if options.quantization is not None:
+    if is_quantized(model):
         model = prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=gradient_checkpointing,
@@ -68,9 +70,8 @@ def add_lora(
         model.enable_input_require_grads()
     try:
         adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
-    except (ValueError, TypeError) as error:
-        kind = f"what PEFT can take ({error})"
-        raise ValueError(Errors.P071.format(key="lora", value=fields, kind=kind)) from error
+    except (ValueError, TypeError, ImportError) as error:
+        raise ValueError(Errors.P083.format(key="lora", error=error)) from error
     name = find_folder(checkpoint)
     config = adapted.peft_config["default"]
     # From wherever the adapter is loaded.

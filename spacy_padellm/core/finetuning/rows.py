@@ -52,6 +52,8 @@ class RowDataset(Dataset):
     versions (Versions): Makes their trees.
     max_tokens (int): Most tokens of a row.
     seed (int): What the order depends on.
+    multiple (int): Rows of a step, on all processes. The last step is filled up with rows that
+        teach nothing: processes repeat others otherwise, and an epoch that is resumed loses it.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class RowDataset(Dataset):
         versions: Versions,
         max_tokens: int,
         seed: int,
+        multiple: int = 1,
     ) -> None:
         self.rows = rows
+        self._multiple = multiple
         self._versions = versions
         self._max_tokens = max_tokens
         self._seed = seed
@@ -71,12 +75,14 @@ class RowDataset(Dataset):
         self._order_of: int | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return -(-len(self.rows) // self._multiple) * self._multiple
 
     def __getitem__(self, place: int) -> list[SupervisedTree]:
         """place (int): Place in the order of the epoch.
         RETURNS (List[SupervisedTree]): The row's trees.
         """
+        if place >= len(self.rows):
+            return [self._versions.build_idle()]
         if self._order_of != self.epoch:
             self._order = list(range(len(self.rows)))
             random.Random(f"{self._seed}-{self.epoch}").shuffle(self._order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +14,19 @@ from transformers.trainer_callback import EarlyStoppingCallback, TrainerCallback
 from ...errors import Errors, Warnings
 from ...optional import require
 from ..causal_lm import CausalLM
+from ..checkpoints.baichuan import is_baichuan
 from ..checkpoints.loading import load_causal_lm
+from ..checkpoints.locations import find_folder
+from ..checkpoints.quantization import is_stored_quantized
 from ..checkpoints.settings import CheckpointSettings
 from ..objectives.base import Objective
 from ..objectives.factory import make_objective
 from ..prompt import PromptEncoder
 from ..texts import AnnotatedText
+from ..trainable import check_trainable
 from ..windows import Fit
 from .arguments import make_arguments
+from .begun import begun_with
 from .config import FinetuneConfig, on_device
 from .evaluation import DevEvaluation
 from .lora import add_lora, check_lora
@@ -32,8 +36,6 @@ from .saving import find_last_step, save_result
 from .settings import find_settings
 from .trainer import TreeTrainer
 from .versions import Versions
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Finetuning:
         """RETURNS (bool): Whether this is the first of the processes, which reports and writes."""
         return self.arguments.process_index == 0
 
+    @property
+    def last_step(self) -> Path | None:
+        """RETURNS (Optional[Path]): The last of Trainer's checkpoints that there are."""
+        return find_last_step(self.config.steps)
+
     def train(
         self, *, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
     ) -> dict[str, Any]:
@@ -72,17 +79,22 @@ class Finetuning:
         resume (bool): Whether to go on from the last of Trainer's checkpoints.
         callbacks (Sequence[TrainerCallback]): What else is to happen in training.
         RETURNS (Dict[str, Any]): Trainer's figures.
-        RAISES (ValueError): There are such checkpoints, and they are not to be gone on from.
+        RAISES (ValueError): There are such checkpoints, and they are not to be gone on from, or
+            are of another configuration.
         """
-        last = find_last_step(self.config.steps)
+        last = self.last_step
         if last is not None and not resume:
             raise ValueError(Errors.P077.format(path=self.config.steps))
+        begun_with(self.config, self.settings, go_on=last is not None, write=self.is_first)
         trainer = self.make_trainer(callbacks)
-        if resume and self.is_first:
-            logger.info("going on from %s", last or "the start: there is no checkpoint yet")
         figures = trainer.train(resume_from_checkpoint=None if last is None else str(last))
-        merge = self.config.lora is not None and self.config.save == "merged"
-        save_result(trainer, Path(self.config.output), self.settings, self.config.load, merge=merge)
+        save_result(
+            trainer,
+            self.config.folder,
+            self.settings,
+            self.config.load,
+            merge=self.config.merges,
+        )
         return {**_scores_of_result(trainer), **figures.metrics}
 
     def make_trainer(self, callbacks: Sequence[TrainerCallback] = ()) -> TreeTrainer:
@@ -132,6 +144,8 @@ def prepare(
     RAISES (ImportError): Something stated needs a package that isn't installed.
     """
     require("accelerate", "Fine-tuning", extra="llm")
+    _check_texts("train", config.corpora("train"), train)
+    _check_texts("dev", config.corpora("dev"), dev)
     if config.lora is not None:
         check_lora(config.lora, config.checkpoint, config.load)
     arguments = make_arguments(config)
@@ -141,6 +155,7 @@ def prepare(
         prefix_attention=settings.prefix_attention,
         options=on_device(config.load, str(arguments.device)),
     )
+    _check_weights(config, lm)
     encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
     objective = make_objective(encoder, settings, config.tag_text)
     settings = replace(settings, text_tags=objective.teaches_tags)
@@ -152,10 +167,27 @@ def prepare(
     rows, figures = _make_rows(config, arguments, taught, objective, settings, lm)
     evaluation = None
     if dev:
-        evaluation = DevEvaluation(
-            dev, _examine(dev, objective, settings, lm)[0], objective, settings, config.row_tokens
-        )
+        evaluated, gold = _examine(dev, objective, settings, lm)
+        if arguments.process_index == 0 and not gold.gold:
+            message = Warnings.W076.format(labels=", ".join(settings.labels))
+            warnings.warn(message, stacklevel=2)
+        evaluation = DevEvaluation(dev, evaluated, objective, settings, config.row_tokens)
     return Finetuning(config, arguments, settings, lm, rows, figures, evaluation, sequences)
+
+
+def _check_texts(key: str, files: Sequence[str], texts: Sequence[AnnotatedText]) -> None:
+    if files and not texts:
+        raise ValueError(Errors.P085.format(files=", ".join(files), key=key))
+
+
+def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
+    """Before anything is trained that could not be saved."""
+    if config.lora is None:
+        check_trainable(lm.model)
+    elif config.merges and is_stored_quantized(find_folder(config.checkpoint), config.load):
+        raise ValueError(Errors.P080.format(name=config.checkpoint))
+    elif config.save == "adapter" and is_baichuan(find_folder(config.checkpoint), config.load):
+        raise ValueError(Errors.P081.format(name=config.checkpoint))
 
 
 def _scores_of_result(trainer: TreeTrainer) -> dict[str, Any]:
@@ -208,4 +240,5 @@ def _make_rows(
     rows = pack_rows([text.size for text in taught], planned, arguments.seed)
     at_once = arguments.per_device_train_batch_size
     figures = measure_rows(rows, taught, config.row_tokens, at_once)
-    return RowDataset(rows, versions, config.row_tokens, arguments.seed), figures
+    multiple = at_once * arguments.gradient_accumulation_steps * arguments.world_size
+    return RowDataset(rows, versions, config.row_tokens, arguments.seed, multiple), figures

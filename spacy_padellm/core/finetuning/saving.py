@@ -9,7 +9,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..checkpoints.loading import load_causal_lm
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.saving import save_checkpoint, save_settings
+from ..checkpoints.saving import remove_weights, save_checkpoint, save_settings
 from ..checkpoints.settings import CheckpointSettings
 from .trainer import TreeTrainer
 
@@ -52,7 +52,7 @@ def save_result(
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     written = folder / "steps" / "adapter" if merge else folder
     if trainer.args.should_save and not merge:
-        _remove_weights(folder)
+        remove_weights(folder)
     trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(written))
     if trainer.args.should_save:
@@ -67,16 +67,8 @@ def save_result(
             lm = load_causal_lm(
                 str(written), prefix_attention=settings.prefix_attention, options=plain
             )
-            _remove_weights(folder)
             save_checkpoint(folder, lm, settings)
             shutil.rmtree(written)
         else:
             save_settings(folder, settings)
     trainer.accelerator.wait_for_everyone()
-
-
-def _remove_weights(folder: Path) -> None:
-    """Of an earlier result, which may be of another kind."""
-    for pattern in ("model*.safetensors*", "adapter_*"):
-        for path in folder.glob(pattern):
-            path.unlink()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..augmentation import MentionSwap
 from ..objectives.base import Objective
@@ -70,6 +71,12 @@ class Versions:
                     continue
             trees.append(self._objective.build(self._texts[place].text, self._labels)[0])
         return trees
+
+    def build_idle(self) -> SupervisedTree:
+        """RETURNS (SupervisedTree): The tree of the smallest text, of which nothing counts."""
+        smallest = min(self._texts, key=lambda each: each.size)
+        tree, _ = self._objective.build(smallest.text, self._labels)
+        return replace(tree, weights=[0.0] * len(tree.weights))
 
     def _augmented(self, place: int, epoch: int) -> SupervisedTree | None:
         """RETURNS (Optional[SupervisedTree]): The tree of another version of a text, `None` if it

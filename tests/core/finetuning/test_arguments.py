@@ -65,7 +65,7 @@ def test_a_backend_for_several_processes_is_left_out_for_one(
         ({"learning_rate": "fast"}, r"P071.*training.learning_rate is 'fast'.*float"),
         ({"output_dir": "x"}, r"P072.*training.output_dir.*`output`"),
         ({"remove_unused_columns": True}, r"P072.*training.remove_unused_columns"),
-        ({"lr_scheduler_type": "zigzag"}, r"P071.*training.*zigzag"),
+        ({"lr_scheduler_type": "zigzag"}, r"P083.*training.*zigzag"),
         ({"eval_strategy": "epoch"}, r"P073.*training.eval_strategy.*dev"),
     ],
 )

@@ -60,7 +60,7 @@ def test_fields_that_are_not_possible(base: Path, fields: dict, message: str):
 
 def test_modules_that_there_are_not(base: Path, tmp_path: Path):
     prepared = toy(base, tmp_path, lora={"target_modules": ["nowhere"]})
-    with pytest.raises(ValueError, match=r"P071.*lora.*nowhere"):
+    with pytest.raises(ValueError, match=r"P083.*lora.*nowhere"):
         prepared.make_trainer()
 
 
