@@ -119,8 +119,8 @@ class Errors(metaclass=_WithCodes):
         "language modelling head."
     )
     P045 = (
-        "The model cannot be moved to {device!r}: {error}\nSet `device` to one that torch has, for "
-        "example 'cpu'."
+        "The model cannot be moved to {device!r}: {error}\nName a device that torch has, for "
+        "example 'cpu' or 'cuda:0'."
     )
     P046 = (
         "{model} is more than a language model (its config.json has a text_config). Give a "
@@ -193,6 +193,11 @@ class Errors(metaclass=_WithCodes):
         "The decoder `replicas` and the option --devices need each other: there is a copy of the "
         "model on each device. Pass both or neither."
     )
+    P068 = (
+        "Both a device ({device}) and a device_map are named. Name one of them: a device_map says "
+        "where each part of a model goes."
+    )
+
     P070 = (
         "The configuration has an entry {key!r}, which there is not. Remove it, or write one of: "
         "{possible}."
@@ -241,6 +246,10 @@ class Errors(metaclass=_WithCodes):
     )
     P085 = "There are no texts in {files}. Name files with annotated texts as `{key}`."
     P086 = "{key} is {value!r}, which is no score of an evaluation. Use one of {names}."
+    P087 = (
+        "PEFT can't save an adapter (lora) from the shards of FSDP 1. Use FSDP 2: remove `version` "
+        "from training.fsdp_config, and FSDP_VERSION from the environment."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."

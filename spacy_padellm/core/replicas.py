@@ -12,10 +12,8 @@ from transformers import PreTrainedModel
 
 from ..errors import Errors
 from .causal_lm import CausalLM
+from .checkpoints.options import DEFAULT_DEVICE, find_device
 from .checkpoints.quantization import is_quantized
-
-# Where a model runs if nothing is said.
-_DEFAULT_DEVICE = "cpu"
 
 
 def choose_device(device: str, devices: Sequence[str] | None) -> str:
@@ -26,7 +24,7 @@ def choose_device(device: str, devices: Sequence[str] | None) -> str:
     """
     if not devices:
         return device
-    if device != _DEFAULT_DEVICE:
+    if device != DEFAULT_DEVICE:
         raise ValueError(Errors.P065.format(device=device, devices=", ".join(devices)))
     return devices[0]
 
@@ -83,7 +81,7 @@ def replicate(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
     untaken = {lm.model.device}
     replicas = []
     for name in devices:
-        device = _find_device(name)
+        device = find_device(name)
         if device not in first_on:
             first_on[device] = _copy(lm, device)
             untaken.add(device)
@@ -141,11 +139,3 @@ def _take(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _tensors(model: PreTrainedModel) -> Iterator[Tensor]:
     return chain(model.parameters(), model.buffers())
-
-
-def _find_device(name: str) -> torch.device:
-    """RETURNS (torch.device): The device with its number, which `"cuda"` leaves out."""
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(Errors.P045.format(device=name, error=error)) from error

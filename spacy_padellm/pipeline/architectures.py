@@ -5,6 +5,8 @@ from typing import Any
 
 from thinc.api import Model
 
+from ..errors import Errors
+
 
 def build_causal_lm_v1(
     name: str | None = None,
@@ -53,13 +55,15 @@ def build_causal_lm_v1(
         prediction each has a copy of the model and takes some of the texts, or some of the labels
         of a single text; training is on the first. A device may be named more than once.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
-    RAISES (ValueError): Both `device` and `devices` are given.
+    RAISES (ValueError): More than one of `device`, `devices` and `device_map` are given.
     """
     from ..core.checkpoints.options import LoadOptions
     from ..core.replicas import choose_device
     from .model import build_model
     from .sources import PretrainedSource
 
+    if devices and device_map is not None:
+        raise ValueError(Errors.P068.format(device=", ".join(devices)))
     options = LoadOptions(
         choose_device(device, devices),
         dtype,

@@ -150,7 +150,7 @@ def test_without_devices_there_is_the_model():
 
 @pytest.mark.parametrize("name", ["nowhere", "cuda:99"])
 def test_no_such_device(name):
-    with pytest.raises(ValueError, match=rf"(?s)P045.*'{name}'.*Set `device`"):
+    with pytest.raises(ValueError, match=rf"(?s)P045.*'{name}'.*Name a device"):
         replicate(fresh_lm(), ["cpu", name])
 
 

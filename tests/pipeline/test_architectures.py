@@ -22,7 +22,7 @@ CAUSAL_LM = """
 [model]
 @architectures = "spacy_padellm.CausalLM.v1"
 name = "/absent/folder"
-device = "cuda:1"
+device = "cpu"
 dtype = "bfloat16"
 device_map = {"model": 0, "lm_head": "cuda:1"}
 attn_implementation = "eager"
@@ -62,6 +62,12 @@ prefix_attention = "causal"
 softmax = "vocabulary"
 tag_text = 0.5
 """
+
+
+@pytest.mark.parametrize("other", ['device = "cuda:1"', 'devices = ["cpu", "cpu"]'])
+def test_a_device_map_takes_the_place_of_devices(other: str):
+    with pytest.raises(ValueError, match=r"P068\].*device_map"):
+        make(f'[model]\n@architectures = "spacy_padellm.CausalLM.v1"\ndevice_map = "auto"\n{other}')
 
 
 def make(config: str) -> Model[Any, Any]:
@@ -111,6 +117,7 @@ def test_dtype_and_device(toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch)
     moved = []
     monkeypatch.setattr(CausalLM, "to", lambda self, device: moved.append(device) or self)
     plain = CAUSAL_LM.replace('{"model": 0, "lm_head": "cuda:1"}', "null").replace('"4bit"', "null")
+    plain = plain.replace('device = "cpu"', 'device = "cuda:1"')
     model = make(plain.replace("/absent/folder", str(toy_checkpoint)))
     assert str(get_shim(model).lm.model.dtype) == "torch.bfloat16"
     assert moved == ["cuda:1"]

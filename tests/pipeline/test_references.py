@@ -70,12 +70,16 @@ def test_weights_that_were_trained_are_not_lost(toy_checkpoint: Path, tmp_path: 
         nlp.to_disk(tmp_path / "pipeline")
 
 
-def test_weights_that_were_saved_once_are_read_from_there(toy_folder: Path):
+def test_weights_that_were_saved_once_are_read_from_there(toy_folder: Path, tmp_path: Path):
     nlp = spacy.load(toy_folder)
-    config = {"components.padellm_ner.model": {"@architectures": "spacy_padellm.CausalLM.v1"}}
-    config["components.padellm_ner.model"] |= {"name": "/gone", "save_weights": False}
-    again = load_model_from_config(nlp.config).from_disk(toy_folder)
+    config = nlp.config.copy()
+    own = {"@architectures": "spacy_padellm.CausalLM.v1", "name": "/gone", "save_weights": False}
+    config["components"]["padellm_ner"]["model"] = own
+    again = load_model_from_config(config).from_disk(toy_folder)
     assert mentions(again(TEXT)) == mentions(nlp(TEXT))
+    # They are nowhere else.
+    with pytest.raises(ValueError, match="P209"):
+        again.to_disk(tmp_path)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from ..causal_lm import CausalLM, PrefixAttention
 from .adapters import Adapter, apply_adapter, find_adapter
 from .baichuan import is_baichuan, load_baichuan
 from .locations import SETTINGS_FILE, TOKENIZER_FILE, cannot_load, find_file, find_folder
-from .options import DEFAULT_OPTIONS, LoadOptions
+from .options import DEFAULT_OPTIONS, LoadOptions, find_device
 from .quantization import is_quantized, quantization_config
 from .sentencepiece_tokenizer import is_bare_llama, load_sentencepiece_tokenizer
 from .settings import CheckpointSettings, load_settings
@@ -97,6 +97,7 @@ def load_model(name: str, options: LoadOptions) -> PreTrainedModel:
     if options.attn_implementation is not None:
         arguments["attn_implementation"] = options.attn_implementation
     if options.quantization is not None:
+        find_device(options.place)
         arguments["device_map"] = {"": options.place}
         if (config := quantization_config(name, options)) is not None:
             arguments["quantization_config"] = config

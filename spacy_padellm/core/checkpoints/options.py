@@ -16,6 +16,10 @@ Quantization = Literal["4bit", "8bit"]
 DeviceMap = str | Mapping[str, int | str]
 
 
+# Where a model runs if nothing is said.
+DEFAULT_DEVICE = "cpu"
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """How model and tokenizer are loaded.
@@ -33,7 +37,7 @@ class LoadOptions:
     RAISES (ValueError): A value that is not possible.
     """
 
-    device: str = "cpu"
+    device: str = DEFAULT_DEVICE
     dtype: str = "float32"
     device_map: DeviceMap | None = None
     attn_implementation: str | None = None
@@ -49,6 +53,9 @@ class LoadOptions:
                 Errors.P031.format(name="quantization", value=self.quantization, values=values)
             )
 
+        if self.device_map is not None and self.device != DEFAULT_DEVICE:
+            raise ValueError(Errors.P068.format(device=self.device))
+
     @property
     def torch_dtype(self) -> torch.dtype | Literal["auto"]:
         """RETURNS (Union[torch.dtype, str]): What weights are kept in, as transformers take it.
@@ -59,7 +66,7 @@ class LoadOptions:
     @property
     def place(self) -> str:
         """RETURNS (str): The device, found out if it is `"auto"`."""
-        return _find_device() if self.device == "auto" else self.device
+        return _choose_device() if self.device == "auto" else self.device
 
     @property
     def hub(self) -> dict[str, Any]:
@@ -86,7 +93,18 @@ def get_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _find_device() -> str:
+def find_device(name: str) -> torch.device:
+    """name (str): A torch device's name.
+    RETURNS (torch.device): The device with its number, which `"cuda"` leaves out.
+    RAISES (ValueError): There is no such device.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(Errors.P045.format(device=name, error=error)) from error
+
+
+def _choose_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

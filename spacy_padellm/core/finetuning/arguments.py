@@ -60,6 +60,10 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
             # The older way does not pass gradients on to an adapter's first layer.
             own = stated.get(f"{name}_kwargs") or {}
             arguments[f"{name}_kwargs"] = {"use_reentrant": False, **own}
+    if stated.get("fsdp"):
+        # As transformers 5 have it; before, accelerate reads it from the environment alone.
+        version = (stated.get("fsdp_config") or {}).get("version", 2)
+        os.environ.setdefault("FSDP_VERSION", str(version))
     try:
         made = TrainingArguments(
             output_dir=str(config.steps), remove_unused_columns=False, label_names=[], **arguments

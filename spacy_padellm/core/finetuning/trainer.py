@@ -14,7 +14,10 @@ from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
+from ...errors import Errors
 from ..causal_lm import CausalLM
+from ..checkpoints.adapters import has_adapter
+from ..checkpoints.locations import has_weights
 from ..checkpoints.saving import save_settings
 from ..checkpoints.settings import CheckpointSettings
 from ..objectives.supervised_tree import SupervisedTree, target_log_probs
@@ -33,6 +36,7 @@ class TreeTrainer(Trainer):
     dev (Optional[DevEvaluation]): What to evaluate on.
     sequences (bool): Whether to train on separate sequences in the place of trees.
     callbacks (Sequence[TrainerCallback]): What else is to happen in training.
+    RAISES (ValueError): An adapter in the shards of FSDP 1.
     """
 
     # The loss is that of the whole step already, however many parts it is computed in.
@@ -58,9 +62,13 @@ class TreeTrainer(Trainer):
             eval_dataset=None if dev is None else list(dev.texts),
             data_collator=collate,
             processing_class=lm.tokenizer,
-            callbacks=[_Epochs(rows), _Settings(settings), *(callbacks or ())],
+            callbacks=[_Epochs(rows), _Saved(settings), *(callbacks or ())],
         )
         self.model_accepts_loss_kwargs = True
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is not None and plugin.fsdp_version == 1 and has_adapter(model):
+            # Modules have other names in shards, by which PEFT finds no adapter to save.
+            raise ValueError(Errors.P087)
         self._lm = lm
         self._trained = lm.forced("sequences") if sequences else lm
         self._dev = dev
@@ -160,8 +168,8 @@ class _Epochs(TrainerCallback):
         self._rows.epoch = int((state.epoch or 0) + 1e-6)
 
 
-class _Settings(TrainerCallback):
-    """Makes Trainer's checkpoints ones that can be loaded like any."""
+class _Saved(TrainerCallback):
+    """Makes Trainer's checkpoints ones that can be loaded like any, and known to all processes."""
 
     def __init__(self, settings: CheckpointSettings) -> None:
         self._settings = settings
@@ -169,6 +177,16 @@ class _Settings(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
+        from accelerate import PartialState
+
+        steps = Path(str(args.output_dir))
+        folder = steps / f"checkpoint-{state.global_step}"
+        # Shards can be gone on from, but not be loaded.
+        if state.is_world_process_zero and has_weights(folder):
             save_settings(folder, self._settings)
+        PartialState().wait_for_everyone()
+        # A process may have looked for it before the first one had written it, and would go on
+        # with an earlier one, or with none.
+        best = steps / f"checkpoint-{state.best_global_step}"
+        if best.is_dir():
+            state.best_model_checkpoint = str(best)

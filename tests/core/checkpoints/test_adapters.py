@@ -10,6 +10,7 @@ import torch
 pytest.importorskip("peft")
 
 import peft
+from safetensors.torch import load_file, save_file
 
 from spacy_padellm.core.causal_lm import CausalLM
 from spacy_padellm.core.checkpoints.adapters import find_adapter
@@ -59,6 +60,39 @@ def test_the_model_is_found_and_the_adapter_merged(base: Path, tmp_path: Path):
     assert lm.support.way == "cached"
 
 
+def test_merged_it_can_be_trained(adapter: Path):
+    lm = load_causal_lm(str(adapter))
+    assert all(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+def test_an_adapter_of_one_of_two_tied_weights(base: Path, tmp_path: Path):
+    """The head is the embeddings' weight: merged into that, it would change what both do."""
+    assert load_causal_lm(str(base)).model.config.tie_word_embeddings
+    adapted = make_adapter(base, tmp_path / "adapter", target_modules=["embed_tokens", "up_proj"])
+    lm = load_causal_lm(str(tmp_path / "adapter"))
+    expected = plain_logits(adapted, IDS)
+    assert torch.allclose(plain_logits(lm.model, IDS), expected, atol=1e-4)
+    save_checkpoint(tmp_path / "whole", lm, trained_lm()[1])
+    again = load_causal_lm(str(tmp_path / "whole"))
+    assert torch.allclose(plain_logits(again.model, IDS), expected, atol=1e-4)
+
+
+def test_an_adapter_that_lacks_weights(adapter: Path):
+    path = adapter / "adapter_model.safetensors"
+    weights = load_file(path)
+    dropped = sorted(weights)[0]
+    save_file({name: each for name, each in weights.items() if name != dropped}, path)
+    with pytest.raises(ValueError, match=r"(?s)P042.*missing adapter keys"):
+        load_causal_lm(str(adapter))
+
+
+def test_what_is_saved_over_an_adapter_is_what_is_loaded(adapter: Path, base: Path):
+    lm, settings = load_checkpoint(str(base))
+    save_checkpoint(adapter, lm, settings)
+    again = load_causal_lm(str(adapter))
+    assert torch.equal(plain_logits(again.model, IDS), plain_logits(lm.model, IDS))
+
+
 def test_settings_come_from_the_adapters_folder(adapter: Path):
     with pytest.raises(ValueError, match=r"P041.*padellm.json"):
         load_checkpoint(str(adapter))
@@ -102,6 +136,22 @@ def test_on_quantized_weights_it_stays_beside_them(base: Path, tmp_path: Path):
     expected = plain_logits(adapted, IDS)
     found = plain_logits(lm.model, IDS)
     assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.99
+    # It would be neither of the two.
+    with pytest.raises(ValueError, match=r"P054.*save_weights = false"):
+        save_checkpoint(tmp_path / "both", lm, trained_lm()[1])
+
+
+def test_weights_that_were_saved_quantized(base: Path, tmp_path: Path):
+    """No option says so, and nothing is merged into them."""
+    pytest.importorskip("bitsandbytes")
+    quantized = load_causal_lm(str(base), options=LoadOptions(quantization="8bit"))
+    save_checkpoint(tmp_path / "base", quantized, trained_lm()[1])
+    make_adapter(base, tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(tmp_path / "base")
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    layer = load_causal_lm(str(tmp_path / "adapter")).model.model.layers[0].self_attn.q_proj
+    assert type(layer.base_layer).__name__ == "Linear8bitLt"
 
 
 def test_without_peft(adapter: Path, monkeypatch: pytest.MonkeyPatch):

@@ -115,6 +115,13 @@ def test_quantization_needs_bitsandbytes(checkpoint: Path, monkeypatch: pytest.M
         load_causal_lm(str(checkpoint), options=LoadOptions(quantization="4bit"))
 
 
+def test_quantized_weights_on_a_device_that_is_not_there(checkpoint: Path):
+    pytest.importorskip("bitsandbytes")
+    options = LoadOptions(device="nowhere", quantization="8bit")
+    with pytest.raises(ValueError, match=r"P045.*'nowhere'"):
+        load_causal_lm(str(checkpoint), options=options)
+
+
 def test_a_quantization_that_is_not_there():
     with pytest.raises(ValueError, match=r"P031.*quantization is '3bit'.*'4bit', '8bit'"):
         LoadOptions(quantization="3bit")  # type: ignore[arg-type]

@@ -46,6 +46,11 @@ def test_the_best_is_that_with_the_best_mentions(tmp_path: Path):
     assert not made.greater_is_better
 
 
+def test_evaluations_have_to_be_made_to_be_counted(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"P072.*eval_strategy.*`patience`"):
+        arguments(tmp_path, dev=True, patience=2, eval_strategy="no")
+
+
 def test_yaml_takes_no_for_false(tmp_path: Path):
     made = arguments(tmp_path, dev=True, save_strategy=False, eval_strategy=False)
     assert (made.eval_strategy, made.save_strategy) == ("no", "no")
@@ -66,6 +71,10 @@ def test_a_backend_for_several_processes_is_left_out_for_one(
         ({"output_dir": "x"}, r"P072.*training.output_dir.*`output`"),
         ({"remove_unused_columns": True}, r"P072.*training.remove_unused_columns"),
         ({"lr_scheduler_type": "zigzag"}, r"P083.*training.*zigzag"),
+        ({"per_device_train_batch_size": 0}, r"P032.*per_device_train_batch_size is 0"),
+        ({"metric_for_best_model": "f1"}, r"P086.*'f1'.*mentions_f"),
+        ({"label_smoothing_factor": 0.1}, r"P072.*label_smoothing_factor"),
+        ({"eval_steps": 5}, r"P073.*training.eval_steps.*dev"),
         ({"eval_strategy": "epoch"}, r"P073.*training.eval_strategy.*dev"),
     ],
 )

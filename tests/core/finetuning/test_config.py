@@ -83,6 +83,8 @@ training: {learning_rate: 2e-5, eval_strategy: no, max_steps: 10}
         ({"labels": [1]}, r"P071.*labels is \[1\]"),
         ({"labels": {"PER": 1}}, r"P071.*labels"),
         ({"save": "both"}, r"P071.*save is 'both'.*adapter"),
+        ({"save": "adapter"}, r"P082.*`lora`"),
+        ({"output": __file__}, r"P071.*output is.*a folder"),
         ({"load": {"device": "cuda"}}, r"P072.*load.device.*use_cpu"),
         ({"load": {"quantization": "2bit"}}, r"P071.*load.quantization.*4bit"),
         ({"load": {"quantization": "4bit"}}, r"P074.*lora"),
@@ -109,6 +111,21 @@ def test_a_file_without_entries(tmp_path: Path, content: str):
     path = tmp_path / "config.yaml"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"P071.*the file"):
+        read_config(path)
+
+
+def test_the_users_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stated = {**NEEDED, "output": "~/out", "train": ["~/a.jsonl", "b.jsonl"]}
+    made = make_config(stated)
+    assert made.steps == tmp_path / "out" / "steps"
+    assert made.corpora("train") == [str(tmp_path / "a.jsonl"), "b.jsonl"]
+
+
+def test_an_entry_that_is_there_twice(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text("checkpoint: a\ntraining: {seed: 1, seed: 2}\n")
+    with pytest.raises(ValueError, match=r"P076.*'seed' is there twice"):
         read_config(path)
 
 

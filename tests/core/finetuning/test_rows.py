@@ -58,6 +58,17 @@ def test_rows_of_an_epoch():
     assert [tree.tree.ids for tree in dataset[0]] == first[0]
 
 
+def test_the_last_step_is_filled_up_with_what_teaches_nothing():
+    rows = pack_rows([each.size for each in TAUGHT], 200, 0)
+    dataset = RowDataset(rows, versions(rate=0.0), 200, seed=0, multiple=len(rows) + 3)
+    assert len(dataset) == len(rows) + 3
+    assert all(sum(tree.weights) > 0 for place in range(len(rows)) for tree in dataset[place])
+    for place in range(len(rows), len(dataset)):
+        (tree,) = dataset[place]
+        assert tree.nodes and set(tree.weights) == {0.0}
+    assert len(RowDataset(rows, versions(), 200, seed=0, multiple=1)) == len(rows)
+
+
 def test_rows_are_joined():
     dataset = RowDataset([[0, 1], [2]], versions(), 200, seed=0)
     rows = [dataset[0], dataset[1]]

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from spacy_padellm.core.checkpoints.loading import load_checkpoint
+from spacy_padellm.core.finetuning.run import prepare
 
 from ...toy_corpus import parse
-from .toys import DEV, TRAIN, toy
+from .toys import DEV, TRAIN, config, toy
 
 
 def test_it_learns(base: Path, tmp_path: Path):
@@ -36,6 +37,26 @@ def test_it_goes_on_from_the_last_checkpoint(base: Path, tmp_path: Path):
     assert not torch.equal(weights[1][name], weights[2][name])
 
 
+def test_a_training_goes_on_as_it_was_begun(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    training = {"save_strategy": "epoch", "num_train_epochs": 1}
+    lora = {"r": 4, "target_modules": ["q_proj"]}
+    toy(base, tmp_path, training, lora=lora).train()
+    longer = {**training, "num_train_epochs": 2}
+    for changes, names in [
+        ({"lora": {**lora, "r": 8}}, "lora"),
+        ({}, "lora"),
+        ({"lora": lora, "labels": ["PER"]}, "settings"),
+        ({"lora": lora, "row_tokens": 150}, "row_tokens"),
+    ]:
+        other = toy(base, tmp_path, longer, **changes)
+        with pytest.raises(ValueError, match=rf"P084.*another configuration: {names} differ"):
+            other.train(resume=True)
+    # It may be made longer, and its result saved in another way.
+    figures = toy(base, tmp_path, longer, lora=lora, save="adapter").train(resume=True)
+    assert figures["epoch"] == 2
+
+
 def test_resuming_what_has_not_begun_is_beginning(base: Path, tmp_path: Path):
     assert toy(base, tmp_path).train(resume=True)["epoch"] == 2
 
@@ -43,6 +64,16 @@ def test_resuming_what_has_not_begun_is_beginning(base: Path, tmp_path: Path):
 def test_texts_that_teach_nothing(base: Path, tmp_path: Path):
     with pytest.warns(match="W071"), pytest.raises(ValueError, match=r"P078.*PER"):
         toy(base, tmp_path, texts=[parse("Dan left .", labels=["X"])], labels=["PER"])
+
+
+def test_nothing_to_train_or_evaluate_on(base: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"P085.*train.jsonl.*`train`"):
+        toy(base, tmp_path, texts=[])
+    stated = config(base, tmp_path, dev="dev.jsonl")
+    with pytest.raises(ValueError, match=r"P085.*dev.jsonl.*`dev`"):
+        prepare(stated, TRAIN)
+    with pytest.warns(match=r"W076\].*\(LOC, ORG, PER\)"):
+        prepare(stated, TRAIN, [parse("Nothing happened .")])
 
 
 def test_large_texts_are_told(base: Path, tmp_path: Path):

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from spacy_padellm.core.checkpoints.loading import load_checkpoint
 from spacy_padellm.core.checkpoints.options import LoadOptions
+from spacy_padellm.core.checkpoints.saving import save_checkpoint
 from spacy_padellm.core.extraction import MentionExtractor
 from spacy_padellm.core.finetuning.saving import find_last_step
 
+from ..checkpoints.baichuan_folders import random_weights, write_folder
 from ..tiny_models import plain_logits
 from .toys import DEV, toy
 
@@ -67,6 +70,60 @@ def test_an_adapter_is_merged(base: Path, tmp_path: Path):
     assert settings == prepared.settings
     expected = plain_logits(prepared.lm.model.eval(), IDS)
     assert torch.allclose(plain_logits(lm.model, IDS), expected, atol=1e-4)
+    hub = AutoModelForCausalLM.from_pretrained(folder)
+    assert torch.allclose(plain_logits(hub, IDS), expected, atol=1e-4)
+
+
+def test_an_adapter_on_a_model_in_bfloat16(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("peft")
+    # Put back afterwards: transformers leave it set, for all that is trained in the process.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    prepared = toy(base, tmp_path, {"bf16": True}, lora=LORA, load={"dtype": "bfloat16"})
+    prepared.train()
+    layer = prepared.lm.model.model.layers[0].self_attn.q_proj
+    assert layer.base_layer.weight.dtype == torch.bfloat16
+    assert layer.lora_B["default"].weight.dtype == torch.float32
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in stored.values()} == {torch.bfloat16}
+
+
+def test_an_adapter_is_trained_further_as_a_whole_model(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    toy(base, tmp_path, lora=LORA, save="adapter").train()
+    further = toy(tmp_path / "out", tmp_path / "further")
+    before = plain_logits(further.lm.model.eval(), IDS)
+    further.train()
+    lm, _ = load_checkpoint(str(tmp_path / "further" / "out"))
+    assert not torch.allclose(plain_logits(lm.model, IDS), before, atol=1e-3)
+
+
+def test_what_could_not_be_saved_is_not_trained(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    lm, settings = load_checkpoint(str(base), options=LoadOptions(quantization="8bit"))
+    save_checkpoint(tmp_path / "quantized", lm, settings)
+    with pytest.raises(ValueError, match=r"P080.*save: adapter"):
+        toy(tmp_path / "quantized", tmp_path, lora=LORA)
+    toy(tmp_path / "quantized", tmp_path, lora=LORA, save="adapter").train()
+    with pytest.raises(ValueError, match="P074"):
+        toy(tmp_path / "quantized", tmp_path)
+
+
+def test_an_adapter_of_a_baichuan_model_is_merged(tmp_path: Path):
+    """It is trained as a Llama, whose modules the checkpoint that it would name does not have."""
+    pytest.importorskip("peft")
+    pytest.importorskip("sentencepiece")
+    folder = tmp_path / "baichuan"
+    folder.mkdir()
+    write_folder(folder, random_weights())
+    lora = {"r": 4, "target_modules": ["q_proj"]}
+    with pytest.raises(ValueError, match=r"P081.*save: merged"):
+        toy(folder, tmp_path, lora=lora, save="adapter")
+    toy(folder, tmp_path, {"max_steps": 1}, lora=lora).train()
+    lm, _ = load_checkpoint(str(tmp_path / "out"))
+    assert type(lm.model) is LlamaForCausalLM
 
 
 @pytest.mark.parametrize("save", ["adapter", "merged"])

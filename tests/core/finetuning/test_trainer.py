@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_callback import TrainerCallback, TrainerState
 
 from spacy_padellm.core.finetuning.saving import find_last_step
 from spacy_padellm.core.finetuning.trainer import TreeTrainer
@@ -52,6 +52,26 @@ def test_a_step_is_that_of_the_objective(base: Path, tmp_path: Path):
     found, logged, _ = first_step(base, tmp_path, {})
     assert same(found, expected)
     assert logged == pytest.approx(float(loss.detach()), abs=1e-3)
+
+
+def test_rows_that_fill_up_a_step_do_not_count(base: Path, tmp_path: Path):
+    rows = len(toy(base, tmp_path).rows.rows)
+    whole, loss, _ = first_step(base, tmp_path, {"per_device_train_batch_size": rows})
+    filled, same_loss, _ = first_step(base, tmp_path, {"gradient_accumulation_steps": rows + 2})
+    assert same(filled, whole)
+    assert same_loss == pytest.approx(loss, abs=1e-3)
+
+
+def test_the_best_step_is_known_once_it_is_there(base: Path, tmp_path: Path):
+    """Another process may have looked for it too early."""
+    trainer = toy(base, tmp_path).make_trainer()
+    state, steps = TrainerState(), Path(str(trainer.args.output_dir))
+    state.best_global_step, state.best_model_checkpoint = 8, None
+    trainer.callback_handler.on_save(trainer.args, state, trainer.control)
+    assert state.best_model_checkpoint is None
+    (steps / "checkpoint-8").mkdir(parents=True)
+    trainer.callback_handler.on_save(trainer.args, state, trainer.control)
+    assert state.best_model_checkpoint == str(steps / "checkpoint-8")
 
 
 def test_a_step_in_parts_is_the_step(base: Path, tmp_path: Path):
