@@ -36,6 +36,19 @@ def test_a_checkpoint_is_trained(run: Callable[..., Result], config: Path, tmp_p
     assert run("finetune", config, "--resume").exit_code == 0
 
 
+def test_docs_of_spacy(run: Callable[..., Result], config: Path, toy_corpus: Path, tmp_path: Path):
+    pytest.importorskip("spacy")
+    docs = tmp_path / "train.spacy"
+    assert run("convert", toy_corpus, docs, "--lang", "en").exit_code == 0
+    stated = {**yaml.safe_load(config.read_text()), "train": [str(docs)], "dev": str(docs)}
+    config.write_text(yaml.safe_dump(stated))
+    result = run("finetune", config)
+    assert result.exit_code == 0, result.output
+    assert "24 texts in" in result.stdout and "eval_mentions_f: 1.0" in result.stdout
+    again = run("finetune", config, "--resume")
+    assert again.exit_code == 0 and "Going on from" in again.stdout
+
+
 def test_it_is_only_said_what_would_be_done(
     run: Callable[..., Result], config: Path, tmp_path: Path
 ):
