@@ -32,7 +32,7 @@ _SET_OTHERWISE = {
     "dataloader_drop_last": "the last step is filled up with rows that teach nothing",
     "dataloader_persistent_workers": "workers are made anew at each epoch, for its texts",
 }
-_NEEDED = "`patience` counts evaluations"
+_COUNTED = "`patience` counts evaluations"
 
 
 def make_arguments(config: FinetuneConfig) -> TrainingArguments:
@@ -74,7 +74,7 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
         raise ValueError(Errors.P073.format(key="training.eval_strategy"))
     # More than one GPU without torchrun would be cut into replicas that hooks do not reach.
     if config.patience is not None and made.eval_strategy == "no":
-        raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=_NEEDED))
+        raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=_COUNTED))
     made._n_gpu = min(1, made.n_gpu)
     return made
 

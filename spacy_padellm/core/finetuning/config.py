@@ -178,10 +178,10 @@ def read_config(path: Path) -> FinetuneConfig:
         """With numbers as they are usually written, and no entry twice."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            entries = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for entry in entries:
-                if entries.count(entry) > 1:
-                    raise yaml.YAMLError(f"{entry!r} is there twice")
+            # As they are written: what `<<` merges into a mapping may well be there already.
+            entries = [key.value for key, _ in node.value]
+            if twice := [entry for entry in entries if entries.count(entry) > 1]:
+                raise yaml.YAMLError(f"{twice[0]!r} is there twice")
             found: dict[Any, Any] = super().construct_mapping(node, deep)
             return found
 

@@ -114,6 +114,14 @@ def test_a_file_without_entries(tmp_path: Path, content: str):
         read_config(path)
 
 
+def test_what_yaml_merges(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "checkpoint: a\noutput: b\ntrain: c\ntraining: {<<: {seed: 1, logging_steps: 2}, seed: 3}\n"
+    )
+    assert read_config(path).training == {"seed": 3, "logging_steps": 2}
+
+
 def test_the_users_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("HOME", str(tmp_path))
     stated = {**NEEDED, "output": "~/out", "train": ["~/a.jsonl", "b.jsonl"]}
