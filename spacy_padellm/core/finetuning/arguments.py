@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainingArguments
@@ -62,8 +64,7 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
             arguments[f"{name}_kwargs"] = {"use_reentrant": False, **own}
     if stated.get("fsdp"):
         # As transformers 5 have it; before, accelerate reads it from the environment alone.
-        version = (stated.get("fsdp_config") or {}).get("version", 2)
-        os.environ.setdefault("FSDP_VERSION", str(version))
+        os.environ.setdefault("FSDP_VERSION", str(_fsdp_version(stated.get("fsdp_config"))))
     try:
         made = TrainingArguments(
             output_dir=str(config.steps), remove_unused_columns=False, label_names=[], **arguments
@@ -72,9 +73,9 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
         raise ValueError(Errors.P083.format(key="training", error=error)) from error
     if made.eval_strategy != "no" and config.dev is None:
         raise ValueError(Errors.P073.format(key="training.eval_strategy"))
-    # More than one GPU without torchrun would be cut into replicas that hooks do not reach.
     if config.patience is not None and made.eval_strategy == "no":
         raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=_COUNTED))
+    # More than one GPU without torchrun would be cut into replicas that hooks do not reach.
     made._n_gpu = min(1, made.n_gpu)
     return made
 
@@ -91,6 +92,14 @@ def _check(config: FinetuneConfig, stated: Mapping[str, Any]) -> None:
         )
     if config.dev is None and "eval_steps" in stated:
         raise ValueError(Errors.P073.format(key="training.eval_steps"))
+
+
+def _fsdp_version(stated: Any) -> Any:
+    """stated (Any): A mapping, with or without the prefix `fsdp_`, or the path of a JSON file."""
+    entries = stated if isinstance(stated, Mapping) else {}
+    if isinstance(stated, str):
+        entries = json.loads(Path(stated).read_text(encoding="utf8"))
+    return entries.get("version", entries.get("fsdp_version", 2))
 
 
 def _as_meant(key: str, value: Any) -> Any:

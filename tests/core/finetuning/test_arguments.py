@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -49,6 +52,22 @@ def test_the_best_is_that_with_the_best_mentions(tmp_path: Path):
 def test_evaluations_have_to_be_made_to_be_counted(tmp_path: Path):
     with pytest.raises(ValueError, match=r"P072.*eval_strategy.*`patience`"):
         arguments(tmp_path, dev=True, patience=2, eval_strategy="no")
+
+
+@pytest.mark.parametrize(
+    "stated, version",
+    [(None, "2"), ({"version": 1}, "1"), ({"fsdp_version": 1}, "1"), ("fsdp.json", "1")],
+)
+def test_the_version_of_fsdp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: Any, version: str
+):
+    (tmp_path / "fsdp.json").write_text('{"version": 1}')
+    monkeypatch.chdir(tmp_path)
+    # Put back afterwards, with all that transformers set there.
+    with mock.patch.dict(os.environ):
+        os.environ.pop("FSDP_VERSION", None)
+        arguments(tmp_path, fsdp="full_shard", fsdp_config=stated)
+        assert os.environ["FSDP_VERSION"] == version
 
 
 def test_yaml_takes_no_for_false(tmp_path: Path):
