@@ -195,3 +195,29 @@ def test_a_model_in_shards_is_trained_read_and_saved_like_a_whole_one(
     for step in (result / "steps").glob("checkpoint-*"):
         # Shards can be gone on from, and are not taken for a checkpoint.
         assert (step / "padellm.json").exists() == has_weights(step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "version, lora", [(1, None), (2, None), (2, {"r": 4, "target_modules": "all-linear"})]
+)
+def test_a_training_in_shards_goes_on(base: Path, tmp_path: Path, version: int, lora: dict | None):
+    changes: dict = {"row_tokens": 130}
+    if lora is not None:
+        pytest.importorskip("peft")
+        changes |= {"lora": lora, "save": "adapter"}
+    steady = {"save_strategy": "epoch", "lr_scheduler_type": "constant", **in_shards(version)}
+
+    def train(name: str, epochs: int, *options: str) -> Path:
+        path, result = write(
+            base, tmp_path, name, {**steady, "num_train_epochs": epochs}, **changes
+        )
+        done = torchrun(2, "tests.core.finetuning.sharded", "finetune", path, *options)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return result
+
+    expected = train("whole", 3)
+    train("parts", 2)
+    result = train("parts", 3, "--resume")
+    file = "model.safetensors" if lora is None else "adapter_model.safetensors"
+    assert equal(weights(result, file), weights(expected, file))
