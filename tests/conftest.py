@@ -1,12 +1,19 @@
-"""Fixtures that more than one part's tests use; nothing here imports torch or spaCy."""
+"""Fixtures that more than one part's tests use."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
+from transformers import PreTrainedTokenizerBase
+
+from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.prompt.template import TEMPLATES
+from tests.sample_tokenizers import TOKENIZERS, WORDINGS, load_tokenizer
 
 # What a test loads is made by the test: a look at the hub would only wait for the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -38,3 +45,26 @@ def shared_tokenizers() -> Path:
 def shared_data() -> Path:
     """The folder with the research corpora, likewise."""
     return _shared_folder("PADELLM_DATA", "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The models here are so small that a second thread only costs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", params=TOKENIZERS)
+def any_tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    return load_tokenizer(request.param, request)
+
+
+@pytest.fixture(scope="session", params=["en", "zh"])
+def any_encoder(
+    request: pytest.FixtureRequest, any_tokenizer: PreTrainedTokenizerBase
+) -> PromptEncoder:
+    """Every tokenizer with both of the paper's templates."""
+    lang: str = request.param
+    return PromptEncoder(TEMPLATES[lang], WORDINGS[lang], any_tokenizer)

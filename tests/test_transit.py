@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from spacy_padellm.core.scoring import MentionScores
-from spacy_padellm.core.texts import AnnotatedText
 from spacy_padellm.corpus.formats import read_annotated_texts
+from spacy_padellm.scoring import MentionScores
+from spacy_padellm.texts import AnnotatedText
 
 FOLDER = Path(__file__).parents[1] / "assets" / "transit"
 LABELS = {"LINE", "STATION", "TIME", "DELAY", "CAUSE"}

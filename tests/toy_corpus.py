@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
 
 PEOPLE = ["Ada", "Bob Hill", "Cleo", "Dan"]
 PLACES = ["Rome", "Oslo", "New York"]

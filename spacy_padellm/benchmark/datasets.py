@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.presets import Preset, find_preset
-from ..core.template import PromptTemplate, get_template
-from ..core.texts import AnnotatedText
 from ..corpus.formats import FORMATS, read_annotated_texts
 from ..errors import Errors
+from ..prompt.presets import Preset, find_preset
+from ..prompt.template import PromptTemplate, get_template
+from ..texts import AnnotatedText
 
 _PARTS = ("train", "dev", "test")
 _DOCBIN_SUFFIX = ".spacy"

@@ -8,23 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ..core.causal_lm import CausalLM
-from ..core.checkpoints.settings import CheckpointSettings
-from ..core.decoding.autoregressive import AutoregressiveDecoder
-from ..core.decoding.cost import DecodingCost
-from ..core.decoding.drafts import DraftPolicy
-from ..core.decoding.lookup import PromptLookup
-from ..core.decoding.parallel import ParallelDecoder
-from ..core.decoding.spread import ParallelSpread
-from ..core.decoding.unconstrained import UnconstrainedDecoder
-from ..core.mentions import DecodedMention
-from ..core.output_formats.base import Grounding
-from ..core.output_formats.factory import get_output_format
-from ..core.prompt import PromptEncoder
-from ..core.texts import AnnotatedText, Mention
-from ..core.tree_run.support import Way
+from ..checkpoints.settings import CheckpointSettings
+from ..decode.cost import DecodingCost
+from ..decode.drafts import DraftPolicy
+from ..decode.mentions import DecodedMention
+from ..decode.parallel import ParallelDecoder
+from ..decode.spread import ParallelSpread
 from ..errors import Errors
+from ..prompt.encoder import PromptEncoder
+from ..texts import AnnotatedText, Mention
+from ..tree.causal_lm import CausalLM
+from ..tree.support import Way
+from .autoregressive import AutoregressiveDecoder
+from .lookup import PromptLookup
+from .output_formats.base import Grounding
+from .output_formats.factory import get_output_format
 from .replay import replay_mentions, replay_output
+from .unconstrained import UnconstrainedDecoder
 
 Gold = Mapping[str, list[Mention]]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core.causal_lm import CausalLM
-from ..core.mentions import DecodedMention, Resolution, ScoredMention, non_overlapping
-from ..core.scoring import MentionScores
-from ..core.texts import AnnotatedText
+from ..decode.mentions import DecodedMention, Resolution, ScoredMention, non_overlapping
+from ..scoring import MentionScores
+from ..texts import AnnotatedText
+from ..tree.causal_lm import CausalLM
 from .decoders import BenchmarkDecoder, DecoderSpec
 from .meters import Clock, ForwardTimer, PeakMemory
 from .rows import Row, TextMeasurement, make_row

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core.decoding.writing import Replay
-from ..core.limits import MentionLimits
-from ..core.output_formats.base import OutputFormat
-from ..core.prompt import PromptEncoder
-from ..core.texts import AnnotatedText, Mention
-from ..core.trie import admissible_spans
+from ..decode.writing import Replay
+from ..limits import MentionLimits
+from ..prompt.encoder import PromptEncoder
+from ..texts import AnnotatedText, Mention
+from ..tree.trie import admissible_spans
+from .output_formats.base import OutputFormat
 
 
 def replayable(

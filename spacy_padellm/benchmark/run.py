@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..core.causal_lm import TextTooLongError
-from ..core.prompt import PromptEncoder
-from ..core.texts import AnnotatedText
+from ..prompt.encoder import PromptEncoder
+from ..texts import AnnotatedText
+from ..tree.causal_lm import TextTooLongError
 from .datasets import Dataset
 from .decoders import DecoderSpec, Gold
 from .measure import Contender, Measured

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
-from ..core.causal_lm import CausalLM
-from ..core.checkpoints.options import get_dtype
+from ..checkpoints.options import get_dtype
 from ..errors import Errors
+from ..tree.causal_lm import CausalLM
 
 _LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32000}
 # `tiny` is for counting passes and tokens, which are the same for every shape.

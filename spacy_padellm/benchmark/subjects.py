@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from ..core.causal_lm import CausalLM
-from ..core.checkpoints.settings import CheckpointSettings
-from ..core.limits import MentionLimits
+from ..checkpoints.settings import CheckpointSettings
 from ..errors import Errors
+from ..limits import MentionLimits
+from ..tree.causal_lm import CausalLM
 from .datasets import Dataset
 from .decoders import DecoderSpec, build_decoder, output_format_of, runs_replicas
 from .measure import Contender

@@ -80,7 +80,7 @@ def benchmark(
         from ..benchmark.decoders import parse_spec, runs_replicas
         from ..benchmark.environment import describe_environment
         from ..benchmark.report import to_markdown, write_json
-        from ..core.replicas import choose_device
+        from ..decode.replicas import choose_device
 
         names = dict.fromkeys(name.strip() for name in decoders.split(","))
         specs = [parse_spec(name) for name in names]
@@ -168,7 +168,7 @@ def _random_model(
         raise ValueError(Errors.P411.format(options="--shape and --tokenizer"))
     from ..benchmark.shapes import build_random_lm
     from ..benchmark.subjects import ReplayingModel
-    from ..core.replicas import replicate
+    from ..decode.replicas import replicate
 
     lm = build_random_lm(shape, tokenizer, device=device, dtype=dtype)
     return ReplayingModel(lm, n_labels, replicate(lm, devices))
@@ -180,10 +180,10 @@ def _trained_models(
     if not checkpoints:
         raise ValueError(Errors.P410)
     from ..benchmark.subjects import TrainedModel, TrainedModels
-    from ..core.checkpoints.loading import load_checkpoint
-    from ..core.checkpoints.locations import find_checkpoint
-    from ..core.checkpoints.options import LoadOptions
-    from ..core.replicas import replicate
+    from ..checkpoints.loading import load_checkpoint
+    from ..checkpoints.locations import find_checkpoint
+    from ..checkpoints.options import LoadOptions
+    from ..decode.replicas import replicate
 
     options = LoadOptions(device=device, dtype=dtype)
     models = []

@@ -47,9 +47,9 @@ def compare(
     anything.
     """
     with shown_errors():
-        from ..core.checkpoints.loading import load_checkpoint
-        from ..core.checkpoints.options import LoadOptions
-        from ..core.comparison import compare_decoders
+        from ..benchmark.comparison import compare_decoders
+        from ..checkpoints.loading import load_checkpoint
+        from ..checkpoints.options import LoadOptions
         from ..corpus.formats import read_annotated_texts
 
         texts = [each.source for each in read_annotated_texts(corpus, format=format)[:limit]]

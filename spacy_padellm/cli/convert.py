@@ -16,7 +16,7 @@ from .options import FormatOption, parse_labels
 from .progress import with_progress
 
 if TYPE_CHECKING:
-    from ..core.texts import AnnotatedText
+    from ..texts import AnnotatedText
     from .summary import Missed
 
 SUFFIXES = (".spacy", ".jsonl")

@@ -27,9 +27,9 @@ def export(
     from the same checkpoint, the average: often better than each.
     """
     with shown_errors():
-        from ..core.checkpoints.averaging import load_average
-        from ..core.checkpoints.locations import find_checkpoint
-        from ..core.checkpoints.saving import save_checkpoint
+        from ..checkpoints.averaging import load_average
+        from ..checkpoints.locations import find_checkpoint
+        from ..checkpoints.saving import save_checkpoint
 
         lm, settings = load_average([find_checkpoint(each) for each in sources], dtype=dtype)
         save_checkpoint(output_path, lm, settings)

@@ -32,9 +32,9 @@ def finetune(
     --nproc_per_node N -m spacy_padellm finetune CONFIG`.
     """
     with shown_errors():
-        from ..core.finetuning.config import read_config
-        from ..core.finetuning.run import prepare
         from ..corpus.files import read_files
+        from ..train.config import read_config
+        from ..train.run import prepare
 
         stated = read_config(config)
         prepared = prepare(

@@ -30,9 +30,9 @@ from .options import (
 from .progress import with_progress
 
 if TYPE_CHECKING:
-    from ..core.extraction import MentionExtractor
-    from ..core.scoring import MentionScores
-    from ..core.texts import AnnotatedText
+    from ..decode.extraction import MentionExtractor
+    from ..scoring import MentionScores
+    from ..texts import AnnotatedText
 
 
 def predict(
@@ -61,12 +61,12 @@ def predict(
     gold mentions (the paper's scores over sets of mention strings).
     """
     with shown_errors():
-        from ..core.checkpoints.loading import load_checkpoint
-        from ..core.checkpoints.options import LoadOptions
-        from ..core.extraction import MentionExtractor
-        from ..core.mentions import Resolution
-        from ..core.replicas import Replicas
+        from ..checkpoints.loading import load_checkpoint
+        from ..checkpoints.options import LoadOptions
         from ..corpus.formats import read_annotated_texts
+        from ..decode.extraction import MentionExtractor
+        from ..decode.mentions import Resolution
+        from ..decode.replicas import Replicas
 
         devices = [each.strip() for each in device.split(",")]
         resolution = Resolution(threshold, tag_share=tag_share)
@@ -119,7 +119,7 @@ def _predict(
     import json
     from dataclasses import asdict
 
-    from ..core.scoring import MentionScores
+    from ..scoring import MentionScores
 
     scores = MentionScores()
     remaining = iter(with_progress(texts, len(texts)))

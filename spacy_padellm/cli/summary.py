@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from ..core.texts import AnnotatedText, Mention
 from ..corpus.boundaries import count_overlapping
+from ..texts import AnnotatedText, Mention
 from .messages import echo_list
 
 # How many entities are listed without --verbose.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ..core.texts import AnnotatedText, Mention
+from ..texts import AnnotatedText, Mention
 
 _WORD = re.compile(r"\S+")
 _CHARACTER = re.compile(r"\S")

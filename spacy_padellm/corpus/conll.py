@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from ..core.texts import AnnotatedText, Mention, TokenizedText
 from ..errors import Errors
+from ..texts import AnnotatedText, Mention, TokenizedText
 from .columns import numbered_rows
 from .lines import NumberedText
 from .tags import (

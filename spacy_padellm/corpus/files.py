@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.texts import AnnotatedText
 from ..defaults import SPANS_KEY
 from ..optional import require
+from ..texts import AnnotatedText
 from .formats import read_annotated_texts
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.texts import AnnotatedText
 from ..errors import Errors
+from ..texts import AnnotatedText
 from .columns import numbered_rows
 from .conll import parse_conll
 from .jsonl import parse_jsonl

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..core.texts import AnnotatedText, Mention, TokenizedText
 from ..errors import Errors
+from ..texts import AnnotatedText, Mention, TokenizedText
 from .boundaries import Offsets
 from .lines import NumberedText, check_encodable, numbered_json
 

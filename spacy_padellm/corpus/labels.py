@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.texts import AnnotatedText
 from ..errors import Errors
+from ..texts import AnnotatedText
 from .lines import NumberedText
 
 

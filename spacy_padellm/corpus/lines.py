@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..core.texts import AnnotatedText
 from ..errors import Errors
+from ..texts import AnnotatedText
 
 # A text and the number of the line it starts on.
 NumberedText = tuple[int, AnnotatedText]

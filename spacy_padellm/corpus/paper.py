@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.texts import AnnotatedText, Mention, TokenizedText
 from ..errors import Errors
+from ..texts import AnnotatedText, Mention, TokenizedText
 from .boundaries import Offsets, character_offsets, word_offsets
 from .lines import NumberedText, check_encodable, numbered_json
 

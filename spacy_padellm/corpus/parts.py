@@ -6,8 +6,8 @@ import math
 import random
 from collections.abc import Sequence
 
-from ..core.texts import AnnotatedText
 from ..errors import Errors
+from ..texts import AnnotatedText
 
 
 def take_part(texts: Sequence[AnnotatedText], part: str) -> list[AnnotatedText]:

@@ -13,7 +13,7 @@ from ..defaults import SPANS_KEY
 from ..errors import Errors, Warnings
 
 if TYPE_CHECKING:
-    from ..core.texts import AnnotatedText, Mention
+    from ..texts import AnnotatedText, Mention
 
 # How many gold entities a warning names.
 _EXAMPLES = 5

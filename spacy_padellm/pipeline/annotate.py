@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
-from ..core.mentions import ScoredMention, non_overlapping
+from ..decode.mentions import ScoredMention, non_overlapping
 
 
 def register_score_extension() -> None:

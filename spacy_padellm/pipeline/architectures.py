@@ -57,8 +57,8 @@ def build_causal_lm_v1(
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     RAISES (ValueError): More than one of `device`, `devices` and `device_map` are given.
     """
-    from ..core.checkpoints.options import LoadOptions
-    from ..core.replicas import choose_device
+    from ..checkpoints.options import LoadOptions
+    from ..decode.replicas import choose_device
     from .model import build_model
     from .sources import PretrainedSource
 
@@ -138,7 +138,7 @@ def build_small_causal_lm_v1(
     tag_text (float): As of `spacy_padellm.CausalLM.v1`.
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     """
-    from ..core.small_lm import SmallModelShape
+    from ..checkpoints.small_lm import SmallModelShape
     from .model import build_model
     from .sources import SmallSource
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..core.augmentation import MentionSwap
+    from ..train.augmentation import MentionSwap
 
 
 def create_swap_mentions_v1(
@@ -19,6 +19,6 @@ def create_swap_mentions_v1(
     RETURNS (MentionSwap): The augmentation.
     RAISES (ValueError): A rate is no probability, or there are no uses.
     """
-    from ..core.augmentation import MentionSwap
+    from ..train.augmentation import MentionSwap
 
     return MentionSwap(rate, uses, join, capitals)

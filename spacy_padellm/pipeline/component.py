@@ -16,21 +16,21 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
-from ..core.augmentation import MentionSwap
-from ..core.decoding.cost import DecodingCost
-from ..core.decoding.drafts import DraftPolicy
-from ..core.decoding.parallel import DEFAULT_POLICY
-from ..core.extraction import MentionExtractor
-from ..core.mentions import Resolution, ScoredMention
-from ..core.objectives.base import Objective
-from ..core.objectives.supervised_tree import SupervisedTree
-from ..core.presets import Preset
-from ..core.prompt import PromptEncoder
-from ..core.template import PromptTemplate, get_template
-from ..core.tree_cache import TreeCache
-from ..core.windows import Fit
+from ..decode.cost import DecodingCost
+from ..decode.drafts import DraftPolicy
+from ..decode.extraction import MentionExtractor
+from ..decode.mentions import Resolution, ScoredMention
+from ..decode.parallel import DEFAULT_POLICY
+from ..decode.windows import Fit
 from ..defaults import BATCH_TOKENS, SPANS_KEY
 from ..errors import Errors, Warnings
+from ..prompt.encoder import PromptEncoder
+from ..prompt.presets import Preset
+from ..prompt.template import PromptTemplate, get_template
+from ..train.augmentation import MentionSwap
+from ..train.objective import Objective
+from ..train.supervised_tree import SupervisedTree
+from ..train.tree_cache import TreeCache
 from .annotate import annotate_doc, register_score_extension
 from .gold import annotated_texts, as_in_training, gold_labels
 from .labels import Labels, make_wordings

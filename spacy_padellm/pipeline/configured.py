@@ -9,11 +9,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..core.checkpoints.settings import CheckpointSettings
-from ..core.presets import Preset
-from ..core.template import PromptTemplate
-from ..core.tokenization import TextEncoder
+from ..checkpoints.settings import CheckpointSettings
 from ..errors import Warnings
+from ..prompt.presets import Preset
+from ..prompt.template import PromptTemplate
+from ..prompt.tokenization import TextEncoder
 from .labels import Labels, check_labels, make_wordings
 from .sources import LMSource, PretrainedSource
 

@@ -123,8 +123,8 @@ def make_padellm_ner(
         `spacy_padellm.swap_mentions.v1`.
     scorer (Optional[Callable]): The scoring method.
     """
-    from ..core.decoding.drafts import DraftPolicy
-    from ..core.mentions import Resolution
+    from ..decode.drafts import DraftPolicy
+    from ..decode.mentions import Resolution
     from .component import PaDeLLMNER
 
     return PaDeLLMNER(

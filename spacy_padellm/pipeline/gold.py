@@ -9,10 +9,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..core.objectives.coverage import WindowedText
-from ..core.texts import AnnotatedText, Mention
 from ..corpus.docs import annotated_labels, gold_spans, has_gold
 from ..errors import Errors
+from ..texts import AnnotatedText, Mention
+from ..train.coverage import WindowedText
 from .windows import SpanGetter, get_windows, make_window
 
 

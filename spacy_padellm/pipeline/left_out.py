@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from spacy.training import Example
 
-from ..core.objectives.base import Objective
-from ..core.objectives.coverage import check_depth_of
-from ..core.objectives.gold import LeftOut
 from ..corpus.docs import annotated_labels, has_gold
 from ..errors import Warnings
+from ..train.coverage import check_depth_of
+from ..train.gold import LeftOut
+from ..train.objective import Objective
 from .gold import gold_labels, windowed_texts
 from .windows import SpanGetter
 

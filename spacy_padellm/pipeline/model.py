@@ -8,7 +8,7 @@ from typing import Any, cast
 from thinc.api import Model
 from thinc.types import Floats1d
 
-from ..core.objectives.supervised_tree import SupervisedTree
+from ..train.supervised_tree import SupervisedTree
 from .shim import CausalLMShim
 from .sources import LMSource
 

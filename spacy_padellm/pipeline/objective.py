@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 
-from ..core.checkpoints.settings import CheckpointSettings
-from ..core.objectives.base import Objective
-from ..core.objectives.factory import make_objective
-from ..core.prompt import PromptEncoder
-from ..core.text_tags import find_untaggable
+from ..checkpoints.settings import CheckpointSettings
 from ..errors import Warnings
+from ..prompt.encoder import PromptEncoder
+from ..train.factory import make_objective
+from ..train.objective import Objective
+from ..train.text_tags import find_untaggable
 
 
 def make_component_objective(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from spacy import registry
 
-from ..core.presets import PRESETS, Preset, find_preset
 from ..errors import Errors
+from ..prompt.presets import PRESETS, Preset, find_preset
 
 
 def get_preset(preset: str | Preset) -> Preset:

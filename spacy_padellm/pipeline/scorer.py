@@ -31,8 +31,8 @@ def score_mentions(
     """
     from spacy.scorer import get_ner_prf
 
-    from ..core.scoring import MentionScores
     from ..corpus.docs import annotated_labels, gold_spans, has_gold
+    from ..scoring import MentionScores
 
     examples = list(examples)
     scores = MentionScores()

@@ -18,15 +18,15 @@ from thinc.api import Optimizer
 from thinc.shims import Shim
 from thinc.types import Floats1d
 
-from ..core.causal_lm import CausalLM
-from ..core.checkpoints.loading import load_causal_lm
-from ..core.checkpoints.locations import SETTINGS_FILE, has_weights
-from ..core.checkpoints.saving import save_checkpoint, save_settings
-from ..core.checkpoints.settings import CheckpointSettings, read_settings
-from ..core.objectives.supervised_tree import SupervisedTree, target_log_probs
-from ..core.replicas import Replicas
-from ..core.trainable import check_trainable
+from ..checkpoints.loading import load_causal_lm
+from ..checkpoints.locations import SETTINGS_FILE, has_weights
+from ..checkpoints.saving import save_checkpoint, save_settings
+from ..checkpoints.settings import CheckpointSettings, read_settings
+from ..decode.replicas import Replicas
 from ..errors import Errors, Warnings
+from ..train.supervised_tree import SupervisedTree, target_log_probs
+from ..train.trainable import check_trainable
+from ..tree.causal_lm import CausalLM
 from .configured import ConfiguredSettings
 from .sources import LMSource
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from ..core.causal_lm import CausalLM
-from ..core.checkpoints.loading import load_causal_lm
-from ..core.checkpoints.options import LoadOptions
-from ..core.checkpoints.settings import CheckpointSettings, load_settings
-from ..core.encoder_lm import build_encoder_lm
-from ..core.presets import Preset
-from ..core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
+from ..checkpoints.encoder_lm import build_encoder_lm
+from ..checkpoints.loading import load_causal_lm
+from ..checkpoints.options import LoadOptions
+from ..checkpoints.settings import CheckpointSettings, load_settings
+from ..checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from ..defaults import BUNDLED_MODEL
 from ..errors import Errors
+from ..prompt.presets import Preset
+from ..tree.causal_lm import CausalLM
 
 
 class LMSource(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..core.template import PromptTemplate
+    from ..prompt.template import PromptTemplate
 
 
 def create_prompt_template_v1(
@@ -24,6 +24,6 @@ def create_prompt_template_v1(
     RETURNS (PromptTemplate): The template.
     RAISES (ValueError): A placeholder is missing or out of order.
     """
-    from ..core.template import PromptTemplate
+    from ..prompt.template import PromptTemplate
 
     return PromptTemplate(prompt, count_end, mention, capitalized, all_capitals)

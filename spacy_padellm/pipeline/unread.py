@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..core.decoding.cost import DecodingCost
+from ..decode.cost import DecodingCost
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from spacy.tokens import Doc, Span
 
-from ..core.texts import TokenizedText
-from ..core.windows import Window, find_windows
+from ..decode.windows import Window, find_windows
+from ..texts import TokenizedText
 
 SpanGetter = Callable[[Iterable[Doc]], list[list[Span]]]
 

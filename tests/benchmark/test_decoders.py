@@ -4,16 +4,16 @@ import pytest
 
 from spacy_padellm.benchmark.decoders import DECODERS, DecoderSpec, build_decoder, parse_spec
 from spacy_padellm.benchmark.replay import replayable
-from spacy_padellm.core.checkpoints.settings import CheckpointSettings
-from spacy_padellm.core.limits import MentionLimits
-from spacy_padellm.core.mentions import Resolution
-from spacy_padellm.core.prompt import PromptEncoder
-from spacy_padellm.core.replicas import replicate
-from spacy_padellm.core.texts import AnnotatedText, Mention
-from tests.core.sample_texts import cut_at_spaces
-from tests.core.sample_tokenizers import WORDINGS
-from tests.core.tiny_models import random_lm
-from tests.core.trained import TEXTS, trained_lm
+from spacy_padellm.checkpoints.settings import CheckpointSettings
+from spacy_padellm.decode.mentions import Resolution
+from spacy_padellm.decode.replicas import replicate
+from spacy_padellm.limits import MentionLimits
+from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.texts import AnnotatedText, Mention
+from tests.sample_texts import cut_at_spaces
+from tests.sample_tokenizers import WORDINGS
+from tests.tiny_models import random_lm
+from tests.trained import TEXTS, trained_lm
 
 SETTINGS = CheckpointSettings(labels=WORDINGS["en"], limits=MentionLimits(5, 4))
 TEXT = AnnotatedText(

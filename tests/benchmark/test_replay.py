@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+from spacy_padellm.benchmark.output_formats.factory import get_output_format
 from spacy_padellm.benchmark.replay import replay_mentions, replay_output, replayable
-from spacy_padellm.core.limits import MentionLimits
-from spacy_padellm.core.output_formats.factory import get_output_format
-from spacy_padellm.core.prompt import PromptEncoder
-from spacy_padellm.core.template import TEMPLATES
-from spacy_padellm.core.texts import AnnotatedText, Mention
-from tests.core.sample_texts import cut_at_spaces
-from tests.core.sample_tokenizers import WORDINGS, small_tokenizer
+from spacy_padellm.limits import MentionLimits
+from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.texts import AnnotatedText, Mention
+from tests.sample_texts import cut_at_spaces
+from tests.sample_tokenizers import WORDINGS, small_tokenizer
 
 LIMITS = MentionLimits(max_mentions=2, max_mention_tokens=2)
 SOURCE = cut_at_spaces("Anna met Bob in New York City")

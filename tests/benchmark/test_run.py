@@ -6,13 +6,13 @@ from spacy_padellm.benchmark.datasets import Dataset
 from spacy_padellm.benchmark.decoders import parse_spec
 from spacy_padellm.benchmark.run import BenchmarkRun
 from spacy_padellm.benchmark.subjects import ReplayingModel, TrainedModel, TrainedModels
-from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.replicas import replicate
-from spacy_padellm.core.template import TEMPLATES
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
-from tests.core.sample_texts import cut_at_spaces
-from tests.core.tiny_models import random_lm, tiny_model
-from tests.core.trained import TEXTS, trained_lm
+from spacy_padellm.decode.replicas import replicate
+from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
+from spacy_padellm.tree.causal_lm import CausalLM
+from tests.sample_texts import cut_at_spaces
+from tests.tiny_models import random_lm, tiny_model
+from tests.trained import TEXTS, trained_lm
 
 LM, SETTINGS = trained_lm()
 WORDED = dict(SETTINGS.labels)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spacy_padellm.benchmark.shapes import SHAPES, build_random_lm
-from tests.core.sample_tokenizers import small_tokenizer
+from tests.sample_tokenizers import small_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from spacy_padellm.cli.app import create_app
-from spacy_padellm.core.texts import Mention
 from spacy_padellm.corpus.jsonl import write_jsonl
+from spacy_padellm.texts import Mention
 from tests.toy_corpus import LABELS, SENTENCES, parse
 
 
@@ -49,14 +49,14 @@ def toy_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -
     """
     import torch
 
-    from spacy_padellm.core.checkpoints.saving import save_checkpoint
-    from spacy_padellm.core.checkpoints.settings import CheckpointSettings
-    from spacy_padellm.core.extraction import MentionExtractor
-    from spacy_padellm.core.limits import MentionLimits
-    from spacy_padellm.core.objectives.factory import make_objective
-    from spacy_padellm.core.objectives.supervised_tree import target_log_probs
-    from spacy_padellm.core.prompt import PromptEncoder
-    from spacy_padellm.core.small_lm import SmallModelShape, build_small_lm, train_tokenizer
+    from spacy_padellm.checkpoints.saving import save_checkpoint
+    from spacy_padellm.checkpoints.settings import CheckpointSettings
+    from spacy_padellm.checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
+    from spacy_padellm.decode.extraction import MentionExtractor
+    from spacy_padellm.limits import MentionLimits
+    from spacy_padellm.prompt.encoder import PromptEncoder
+    from spacy_padellm.train.factory import make_objective
+    from spacy_padellm.train.supervised_tree import target_log_probs
 
     texts = [parse(markup) for markup in SENTENCES]
     settings = CheckpointSettings(
@@ -105,8 +105,8 @@ def output_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory
     """A checkpoint that writes augmented text and knows the toy corpus's first eight texts. Tests
     leave it as it is.
     """
-    from spacy_padellm.core.checkpoints.saving import save_checkpoint
-    from tests.core.trained import trained_lm
+    from spacy_padellm.checkpoints.saving import save_checkpoint
+    from tests.trained import trained_lm
 
     folder = tmp_path_factory.mktemp("output") / "checkpoint"
     save_checkpoint(folder, *trained_lm(output_format="augmented"))

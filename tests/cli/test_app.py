@@ -34,7 +34,7 @@ def test_spacy_runs_it(corpus: Path, tmp_path: Path):
 def test_setting_up_the_commands_is_light():
     code = (
         "import sys; from spacy_padellm.cli.app import create_app; create_app();"
-        "heavy = {'torch', 'transformers', 'spacy', 'weasel', 'spacy_padellm.core.texts'};"
+        "heavy = {'torch', 'transformers', 'spacy', 'weasel', 'spacy_padellm.texts'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     result = run("-c", code)
@@ -48,7 +48,7 @@ def test_adding_them_to_spacy_is_light():
         "import sys; from spacy_padellm.cli.spacy_app import app;"
         "assert 'padellm' in [group.name or group.typer_instance.info.name"
         " for group in app.registered_groups];"
-        "heavy = {'transformers', 'spacy_padellm.core.texts'};"
+        "heavy = {'transformers', 'spacy_padellm.texts'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     result = run("-c", code)

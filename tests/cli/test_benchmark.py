@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.sample_tokenizers import small_tokenizer
+from tests.sample_tokenizers import small_tokenizer
 
 FIELDS = {
     "dataset",

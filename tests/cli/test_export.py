@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import Result
 
-from spacy_padellm.core.checkpoints.loading import load_checkpoint
+from spacy_padellm.checkpoints.loading import load_checkpoint
 
 Run = Callable[..., Result]
 

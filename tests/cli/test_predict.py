@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from spacy_padellm.core.checkpoints.options import LoadOptions
-from spacy_padellm.core.extraction import MentionExtractor
-from spacy_padellm.core.texts import TokenizedText
+from spacy_padellm.checkpoints.options import LoadOptions
+from spacy_padellm.decode.extraction import MentionExtractor
+from spacy_padellm.texts import TokenizedText
 from tests.toy_corpus import SENTENCES, parse
 
 Run = Callable[..., Result]
@@ -106,7 +106,7 @@ def test_options_of_loading(
     command: str,
 ):
     """As stated, and the model is loaded by them."""
-    from spacy_padellm.core.checkpoints import loading
+    from spacy_padellm.checkpoints import loading
 
     seen: list[LoadOptions] = []
     load_model = loading.load_model

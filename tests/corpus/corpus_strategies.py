@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
 
 LABELS = ["PER", "ORG", "creative-work", "地名"]
 # Letters, a combining mark, a character outside the basic plane, and what JSON escapes.

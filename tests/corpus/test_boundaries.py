@@ -3,7 +3,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.corpus.boundaries import (
     character_offsets,
     count_overlapping,
@@ -11,6 +10,7 @@ from spacy_padellm.corpus.boundaries import (
     off_boundaries,
     word_offsets,
 )
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
 
 
 @given(st.text())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spacy_padellm.core.texts import Mention
 from spacy_padellm.corpus.conll import parse_conll
+from spacy_padellm.texts import Mention
 
 Write = Callable[..., Path]
 

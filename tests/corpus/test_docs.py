@@ -9,11 +9,9 @@ from hypothesis import given
 pytest.importorskip("spacy")
 
 import spacy
-from corpus_strategies import annotated_texts
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.vocab import Vocab
 
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.corpus.docs import (
     annotate_doc,
     annotated_labels,
@@ -24,6 +22,8 @@ from spacy_padellm.corpus.docs import (
     off_tokens,
 )
 from spacy_padellm.corpus.formats import read_annotated_texts
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
+from tests.corpus.corpus_strategies import annotated_texts
 
 BLANK = spacy.blank("en")
 VOCAB = Vocab()

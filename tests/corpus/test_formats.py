@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spacy_padellm.core.texts import Mention
 from spacy_padellm.corpus.formats import detect_format, read_annotated_texts
+from spacy_padellm.texts import Mention
 
 Write = Callable[..., Path]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_strategies import annotated_texts
 from hypothesis import given
 
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.corpus.jsonl import parse_jsonl, write_jsonl
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
+from tests.corpus.corpus_strategies import annotated_texts
 
 Write = Callable[..., Path]
 

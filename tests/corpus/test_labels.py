@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.corpus.labels import (
     check_label_options,
     drop_labels,
     rename_labels,
     state_labels,
 )
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
 
 SOURCE = TokenizedText("Ada in Rome", ((0, 3), (4, 6), (7, 11)))
 TEXT = AnnotatedText(SOURCE, (Mention(0, 3, "person"), Mention(7, 11, "city")))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.core.texts import Mention
 from spacy_padellm.corpus.boundaries import off_boundaries
 from spacy_padellm.corpus.paper import parse_paper
+from spacy_padellm.texts import Mention
 
 Write = Callable[..., Path]
 

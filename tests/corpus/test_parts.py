@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.core.texts import AnnotatedText
 from spacy_padellm.corpus.parts import shuffle, take_part
-from tests.core.sample_texts import cut_at_spaces
+from spacy_padellm.texts import AnnotatedText
+from tests.sample_texts import cut_at_spaces
 
 
 def texts(count: int) -> list[AnnotatedText]:

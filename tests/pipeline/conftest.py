@@ -24,7 +24,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def toy_nlp() -> Language:
     """A pipeline that knows the toy corpus by heart. Tests leave it as it is."""
-    from .toy_pipeline import initialized_nlp, train_by_heart
+    from tests.pipeline.toy_pipeline import initialized_nlp, train_by_heart
 
     nlp = initialized_nlp()
     train_by_heart(nlp)

@@ -11,10 +11,9 @@ import spacy
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
-from spacy_padellm.core.mentions import ScoredMention
+from spacy_padellm.decode.mentions import ScoredMention
 from spacy_padellm.pipeline.annotate import annotate_doc, register_score_extension
-
-from .toy_pipeline import entities, mentions
+from tests.pipeline.toy_pipeline import entities, mentions
 
 TEXT = "University of New York City in New York"
 NESTED = [

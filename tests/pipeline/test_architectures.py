@@ -112,7 +112,7 @@ def test_wrong_settings_are_named(line: str):
 
 
 def test_dtype_and_device(toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
-    from spacy_padellm.core.causal_lm import CausalLM
+    from spacy_padellm.tree.causal_lm import CausalLM
 
     moved = []
     monkeypatch.setattr(CausalLM, "to", lambda self, device: moved.append(device) or self)

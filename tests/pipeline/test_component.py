@@ -17,17 +17,15 @@ import transformers
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoints.saving import save_checkpoint
-from spacy_padellm.core.checkpoints.settings import CheckpointSettings
-from spacy_padellm.core.decoding.cost import DecodingCost
-from spacy_padellm.core.decoding.parallel import ParallelDecoder
-from spacy_padellm.core.extraction import MentionExtractor
-from spacy_padellm.core.mentions import DecodedMention, ScoredMention
-from spacy_padellm.core.texts import TokenizedText
-
-from ..toy_corpus import LABELS, SENTENCES, parse
-from .toy_pipeline import (
+from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.checkpoints.settings import CheckpointSettings
+from spacy_padellm.decode.cost import DecodingCost
+from spacy_padellm.decode.extraction import MentionExtractor
+from spacy_padellm.decode.mentions import DecodedMention, ScoredMention
+from spacy_padellm.decode.parallel import ParallelDecoder
+from spacy_padellm.texts import TokenizedText
+from spacy_padellm.tree.causal_lm import CausalLM
+from tests.pipeline.toy_pipeline import (
     checkpoint_nlp,
     component,
     entities,
@@ -39,6 +37,7 @@ from .toy_pipeline import (
     places,
     toy_examples,
 )
+from tests.toy_corpus import LABELS, SENTENCES, parse
 
 TEXT = "Ada met Bob Hill in Rome ."
 ENTITIES = [("Ada", "PER"), ("Bob Hill", "PER"), ("Rome", "LOC")]

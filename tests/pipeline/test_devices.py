@@ -16,12 +16,18 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Adam
 
-from spacy_padellm.core import replicas as replicas_module
-from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.decoding.parallel import ParallelDecoder
-
-from ..toy_corpus import SENTENCES, parse
-from .toy_pipeline import STRIDED, checkpoint_nlp, component, mentions, places, toy_examples
+from spacy_padellm.decode import replicas as replicas_module
+from spacy_padellm.decode.parallel import ParallelDecoder
+from spacy_padellm.tree.causal_lm import CausalLM
+from tests.pipeline.toy_pipeline import (
+    STRIDED,
+    checkpoint_nlp,
+    component,
+    mentions,
+    places,
+    toy_examples,
+)
+from tests.toy_corpus import SENTENCES, parse
 
 TEXT = "The University of Oslo hired Dan ."
 TEXTS = [parse(markup).source.text for markup in SENTENCES[:21]]

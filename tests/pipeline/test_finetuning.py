@@ -14,13 +14,12 @@ pytest.importorskip("accelerate")
 
 from transformers.trainer_callback import TrainerCallback
 
-from spacy_padellm.core.checkpoints.saving import save_checkpoint
+from spacy_padellm.checkpoints.saving import save_checkpoint
 from spacy_padellm.pipeline.component import _get_loss
-
-from ..core.finetuning.toys import DEV, TRAIN, toy
-from ..core.trained import trained_lm
-from ..toy_corpus import SENTENCES
-from .toy_pipeline import checkpoint_nlp, component, entities, toy_examples
+from tests.pipeline.toy_pipeline import checkpoint_nlp, component, entities, toy_examples
+from tests.toy_corpus import SENTENCES
+from tests.train.toys import DEV, TRAIN, toy
+from tests.trained import trained_lm
 
 
 class Gradients(TrainerCallback):

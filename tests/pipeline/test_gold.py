@@ -8,10 +8,9 @@ import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_padellm.core.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.pipeline.gold import annotated_texts, windowed_texts
-
-from .toy_pipeline import make_example, strided
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
+from tests.pipeline.toy_pipeline import make_example, strided
 
 NLP = spacy.blank("en")
 

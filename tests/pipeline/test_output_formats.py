@@ -16,11 +16,9 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.language import Language
 
-from spacy_padellm.core.checkpoints.loading import load_checkpoint
-from spacy_padellm.core.extraction import MentionExtractor
-
-from ..toy_corpus import LABELS, SENTENCES, parse
-from .toy_pipeline import (
+from spacy_padellm.checkpoints.loading import load_checkpoint
+from spacy_padellm.decode.extraction import MentionExtractor
+from tests.pipeline.toy_pipeline import (
     SMALL_MODEL,
     checkpoint_nlp,
     component,
@@ -33,6 +31,7 @@ from .toy_pipeline import (
     toy_examples,
     train_by_heart,
 )
+from tests.toy_corpus import LABELS, SENTENCES, parse
 
 FORMATS = ["augmented", "structured"]
 VOCABULARY = {**SMALL_MODEL, "softmax": "vocabulary"}

@@ -11,13 +11,12 @@ pytest.importorskip("spacy")
 
 import spacy
 
-from spacy_padellm.core.checkpoints import locations
-from spacy_padellm.core.presets import PRESETS, Preset
-from spacy_padellm.core.template import TEMPLATES, PromptTemplate
+from spacy_padellm.checkpoints import locations
 from spacy_padellm.pipeline.presets import get_preset
-
-from ..toy_corpus import LABELS
-from .toy_pipeline import component, fresh_nlp, mentions
+from spacy_padellm.prompt.presets import PRESETS, Preset
+from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
+from tests.pipeline.toy_pipeline import component, fresh_nlp, mentions
+from tests.toy_corpus import LABELS
 
 TEXT = "The University of Oslo hired Dan ."
 WORDINGS = {label: label for label in LABELS}

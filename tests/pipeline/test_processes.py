@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("spacy")
 
-from .toy_pipeline import checkpoint_nlp
+from tests.pipeline.toy_pipeline import checkpoint_nlp
 
 TEXT = "Ada met Bob Hill in Rome ."
 

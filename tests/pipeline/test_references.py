@@ -16,7 +16,7 @@ import spacy
 from spacy.language import Language
 from spacy.util import load_model_from_config
 
-from .toy_pipeline import component, make_example, mentions
+from tests.pipeline.toy_pipeline import component, make_example, mentions
 
 TEXT = "The University of Oslo hired Dan ."
 

@@ -23,14 +23,12 @@ from spacy.util import load_model_from_config
 from thinc.api import Adam
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoints.loading import load_checkpoint
-from spacy_padellm.core.checkpoints.settings import load_settings
-from spacy_padellm.core.extraction import MentionExtractor
-from spacy_padellm.core.limits import MentionLimits
-
-from ..toy_corpus import LABELS, parse
-from .toy_pipeline import (
+from spacy_padellm.checkpoints.loading import load_checkpoint
+from spacy_padellm.checkpoints.settings import load_settings
+from spacy_padellm.decode.extraction import MentionExtractor
+from spacy_padellm.limits import MentionLimits
+from spacy_padellm.tree.causal_lm import CausalLM
+from tests.pipeline.toy_pipeline import (
     checkpoint_nlp,
     component,
     entities,
@@ -39,6 +37,7 @@ from .toy_pipeline import (
     make_example,
     mentions,
 )
+from tests.toy_corpus import LABELS, parse
 
 TEXT = "The University of Oslo hired Dan ."
 OVERRIDE = "components.padellm_ner"
@@ -130,7 +129,7 @@ def test_loading_does_not_ask_the_hub(
     def cached_file(*args: Any, **kwargs: Any) -> None:
         raise AssertionError(f"asked for {args}")
 
-    monkeypatch.setattr("spacy_padellm.core.checkpoints.locations.cached_file", cached_file)
+    monkeypatch.setattr("spacy_padellm.checkpoints.locations.cached_file", cached_file)
     assert len(mentions(spacy.load(tmp_path / "pipeline")(TEXT))) == 3
 
 

@@ -15,17 +15,16 @@ import torch
 from spacy.language import Language
 from thinc.api import SGD, Adam, Optimizer, RAdam
 
-from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoints.options import LoadOptions
-from spacy_padellm.core.objectives.supervised_tree import target_log_probs
-from spacy_padellm.core.small_lm import SmallModelShape
+from spacy_padellm.checkpoints.options import LoadOptions
+from spacy_padellm.checkpoints.small_lm import SmallModelShape
 from spacy_padellm.pipeline import shim as shim_module
 from spacy_padellm.pipeline.model import build_model, get_shim
 from spacy_padellm.pipeline.shim import CausalLMShim, has_fast_bfloat16
 from spacy_padellm.pipeline.sources import PretrainedSource, SmallSource
-
-from ..core.tiny_models import tiny_model
-from .toy_pipeline import component, initialized_nlp, toy_examples
+from spacy_padellm.train.supervised_tree import target_log_probs
+from spacy_padellm.tree.causal_lm import CausalLM
+from tests.pipeline.toy_pipeline import component, initialized_nlp, toy_examples
+from tests.tiny_models import tiny_model
 
 ADAM: dict[str, Any] = {
     "beta1": 0.8,

@@ -9,13 +9,13 @@ pytest.importorskip("spacy")
 
 import torch
 
-from spacy_padellm.core.causal_lm import CausalLM
-from spacy_padellm.core.checkpoints.options import LoadOptions
-from spacy_padellm.core.checkpoints.settings import CheckpointSettings
-from spacy_padellm.core.limits import MentionLimits
-from spacy_padellm.core.small_lm import SmallModelShape
-from spacy_padellm.core.template import TEMPLATES
+from spacy_padellm.checkpoints.options import LoadOptions
+from spacy_padellm.checkpoints.settings import CheckpointSettings
+from spacy_padellm.checkpoints.small_lm import SmallModelShape
+from spacy_padellm.limits import MentionLimits
 from spacy_padellm.pipeline.sources import PretrainedSource, SmallSource
+from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.tree.causal_lm import CausalLM
 
 SHAPE = SmallModelShape(32, 1, 2, 64, vocab_size=300, max_positions=48)
 

@@ -10,9 +10,8 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.util import registry
 
-from spacy_padellm.core.template import TEMPLATES, PromptTemplate
-
-from .toy_pipeline import fresh_nlp, make_example
+from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
+from tests.pipeline.toy_pipeline import fresh_nlp, make_example
 
 OWN = {
     "@misc": "spacy_padellm.PromptTemplate.v1",

@@ -17,16 +17,14 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import Adam
 
-from spacy_padellm.core.decoding.parallel_writing import ParallelWriting
-from spacy_padellm.core.mentions import ScoredMention
-from spacy_padellm.core.objectives.base import Objective
-from spacy_padellm.core.objectives.supervised_tree import SupervisedTree
-from spacy_padellm.core.prompt import PromptEncoder
-from spacy_padellm.core.texts import AnnotatedText
+from spacy_padellm.decode.mentions import ScoredMention
+from spacy_padellm.decode.parallel_writing import ParallelWriting
 from spacy_padellm.pipeline.shim import CausalLMShim
-
-from ..toy_corpus import LABELS, SENTENCES, parse
-from .toy_pipeline import (
+from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.texts import AnnotatedText
+from spacy_padellm.train.objective import Objective
+from spacy_padellm.train.supervised_tree import SupervisedTree
+from tests.pipeline.toy_pipeline import (
     SMALL_MODEL,
     component,
     entities,
@@ -35,6 +33,7 @@ from .toy_pipeline import (
     make_example,
     toy_examples,
 )
+from tests.toy_corpus import LABELS, SENTENCES, parse
 
 VOCABULARY = {**SMALL_MODEL, "prefix_attention": "causal", "softmax": "vocabulary"}
 

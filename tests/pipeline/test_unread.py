@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("spacy")
 
-from spacy_padellm.core.decoding.cost import DecodingCost
+from spacy_padellm.decode.cost import DecodingCost
 from spacy_padellm.pipeline.unread import unread_logged
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from spacy.util import registry
 
 from spacy_padellm.pipeline.windows import get_windows
-
-from .toy_pipeline import strided
+from tests.pipeline.toy_pipeline import strided
 
 NLP = spacy.blank("en")
 NLP.add_pipe("sentencizer")

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..toy_corpus import parse
-from .toy_pipeline import (
+from tests.pipeline.toy_pipeline import (
     checkpoint_nlp,
     entities,
     initialized_nlp,
@@ -22,6 +21,7 @@ from .toy_pipeline import (
     toy_examples,
     train_by_heart,
 )
+from tests.toy_corpus import parse
 
 TEMPLATE_PIECES = ["</s>", "<s>", "<pad>", "<num>5", "<mention 1>", "\nentity type:\nPER\n\n<num>"]
 ODD = [

@@ -18,8 +18,7 @@ from spacy_padellm.corpus.docs import annotate_doc
 from spacy_padellm.pipeline.component import PaDeLLMNER
 from spacy_padellm.pipeline.gold import gold_spans
 from spacy_padellm.pipeline.windows import SpanGetter
-
-from ..toy_corpus import SENTENCES, parse
+from tests.toy_corpus import SENTENCES, parse
 
 SMALL_MODEL: dict[str, Any] = {
     "@architectures": "spacy_padellm.SmallCausalLM.v1",

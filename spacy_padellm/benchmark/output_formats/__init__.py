@@ -1,0 +1,1 @@
+"""The paper's baselines: all mentions of a text in one sequence."""

@@ -1,0 +1,141 @@
+"""Baichuan checkpoints of 7 billion parameters, loaded as the Llama that they are, without the
+code that comes with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ..errors import Errors
+from .files import read_json, read_weights
+from .locations import cannot_load
+from .options import LoadOptions, get_dtype
+
+CONFIG_FILE = "config.json"
+
+# What Llama's configuration calls the same.
+_SAME_ENTRIES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "use_cache",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+)
+# The first generation: its 7B model's class, and the size of both models' vocabulary.
+_FIRST_CLASS, _FIRST_VOCABULARY = "BaiChuanForCausalLM", 64000
+_WIDTH_OF_13B = 5120
+_HEAD = "lm_head.weight"
+# Rows of the head that are normalised at a time.
+_ROWS = 8192
+
+
+def is_baichuan(name: str, options: LoadOptions) -> bool:
+    """name (str): A folder or hub id.
+    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
+    RETURNS (bool): Whether it is a Baichuan checkpoint, which transformers do not know.
+    RAISES (ValueError): Its configuration cannot be read.
+    """
+    return read_json(name, CONFIG_FILE, options).get("model_type") == "baichuan"
+
+
+def load_baichuan(
+    name: str, options: LoadOptions, arguments: Mapping[str, Any]
+) -> LlamaForCausalLM:
+    """Load a Baichuan model of 7 billion parameters, of either generation, as a Llama. Queries,
+    keys and values are cut out of the weight that holds all three; the head of the second
+    generation, which normalises its rows whenever it runs, is normalised once.
+
+    name (str): A folder or hub id.
+    options (LoadOptions): Where to, in which precision, from where.
+    arguments (Mapping[str, Any]): The same as `from_pretrained` takes it.
+    RETURNS (LlamaForCausalLM): The model.
+    RAISES (ValueError): It is no such model, or its weights are not complete.
+    """
+    config = read_json(name, CONFIG_FILE, options)
+    if (reason := _obstacle(config)) is not None:
+        raise ValueError(Errors.P060.format(name=name, reason=reason))
+    weights = read_weights(name, options)
+    dtype = options.torch_dtype
+    if dtype == "auto":
+        dtype = _stored_dtype(config, weights)
+    try:
+        model, report = LlamaForCausalLM.from_pretrained(
+            None,
+            config=_llama_config(config),
+            state_dict=_llama_weights(weights, dtype, normalize=_has_norm_head(config)),
+            output_loading_info=True,
+            **{**arguments, "torch_dtype": dtype},
+        )
+    except Exception as error:  # shapes, devices and quantization each have their own
+        raise cannot_load(name, error) from error
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
+    if left_over := sorted(report["unexpected_keys"]):
+        raise ValueError(Errors.P062.format(name=name, count=len(left_over), first=left_over[0]))
+    return model
+
+
+def _obstacle(config: Mapping[str, Any]) -> str | None:
+    """RETURNS (Optional[str]): What Llama has nothing for, if there is anything."""
+    if "max_position_embeddings" not in config or config.get("hidden_size") == _WIDTH_OF_13B:
+        return "its attention knows distances by ALiBi, as Baichuan's models of 13B do"
+    if config.get("quantization_config"):
+        return "its weights are stored quantized"
+    return None
+
+
+def _has_norm_head(config: Mapping[str, Any]) -> bool:
+    is_first = _FIRST_CLASS in (config.get("architectures") or ())
+    return not is_first and config.get("vocab_size") != _FIRST_VOCABULARY
+
+
+def _llama_config(config: Mapping[str, Any]) -> LlamaConfig:
+    same = {entry: config[entry] for entry in _SAME_ENTRIES if entry in config}
+    return LlamaConfig(**same, tie_word_embeddings=False)
+
+
+def _stored_dtype(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> torch.dtype:
+    """As with transformers' `"auto"`, what the configuration states comes first."""
+    stated = config.get("dtype") or config.get("torch_dtype")
+    if stated:
+        return get_dtype(stated)
+    return next((weight.dtype for weight in weights.values()), torch.float32)
+
+
+def _llama_weights(
+    weights: Mapping[str, Tensor], dtype: torch.dtype, *, normalize: bool
+) -> dict[str, Tensor]:
+    """RETURNS (Dict[str, Tensor]): The weights under Llama's names. All but a normalised head are
+    still where they were read from.
+    """
+    converted: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        if name.endswith("W_pack.weight"):
+            for part, rows in zip(("q_proj", "k_proj", "v_proj"), weight.chunk(3), strict=True):
+                converted[name.replace("W_pack", part)] = rows
+        elif name == _HEAD and normalize:
+            converted[name] = _normalize_rows(weight, dtype)
+        elif not name.endswith("rotary_emb.inv_freq"):  # computed, not learnt
+            converted[name] = weight
+    return converted
+
+
+def _normalize_rows(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    normalized = torch.empty_like(weight, dtype=dtype)
+    for rows, source in zip(normalized.split(_ROWS), weight.split(_ROWS), strict=True):
+        rows.copy_(functional.normalize(source.float()))
+    return normalized

@@ -1,0 +1,149 @@
+"""A pretrained encoder read as a decoder: its weights, and tokens for the template's wording."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+import torch
+from tokenizers import AddedToken, Tokenizer
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from ..errors import Errors
+from ..prompt.template import PromptTemplate
+from ..tree.causal_lm import CausalLM, PrefixAttention
+from .locations import cannot_load
+
+END = "</s>"
+
+# BERT's vocabularies have some hundred entries for tokens to come.
+_UNUSED = re.compile(r"\[unused\d+\]")
+# An entry of the list of added tokens in a tokenizer.json.
+_ADDED = {
+    "single_word": False,
+    "lstrip": False,
+    "rstrip": False,
+    "normalized": False,
+    "special": True,
+}
+_NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
+
+
+def build_encoder_lm(
+    name: str,
+    template: PromptTemplate,
+    max_mentions: int,
+    prefix_attention: PrefixAttention,
+) -> CausalLM:
+    """Make a causal language model of an encoder that was trained with a mask over its whole text.
+    The output layer is tied to the embeddings; what stands between is new where there is none, and
+    begins as the identity, so that what the encoder knows is there from the start.
+
+    name (str): Folder or hub id of the encoder.
+    template (PromptTemplate): Each piece of its wording becomes a token.
+    max_mentions (int): Highest mention number.
+    prefix_attention (PrefixAttention): Whether the text will attend in both directions.
+    RETURNS (CausalLM): The model.
+    RAISES (ValueError): It cannot be loaded, or can be no decoder.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name,
+            is_decoder=True,
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+            # On a CPU, drawing it takes a third of a training step.
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+    except Exception as error:  # transformers, safetensors and tokenizers each have their own
+        raise cannot_load(name, error) from error
+    encoder = f"{model.base_model_prefix}."
+    if missing := sorted(key for key in report["missing_keys"] if key.startswith(encoder)):
+        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
+    positions = getattr(model.base_model.embeddings, "position_embeddings", None)
+    if getattr(positions, "padding_idx", None) is not None:
+        raise ValueError(Errors.P048.format(name=name, model=type(model).__name__))
+    known = set(tokenizer.get_added_vocab())
+    tokenizer = add_wording(tokenizer, template, max_mentions)
+    if len(tokenizer) > model.config.vocab_size:
+        model.resize_token_embeddings(len(tokenizer))
+    with torch.no_grad():
+        _begin_as_identity(model, report["missing_keys"])
+        new = [piece for piece in tokenizer.get_added_vocab() if piece not in known]
+        openers = {template.opener(n): str(n) for n in range(1, max_mentions + 1)}
+        _embed(model, tokenizer, {piece: openers.get(piece) for piece in new})
+    model.config.eos_token_id = tokenizer.eos_token_id
+    return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention)
+
+
+def _begin_as_identity(model: PreTrainedModel, new: Collection[str]) -> None:
+    for name, weight in model.named_parameters():
+        if name in new and weight.dim() == 2 and weight.shape[0] == weight.shape[1]:
+            torch.nn.init.eye_(weight)
+
+
+def _embed(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new: Mapping[str, str | None]
+) -> None:
+    """Embed new tokens like others, or anywhere among them: unused entries of a vocabulary can
+    hardly be told apart.
+
+    new (Mapping[str, Optional[str]]): Each new token, and one that it is to be like.
+    """
+    embeddings = cast(Tensor, model.get_input_embeddings().weight)
+    mean, deviation = embeddings.mean(dim=0), embeddings.std(dim=0)
+    vocab = tokenizer.get_vocab()
+    for token, like in new.items():
+        drawn = mean + deviation * torch.randn_like(mean)
+        embeddings[vocab[token]] = embeddings[vocab[like]] if like in vocab else drawn
+
+
+def add_wording(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_mentions: int
+) -> PreTrainedTokenizerBase:
+    """tokenizer (PreTrainedTokenizerBase): An encoder's tokenizer, a fast one.
+    template (PromptTemplate): Its wording.
+    max_mentions (int): Highest mention number.
+    RETURNS (PreTrainedTokenizerBase): A tokenizer with a special token for each piece of the
+        wording that is no token yet, and for the end, on unused entries of the vocabulary as far
+        as there are any.
+    """
+    if not tokenizer.is_fast:
+        raise ValueError(Errors.P014.format(name=tokenizer.name_or_path))
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    added = content["added_tokens"]
+    known = set(tokenizer.get_vocab())
+    wanted = [piece for piece in _wording(template, max_mentions) if piece not in known]
+    vocab = content["model"]["vocab"]
+    # Only BERT's, a mapping, has unused entries; Unigram's is a list.
+    unused = [token for token in vocab if isinstance(vocab, dict) and _UNUSED.fullmatch(token)]
+    for piece, token in zip(wanted, unused, strict=False):
+        token_id = vocab[piece] = vocab.pop(token)
+        added.append({**_ADDED, "id": token_id, "content": piece})
+    added.sort(key=lambda token: token["id"])
+    wrapped: Any = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(content)),
+        clean_up_tokenization_spaces=False,
+        eos_token=END,
+        **{name: getattr(tokenizer, name) for name in _NAMED if getattr(tokenizer, name)},
+    )
+    wrapped.add_tokens([AddedToken(piece, special=True) for piece in wanted[len(unused) :]])
+    return wrapped
+
+
+def _wording(template: PromptTemplate, max_mentions: int) -> list[str]:
+    pieces = [template.before_text, template.before_label, template.before_count]
+    pieces += [template.count_end, template.capitalized, template.all_capitals, END]
+    pieces += [template.opener(n) for n in range(1, max_mentions + 1)]
+    return list(dict.fromkeys(filter(None, pieces)))

@@ -1,0 +1,166 @@
+"""A SentencePiece model → a fast tokenizer that gives the same ids."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+
+from ..errors import Errors, Warnings
+
+# A SentencePiece model's kinds of pieces, and its kind of model that is read here.
+_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
+_BPE = 2
+
+# What SentencePiece writes for a space.
+_SPACE = "▁"
+
+
+def convert_sentencepiece(path: str) -> Tokenizer:
+    """Build a fast tokenizer from a SentencePiece model: byte pair encoding, with its own order of
+    merges, normalisation, user-defined symbols and bytes for unknown characters.
+
+    It gives the ids of SentencePiece itself, but for two corners: a text that is nothing but one
+    user-defined symbol gets no space before it, and where a normalisation other than `identity`
+    meets combining marks, it may compose them otherwise.
+
+    path (str): A `tokenizer.model`.
+    RETURNS (Tokenizer): The tokenizer; control symbols are its special tokens.
+    RAISES (ValueError): It is no SentencePiece model, or none that can be converted.
+    RAISES (ImportError): sentencepiece or protobuf isn't installed.
+    """
+    try:
+        from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+    except ImportError as error:
+        raise ImportError(Errors.P061.format(path=path, error=error)) from error
+    content = Path(path).read_bytes()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    try:
+        model.ParseFromString(content)
+        processor = SentencePieceProcessor(model_proto=content)
+    except Exception as error:  # protobuf's and SentencePiece's own
+        raise ValueError(Errors.P063.format(path=path, reason=error)) from error
+    tokenizer = _convert(path, model)
+    # What the vocabulary is made of is a good sample of what it is used on.
+    pieces = [piece.piece for piece in model.pieces if piece.type in (_NORMAL, _USER_DEFINED)]
+    _compare(tokenizer, processor, [piece.replace(_SPACE, " ") for piece in pieces], path)
+    return tokenizer
+
+
+def _convert(path: str, model: Any) -> Tokenizer:
+    if (reason := _obstacle(model)) is not None:
+        raise ValueError(Errors.P063.format(path=path, reason=reason))
+    tokenizer = Tokenizer(
+        models.BPE(
+            {piece.piece: i for i, piece in enumerate(model.pieces)},
+            _merges(model.pieces),
+            unk_token=model.trainer_spec.unk_piece,
+            fuse_unk=True,
+            byte_fallback=model.trainer_spec.byte_fallback,
+        )
+    )
+    symbols = _symbols(model.pieces)
+    tokenizer.normalizer = _normalizer(model.normalizer_spec, symbols)
+    if changed := [s for s in symbols if tokenizer.normalizer.normalize_str(s) != s]:
+        reason = f"its normalisation changes its own symbol {changed[0]!r}"
+        raise ValueError(Errors.P063.format(path=path, reason=reason))
+    tokenizer.decoder = _decoder(model.normalizer_spec)
+    # SentencePiece looks for symbols in what it has normalised.
+    tokenizer.add_tokens([AddedToken(s, normalized=True, special=False) for s in symbols])
+    control = [piece.piece for piece in model.pieces if piece.type == _CONTROL]
+    tokenizer.add_special_tokens([AddedToken(c, normalized=False, special=True) for c in control])
+    return tokenizer
+
+
+def _obstacle(model: Any) -> str | None:
+    """RETURNS (Optional[str]): What a fast tokenizer has nothing for, if there is anything."""
+    trained, normalized = model.trainer_spec, model.normalizer_spec
+    if trained.model_type != _BPE:
+        return f"it is of the type {trained.ModelType.Name(trained.model_type)}, not BPE"
+    if trained.treat_whitespace_as_suffix or not normalized.escape_whitespaces:
+        return "it has spaces elsewhere than before words"
+    if any(piece.type == _UNUSED for piece in model.pieces):
+        return "some of its pieces are marked as unused"
+    if normalized.remove_extra_whitespaces and any(
+        piece.type == _USER_DEFINED and " " in piece.piece for piece in model.pieces
+    ):
+        return "its symbols have spaces in them, while it removes spaces"
+    return None
+
+
+def _merges(pieces: Sequence[Any]) -> list[tuple[str, str]]:
+    """RETURNS (List[Tuple[str, str]]): Which two pieces become one, the first merge first: that
+    of the highest score; of the same score the longest (runs of spaces), as with SentencePiece,
+    which merges what is leftmost.
+    """
+    characters = {piece.piece for piece in pieces if len(piece.piece) == 1}
+    # User-defined symbols merge with nothing.
+    apart = {c.piece for c in pieces if c.type == _USER_DEFINED} & characters
+    scores = {
+        piece.piece: piece.score
+        for piece in pieces
+        if piece.type == _NORMAL and len(piece.piece) > 1 and apart.isdisjoint(piece.piece)
+    }
+    parts = (characters - apart) | scores.keys()
+    merges = [
+        (piece[:cut], piece[cut:])
+        for piece in sorted(scores, key=lambda piece: (-scores[piece], -len(piece)))
+        for cut in range(1, len(piece))
+    ]
+    return [(left, right) for left, right in merges if left in parts and right in parts]
+
+
+def _symbols(pieces: Sequence[Any]) -> list[str]:
+    """RETURNS (List[str]): User-defined symbols that take an added token: single characters are
+    found without one, and those with spaces never, as SentencePiece has replaced all spaces.
+    """
+    defined = [piece.piece for piece in pieces if piece.type == _USER_DEFINED]
+    return [symbol for symbol in defined if len(symbol) > 1 and " " not in symbol]
+
+
+def _normalizer(settings: Any, symbols: Sequence[str]) -> normalizers.Normalizer:
+    steps: list[normalizers.Normalizer] = []
+    if settings.precompiled_charsmap:
+        steps.append(normalizers.Precompiled(settings.precompiled_charsmap))
+    if settings.remove_extra_whitespaces:
+        steps.append(normalizers.Replace(Regex(r"\A +"), ""))
+        steps.append(normalizers.Replace(Regex(" {2,}"), " "))
+    if settings.add_dummy_prefix:
+        steps.append(normalizers.Prepend(_SPACE))
+    steps.append(normalizers.Replace(" ", _SPACE))
+    if settings.remove_extra_whitespaces:
+        steps.append(normalizers.Replace(Regex(rf"{_SPACE}+\z"), ""))
+    if settings.add_dummy_prefix and symbols:
+        # Symbols go through here themselves before they are looked for.
+        any_symbol = "|".join(map(re.escape, symbols))
+        steps.append(normalizers.Replace(Regex(rf"\A{_SPACE}(?=(?:{any_symbol})\z)"), ""))
+    return normalizers.Sequence(steps)
+
+
+def _decoder(settings: Any) -> decoders.Decoder:
+    steps = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if settings.add_dummy_prefix:
+        steps.append(decoders.Strip(" ", 1, 0))
+    return decoders.Sequence(steps)
+
+
+def _compare(tokenizer: Tokenizer, processor: Any, texts: Sequence[str], path: str) -> None:
+    """Warn where ids differ from SentencePiece's after all."""
+    # Each behind a line break as well: what comes first in a text may get a space before it.
+    texts = [f"{text}\n{text}" for text in texts]
+    found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    expected = processor.encode(texts)
+    differing = [
+        text
+        for text, encoding, ids in zip(texts, found, expected, strict=True)
+        if encoding.ids != ids
+    ]
+    if differing:
+        message = Warnings.W060.format(
+            path=path, count=len(differing), total=len(texts), text=differing[0]
+        )
+        warnings.warn(message, stacklevel=3)

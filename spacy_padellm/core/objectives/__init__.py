@@ -1,1 +1,0 @@
-"""What a model is taught: gold mentions → supervised trees."""

@@ -1,1 +1,0 @@
-"""Running token trees through a causal language model: three ways, one interface."""

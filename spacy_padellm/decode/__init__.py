@@ -1,0 +1,1 @@
+"""Trees → mentions: decoding a text's labels and mentions at once."""

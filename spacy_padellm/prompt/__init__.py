@@ -1,0 +1,1 @@
+"""What a model is prompted with: wording, tokens, ids."""

@@ -1,0 +1,1 @@
+"""What a model is taught, and fine-tuning by Hugging Face's Trainer."""

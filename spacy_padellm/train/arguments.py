@@ -1,0 +1,130 @@
+"""Trainer's arguments, as stated, with defaults that suit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from ..errors import Errors
+from .checking import check_entries
+from .config import FinetuneConfig
+from .evaluation import SCORES
+
+_SET_OTHERWISE = {
+    "output_dir": "it is `steps` below `output`",
+    "remove_unused_columns": "rows are made of trees, which have no columns",
+    "label_names": "what is taught is in the trees",
+    "overwrite_output_dir": "pass --resume, or another `output`",
+    "group_by_length": "rows are packed to `row_tokens`",
+    "train_sampling_strategy": "rows come in an order of their own",
+    "resume_from_checkpoint": "pass --resume",
+    "label_smoothing_factor": "the loss is the paper's",
+    "data_seed": "set training.seed",
+    "do_train": "it is what the command does",
+    "do_eval": "name `dev`",
+    "do_predict": "run `padellm predict`",
+    "bf16_full_eval": "set training.bf16",
+    "fp16_full_eval": "set training.fp16",
+    "use_liger_kernel": "its loss is not the paper's",
+    "dataloader_drop_last": "the last step is filled up with rows that teach nothing",
+    "dataloader_persistent_workers": "workers are made anew at each epoch, for its texts",
+}
+_COUNTED = "`patience` counts evaluations"
+
+
+def make_arguments(config: FinetuneConfig) -> TrainingArguments:
+    """config (FinetuneConfig): What is stated.
+    RETURNS (TrainingArguments): Trainer's arguments. With texts to evaluate on, they are evaluated
+        and weights saved once an epoch, unless stated otherwise.
+    RAISES (ValueError): An entry is unknown, of the wrong type, or not possible.
+    """
+    stated = {key: _as_meant(key, value) for key, value in config.training.items()}
+    check_entries(TrainingArguments, stated, "training", left_out=_SET_OTHERWISE)
+    _check(config, stated)
+    arguments: dict[str, Any] = {
+        "report_to": "none",
+        "dataloader_pin_memory": False,
+        **_rhythm(stated, has_dev=config.dev is not None),
+        **_choice_of_best(config, stated),
+        **stated,
+    }
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        # So that a configuration for several processes is one for a single process, too.
+        arguments.pop("ddp_backend", None)
+    # Under its second name since transformers 5.24.
+    for name in ("gradient_checkpointing", "activation_checkpointing"):
+        if stated.get(name):
+            # The older way does not pass gradients on to an adapter's first layer.
+            own = stated.get(f"{name}_kwargs") or {}
+            arguments[f"{name}_kwargs"] = {"use_reentrant": False, **own}
+    if stated.get("fsdp"):
+        # As transformers 5 have it; before, accelerate reads it from the environment alone.
+        os.environ.setdefault("FSDP_VERSION", str(_fsdp_version(stated.get("fsdp_config"))))
+    try:
+        made = TrainingArguments(
+            output_dir=str(config.steps), remove_unused_columns=False, label_names=[], **arguments
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise ValueError(Errors.P083.format(key="training", error=error)) from error
+    if made.eval_strategy != "no" and config.dev is None:
+        raise ValueError(Errors.P073.format(key="training.eval_strategy"))
+    if config.patience is not None and made.eval_strategy == "no":
+        raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=_COUNTED))
+    # More than one GPU without torchrun would be cut into replicas that hooks do not reach.
+    made._n_gpu = min(1, made.n_gpu)
+    return made
+
+
+def _check(config: FinetuneConfig, stated: Mapping[str, Any]) -> None:
+    """What transformers would trip over late, or take no notice of."""
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+        if stated.get(name, 1) < 1:
+            raise ValueError(Errors.P032.format(name=f"training.{name}", value=stated[name]))
+    best = stated.get("metric_for_best_model")
+    if best is not None and best.removeprefix("eval_") not in SCORES:
+        raise ValueError(
+            Errors.P086.format(key="training.metric_for_best_model", value=best, names=SCORES)
+        )
+    if config.dev is None and "eval_steps" in stated:
+        raise ValueError(Errors.P073.format(key="training.eval_steps"))
+
+
+def _fsdp_version(stated: Any) -> Any:
+    """stated (Any): A mapping, with or without the prefix `fsdp_`, or the path of a JSON file."""
+    entries = stated if isinstance(stated, Mapping) else {}
+    if isinstance(stated, str):
+        entries = json.loads(Path(stated).read_text(encoding="utf8"))
+    return entries.get("version", entries.get("fsdp_version", 2))
+
+
+def _as_meant(key: str, value: Any) -> Any:
+    """YAML takes `no` for false."""
+    return "no" if value is False and key.endswith("_strategy") else value
+
+
+def _rhythm(stated: Mapping[str, Any], *, has_dev: bool) -> dict[str, Any]:
+    if not has_dev:
+        return {}
+    rhythm = {}
+    for kind in ("eval", "save"):
+        # Without a strategy transformers would leave such a number aside.
+        rhythm[f"{kind}_strategy"] = "steps" if f"{kind}_steps" in stated else "epoch"
+    if "eval_strategy" in stated and "save_strategy" not in stated:
+        rhythm["save_strategy"] = stated["eval_strategy"]
+    return rhythm
+
+
+def _choice_of_best(config: FinetuneConfig, stated: Mapping[str, Any]) -> dict[str, Any]:
+    if config.patience is None and not stated.get("load_best_model_at_end"):
+        return {}
+    metric = stated.get("metric_for_best_model", "mentions_f")
+    return {
+        "load_best_model_at_end": True,
+        "metric_for_best_model": metric,
+        "greater_is_better": not metric.endswith("loss"),
+    }

@@ -1,0 +1,199 @@
+"""Augmentation: more training texts from those there are."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
+
+from ..errors import Errors
+from ..texts import AnnotatedText, Mention, TokenizedText
+
+# Mentions kept of a label.
+_POOL_SIZE = 100_000
+
+Item = TypeVar("Item")
+
+# The labels a text is annotated for, `None` for all.
+Labels = tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Text with its tokens, counted from its start."""
+
+    text: str
+    tokens: tuple[tuple[int, int], ...]
+
+
+class MentionSwap:
+    """Puts other mentions of the same label in the place of some of a text's, so that a model
+    learns where mentions stand rather than which ones there are.
+
+    rate (float): Probability of a mention to be swapped.
+    uses (int): How often a version of a text is used before the next one is made, as building a
+        tree takes time.
+    join (int): Most texts that are put one behind the other, so that a model sees more mentions
+        of a label than short texts have; 1 for none.
+    capitals (float): Probability of a text to be put in capitals, as headlines are.
+    RAISES (ValueError): A rate is no probability, or there are no uses.
+    """
+
+    def __init__(self, rate: float, uses: int = 1, join: int = 1, capitals: float = 0.0) -> None:
+        for name, value in (("rate", rate), ("capitals", capitals)):
+            if not 0 <= value <= 1:
+                raise ValueError(Errors.P030.format(name=name, value=value))
+        for name, value in (("uses", uses), ("join", join)):
+            if value < 1:
+                raise ValueError(Errors.P032.format(name=name, value=value))
+        self.rate = rate
+        self.uses = uses
+        self.join = join
+        self.capitals = capitals
+        self._pools: dict[tuple[str, Labels], list[_Stretch]] = {}
+        self._texts: dict[Labels, list[AnnotatedText]] = {}
+
+    def fresh(self) -> MentionSwap:
+        """RETURNS (MentionSwap): The same settings, with nothing collected yet."""
+        return MentionSwap(self.rate, self.uses, self.join, self.capitals)
+
+    def collect(
+        self,
+        text: AnnotatedText,
+        mentions: Iterable[Mention],
+        generator: random.Random | None = None,
+    ) -> None:
+        """Have mentions to swap with; frequent ones will come more often. Those that overlap
+        others stay out: what is nested in them would be lost.
+
+        text (AnnotatedText): A training text.
+        mentions (Iterable[Mention]): Those of its mentions that can be taught.
+        generator (Optional[random.Random]): What chance is drawn from, by default `random`'s state.
+        """
+        draw = _generator(generator)
+        if self.join > 1:
+            _put(self._texts.setdefault(text.labels, []), text, draw)
+        alone = set(_alone(text))
+        for mention in mentions:
+            stretch = _cut(text.source, mention.start, mention.end)
+            if mention not in alone or stretch is None:
+                continue
+            _put(self._pools.setdefault((mention.label, text.labels), []), stretch, draw)
+
+    def __call__(
+        self, text: AnnotatedText, generator: random.Random | None = None
+    ) -> AnnotatedText:
+        """text (AnnotatedText): A text. Mentions that overlap others, or are not on its tokens'
+            boundaries, stay.
+        generator (Optional[random.Random]): What chance is drawn from, by default `random`'s state.
+        RETURNS (AnnotatedText): The text with others in their places. They are from texts annotated
+            for all labels that this one is annotated for.
+        """
+        draw = _generator(generator)
+        others = self._texts.get(text.labels, [])
+        joined = self._changed(text, draw)
+        for _ in range(draw.randint(1, self.join) - 1 if others else 0):
+            joined = _append(joined, self._changed(draw.choice(others), draw))
+        return joined
+
+    def _changed(self, text: AnnotatedText, draw: random.Random) -> AnnotatedText:
+        swapped = {}
+        for mention in _alone(text):
+            pools = self._pools_for(mention.label, text.labels)
+            if pools and draw.random() < self.rate:
+                (pool,) = draw.choices(pools, [len(pool) for pool in pools])
+                swapped[mention] = draw.choice(pool)
+        # Capitals come last: a mention swapped in has them, too.
+        return self._raised(_replace(text, swapped) if swapped else text, draw)
+
+    def _raised(self, text: AnnotatedText, draw: random.Random) -> AnnotatedText:
+        if not self.capitals or draw.random() >= self.capitals:
+            return text
+        raised = text.source.text.upper()
+        # Some capitals are longer: "ß" becomes "SS".
+        same_length = len(raised) == len(text.source.text)
+        return replace(text, source=replace(text.source, text=raised)) if same_length else text
+
+    def _pools_for(self, label: str, labels: Labels) -> list[list[_Stretch]]:
+        return [
+            pool
+            for (of_label, annotated), pool in self._pools.items()
+            if of_label == label
+            and (annotated is None or (labels is not None and set(labels) <= set(annotated)))
+        ]
+
+
+def _generator(generator: random.Random | None) -> random.Random:
+    # The module's functions are the methods of a generator of its own.
+    return cast(random.Random, random) if generator is None else generator
+
+
+def _put(pool: list[Item], item: Item, draw: random.Random) -> None:
+    if len(pool) < _POOL_SIZE:
+        pool.append(item)
+    else:
+        pool[draw.randrange(_POOL_SIZE)] = item
+
+
+def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:
+    by = len(text.source.text) + 1
+    tokens = tuple((start + by, end + by) for start, end in other.source.tokens)
+    mentions = tuple(replace(m, start=m.start + by, end=m.end + by) for m in other.mentions)
+    source = TokenizedText(
+        f"{text.source.text} {other.source.text}", (*text.source.tokens, *tokens)
+    )
+    return AnnotatedText(source, (*text.mentions, *mentions), text.labels)
+
+
+def _alone(text: AnnotatedText) -> list[Mention]:
+    """RETURNS (List[Mention]): Mentions that overlap no other and are cut at tokens."""
+    ordered = sorted(text.mentions)
+    ends = [0]
+    for mention in ordered:
+        ends.append(max(ends[-1], mention.end))
+    starts = [*(mention.start for mention in ordered[1:]), len(text.source.text)]
+    return [
+        mention
+        for mention, before, after in zip(ordered, ends, starts, strict=False)
+        if before <= mention.start
+        and mention.end <= after
+        and _cut(text.source, mention.start, mention.end) is not None
+    ]
+
+
+def _cut(source: TokenizedText, start: int, end: int) -> _Stretch | None:
+    """RETURNS (Optional[_Stretch]): The stretch, `None` if it is empty or cuts a token."""
+    tokens = tuple((a - start, b - start) for a, b in source.tokens if start <= a and b <= end)
+    if not tokens or tokens[0][0] != 0 or tokens[-1][1] != end - start:
+        return None
+    return _Stretch(source.text[start:end], tokens)
+
+
+def _replace(text: AnnotatedText, swapped: dict[Mention, _Stretch]) -> AnnotatedText:
+    source, ordered = text.source, sorted(swapped)
+    ends, shifts = [0], [0]
+    for mention in ordered:
+        longer = len(swapped[mention].text) - (mention.end - mention.start)
+        ends.append(mention.end)
+        shifts.append(shifts[-1] + longer)
+
+    def move(offset: int) -> int:
+        return offset + shifts[bisect_right(ends, offset) - 1]
+
+    pieces, tokens = [], []
+    for start, mention in zip(ends, ordered, strict=False):
+        stretch, place = swapped[mention], move(mention.start)
+        pieces += [source.text[start : mention.start], stretch.text]
+        tokens += [(a + place, b + place) for a, b in stretch.tokens]
+    tokens += [
+        (move(a), move(b))
+        for a, b in source.tokens
+        if not any(mention.start <= a < mention.end for mention in ordered)
+    ]
+    return AnnotatedText(
+        TokenizedText("".join([*pieces, source.text[ends[-1] :]]), tuple(sorted(tokens))),
+        tuple(replace(m, start=move(m.start), end=move(m.end)) for m in text.mentions),
+        text.labels,
+    )

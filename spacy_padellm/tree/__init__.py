@@ -1,0 +1,1 @@
+"""Token trees, and running them through a model."""

@@ -1,0 +1,137 @@
+"""Load-time probe: tries the ways to run a tree on a small random copy of a model."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from ..errors import Errors
+from .model_call import ModelCall
+from .support import TreeSupport
+from .token_tree import TokenTree
+from .ways import open_run
+
+logger = logging.getLogger(__name__)
+
+# Configuration entries that limit how far back attention looks.
+_WINDOW_ATTRIBUTES = ("sliding_window", "attention_chunk_size", "window_size", "local_window")
+_PROBE_WINDOW = 4
+_PROBE_VOCABULARY = 64
+# Entries for the width of feed-forward layers.
+_FEED_FORWARD = ("intermediate_size", "ffn_dim", "n_inner")
+_PROBE_FEED_FORWARD = 64
+_WAYS = (
+    TreeSupport("cached", "4d"),
+    TreeSupport("cached", "3d"),
+    TreeSupport("recomputed", "4d"),
+    TreeSupport("recomputed", "3d"),
+)
+_SEQUENCES = TreeSupport("sequences", None)
+
+
+def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
+    """Find the best way to run trees through a model that gives the right logits.
+
+    A two-layer random copy of the model's architecture runs a small tree in each way; what it
+    gives is compared with one sequence at a time. Where attention has a window, the copy's is
+    shrunk and a tree deeper than it is tried as well.
+
+    model (PreTrainedModel): The model.
+    RETURNS (TreeSupport): The way, the mask it takes, the depth it holds for.
+    RAISES (ValueError): The attention implementation takes no mask, or the language model is a
+        part of a larger one.
+    """
+    implementation = getattr(model.config, "_attn_implementation", None)
+    if implementation is not None and implementation.startswith("flash_attention"):
+        raise ValueError(Errors.P020.format(implementation=implementation))
+    if model.config.get_text_config() is not model.config:
+        raise ValueError(Errors.P046.format(model=type(model).__name__))
+    window = _window(model.config)
+    support = _SEQUENCES
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        call = ModelCall(_small_copy(model, window))
+        for candidate in _WAYS:
+            if _is_exact(call, candidate, depth=_PROBE_WINDOW):
+                beyond = window is None or _is_exact(call, candidate, depth=3 * _PROBE_WINDOW)
+                support = candidate if beyond else replace(candidate, max_depth=window)
+                break
+    logger.info(
+        "%s: trees run as %s (mask: %s, up to depth: %s)",
+        type(model).__name__,
+        support.way,
+        support.mask_form or "none",
+        support.max_depth or "any",
+    )
+    return support
+
+
+def _window(config: PretrainedConfig) -> int | None:
+    values = [getattr(config, name, None) for name in _WINDOW_ATTRIBUTES]
+    windows = [value for value in values if isinstance(value, int) and value > 0]
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    return min(windows, default=None)
+
+
+def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
+    config = copy.deepcopy(model.config)
+    layers = config.num_hidden_layers
+    layer_types = getattr(config, "layer_types", None)
+    config.num_hidden_layers = min(2, layers)
+    if layer_types is not None:
+        # One layer of each kind, so that no kind goes unseen.
+        kinds = list(dict.fromkeys(layer_types))
+        config.num_hidden_layers = max(len(kinds), config.num_hidden_layers)
+        config.layer_types = (kinds + layer_types)[: config.num_hidden_layers]
+    config.vocab_size = _PROBE_VOCABULARY
+    for name in _FEED_FORWARD:
+        # Most of a layer's weights, and nothing that trees have to do with.
+        if isinstance(getattr(config, name, None), int):
+            setattr(config, name, min(_PROBE_FEED_FORWARD, getattr(config, name)))
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(config, name, None)
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config
+    if window is not None:
+        for name in _WINDOW_ATTRIBUTES:
+            if isinstance(getattr(config, name, None), int):
+                setattr(config, name, _PROBE_WINDOW)
+    small = type(model)(config)
+    # Larger weights than at initialisation, or a wrong mask would hardly show.
+    for parameter in small.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter.data, std=parameter.shape[-1] ** -0.5)
+    return small.float().eval()
+
+
+def _is_exact(call: ModelCall, support: TreeSupport, depth: int) -> bool:
+    """RETURNS (bool): Whether a tree of this depth, run in two passes beside a shorter one (so
+    that cache and padding are tried too), has the logits of its sequences run one by one.
+    """
+    trunk = depth // 2
+    tree, other = TokenTree(range(1, trunk + 1)), TokenTree([1])
+    starts = (20, 40)
+    inner = [
+        tree.insert(range(start, start + depth - trunk - 1), tree.prefix_end)[-1]
+        for start in starts
+    ]
+    try:
+        with torch.no_grad():
+            run = open_run(call, [tree, other], support)
+            found = [run.logits([inner, [0]])[:-1]]
+            leaves = [
+                tree.insert([start], node)[0] for start, node in zip(starts, inner, strict=True)
+            ]
+            found.append(run.logits([leaves, []]))
+            expected = [
+                open_run(call, [tree], _SEQUENCES).logits([[node]]) for node in inner + leaves
+            ]
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+        logger.debug("%s cannot run: %s", support, error)
+        return False
+    return torch.allclose(torch.cat(found), torch.cat(expected), rtol=1e-3, atol=1e-3)

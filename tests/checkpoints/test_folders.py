@@ -1,0 +1,472 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint
+from spacy_padellm.checkpoints.locations import SETTINGS_FILE
+from spacy_padellm.checkpoints.options import LoadOptions, get_dtype
+from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.checkpoints.settings import CheckpointSettings, load_settings
+from spacy_padellm.limits import MentionLimits
+from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
+from spacy_padellm.prompt.tokenization import TextEncoder
+from spacy_padellm.tree.causal_lm import CausalLM
+from tests.sample_texts import CHINESE, ENGLISH, NASTY
+from tests.sample_tokenizers import WORDINGS, load_tokenizer, small_tokenizer
+from tests.tiny_models import plain_logits, tiny_lm, tiny_model
+
+SETTINGS = CheckpointSettings(
+    TEMPLATES["zh"],
+    WORDINGS["zh"],
+    prefix_attention="bidirectional",
+    softmax="admissible",
+    limits=MentionLimits(max_mentions=30, max_mention_tokens=24),
+)
+
+
+def small_lm(family: str = "llama") -> CausalLM:
+    tokenizer = small_tokenizer("zh")
+    model = tiny_model(family, vocab_size=len(tokenizer), seed=3)
+    return CausalLM(model, tokenizer, support=tiny_lm(family).support)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    save_checkpoint(folder, small_lm(), SETTINGS)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(saved, tmp_path / "checkpoint"))
+
+
+def assert_same_lm(found: CausalLM, expected: CausalLM) -> None:
+    weights, others = found.model.state_dict(), expected.model.state_dict()
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    for ids in ([1, 5, 9, 300], [0]):
+        ours, theirs = plain_logits(found.model, ids), plain_logits(expected.model, ids)
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    texts = [*ENGLISH, *CHINESE, *NASTY, ""]
+    encoder, other = TextEncoder(found.tokenizer), TextEncoder(expected.tokenizer)
+    assert encoder.encode(texts) == other.encode(texts)
+    assert (encoder.bos_ids, encoder.end_id) == (other.bos_ids, other.end_id)
+    wording = "文本:\n名称</s><第12文段>"
+    assert encoder.encode_wording(wording) == other.encode_wording(wording)
+
+
+def test_what_was_saved_is_loaded(saved):
+    lm, settings = load_checkpoint(str(saved))
+    assert settings == SETTINGS
+    assert lm.prefix_attention == "bidirectional"
+    assert not lm.model.training
+    assert lm.model.dtype == torch.float32
+    assert lm.support.way == "cached"
+    assert_same_lm(lm, small_lm())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "bloom", "gemma2", "gpt-neox"])
+def test_models_of_other_families(family, tmp_path):
+    save_checkpoint(tmp_path, small_lm(family), CheckpointSettings())
+    assert_same_lm(load_causal_lm(str(tmp_path)), small_lm(family))
+
+
+def test_a_bert_decoder(tmp_path):
+    save_checkpoint(tmp_path, small_lm("bert"), SETTINGS)
+    lm, _ = load_checkpoint(str(tmp_path))
+    assert lm.model.config.is_decoder
+    assert_same_lm(lm, small_lm("bert"))
+
+
+@pytest.mark.parametrize("name", ["llama2", "gpt2"])
+def test_real_tokenizers_come_back_the_same(name, tmp_path, request):
+    tokenizer = load_tokenizer(name, request)
+    family = {"llama2": "llama", "gpt2": "gpt2"}[name]
+    lm = CausalLM(
+        tiny_model(family, vocab_size=len(tokenizer)), tokenizer, support=tiny_lm(family).support
+    )
+    save_checkpoint(tmp_path, lm, CheckpointSettings())
+    assert_same_lm(load_causal_lm(str(tmp_path)), lm)
+
+
+def test_saving_again_replaces(folder):
+    """Also by the very model that was loaded from there."""
+    lm, settings = load_checkpoint(str(folder))
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight.mul_(1.5)
+    expected = plain_logits(lm.model, [1, 5, 9])
+    save_checkpoint(folder, lm, replace(settings, softmax="vocabulary"))
+    found, settings = load_checkpoint(str(folder))
+    assert settings.softmax == "vocabulary"
+    assert torch.allclose(plain_logits(found.model, [1, 5, 9]), expected, atol=1e-5)
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_files_of_a_larger_model_do_not_stay(folder):
+    """Weights in several files come before a single one when transformers looks for them."""
+    model = small_lm().model
+    model.save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    lm = small_lm("gpt2")
+    save_checkpoint(folder, lm, SETTINGS)
+    assert [path.name for path in folder.glob("model*")] == ["model.safetensors"]
+    assert_same_lm(load_causal_lm(str(folder)), lm)
+
+
+def test_weights_in_several_files(folder):
+    small_lm().model.save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    assert_same_lm(load_causal_lm(str(folder)), small_lm())
+    next(iter(folder.glob("model-*.safetensors"))).unlink()
+    with pytest.raises(ValueError, match=r"(?s)P042.*save it again"):
+        load_causal_lm(str(folder))
+
+
+def test_saving_that_fails_leaves_what_was_there(folder, monkeypatch):
+    lm = small_lm("gpt2")
+    monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", _fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, lm, SETTINGS)
+    monkeypatch.undo()
+    assert_same_lm(load_checkpoint(str(folder))[0], small_lm())
+
+
+def test_folders_inside_are_replaced_and_what_was_left_over_goes(folder, monkeypatch):
+    """A tokenizer with several chat templates has one of its own."""
+    lm = small_lm()
+    save = type(lm.tokenizer).save_pretrained
+
+    def save_with_folder(tokenizer, path, **kwargs):
+        (Path(path) / "additional_chat_templates").mkdir()
+        (Path(path) / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
+        return save(tokenizer, path, **kwargs)
+
+    monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", save_with_folder)
+    (folder / ".saving-killed").mkdir()
+    (folder / ".saving-killed" / "model.safetensors").write_text("half")
+    for _ in range(2):
+        save_checkpoint(folder, lm, SETTINGS)
+    assert not list(folder.glob(".saving-*"))
+    assert [path.name for path in folder.glob("*/*")] == ["tools.jinja"]
+    assert_same_lm(load_checkpoint(str(folder))[0], lm)
+
+
+def test_saving_that_is_interrupted_is_noticed(folder, monkeypatch):
+    """Neither as a checkpoint nor as a plain Hugging Face folder is such a folder whole."""
+    monkeypatch.setattr(os, "replace", _fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, small_lm("gpt2"), SETTINGS)
+    monkeypatch.undo()
+    for load in (load_settings, load_checkpoint):
+        with pytest.raises(ValueError, match=r"P041.*is missing.*if saving was interrupted"):
+            load(str(folder))
+
+
+def test_saving_that_is_interrupted_at_the_end_is_noticed(folder, monkeypatch):
+    """When all of Hugging Face's files are there and only the settings are not."""
+    monkeypatch.setattr(CheckpointSettings, "to_json", _fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, small_lm("gpt2"), SETTINGS)
+    monkeypatch.undo()
+    for load in (load_settings, load_checkpoint):
+        with pytest.raises(ValueError, match=r"P041.*what padellm.json holds is missing"):
+            load(str(folder))
+
+
+@pytest.mark.parametrize(
+    "family, lost", [("llama", "model.layers.1."), ("gpt2", "transformer.h.0")]
+)
+def test_weights_that_lack_parameters(tmp_path, family, lost):
+    """Transformers itself fills them in at random."""
+    save_checkpoint(tmp_path, small_lm(family), SETTINGS)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if not name.startswith(lost)}
+    assert 0 < len(kept) < len(weights)
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"P044.*lack {len(weights) - len(kept)} .*{lost}"):
+        load_causal_lm(str(tmp_path))
+
+
+def test_a_folder_in_the_home_directory(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_settings(f"~/{folder.name}") == SETTINGS
+    assert_same_lm(load_causal_lm(f"~/{folder.name}"), small_lm())
+
+
+def _fail(*args, **kwargs):
+    raise OSError("disk full")
+
+
+def test_half_precision(tmp_path):
+    lm = small_lm()
+    lm.model.bfloat16()
+    save_checkpoint(tmp_path, lm, SETTINGS)
+    assert (
+        load_causal_lm(str(tmp_path), options=LoadOptions(dtype="bfloat16")).model.dtype
+        == torch.bfloat16
+    )
+    loaded = load_causal_lm(str(tmp_path))
+    assert loaded.model.dtype == torch.float32
+    assert loaded.support.way == "cached"
+
+
+def test_a_hugging_face_folder_without_settings(folder):
+    (folder / SETTINGS_FILE).unlink()
+    assert load_settings(str(folder)) is None
+    lm = load_causal_lm(str(folder))
+    assert lm.prefix_attention == "causal"
+    assert_same_lm(lm, small_lm())
+    with pytest.raises(ValueError, match=rf"P041.*{SETTINGS_FILE} is missing"):
+        load_checkpoint(str(folder))
+
+
+# Settings
+
+line = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
+    lambda s: s.strip() and s.splitlines() == [s]
+)
+part = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{}"), max_size=10)
+number_end = part.filter(lambda s: s and not s[0].isdigit())
+templates = st.sampled_from(list(TEMPLATES.values())) | st.builds(
+    lambda a, b, c, end, d, e: PromptTemplate(f"{a}{{text}}{b}{{label}}{c}", end, f"{d}{{n}}{e}"),
+    *[part, part, part, number_end, part, number_end],
+)
+written_as = st.sampled_from(
+    [
+        {"softmax": "vocabulary", "output_format": "parallel"},
+        {"softmax": "admissible", "output_format": "parallel"},
+        {"softmax": "admissible", "output_format": "parallel", "text_tags": True},
+        {"softmax": "vocabulary", "output_format": "augmented"},
+        {"softmax": "vocabulary", "output_format": "structured"},
+    ]
+)
+all_settings = st.builds(
+    lambda written, **rest: CheckpointSettings(**written, **rest),
+    written_as,
+    template=templates,
+    labels=st.dictionaries(line, line, max_size=4),
+    prefix_attention=st.sampled_from(["causal", "bidirectional"]),
+    limits=st.builds(MentionLimits, st.integers(1, 99), st.integers(1, 99)),
+)
+
+
+@given(all_settings)
+def test_settings_come_back_the_same(settings):
+    found = CheckpointSettings.from_json(settings.to_json(), "here")
+    assert found == settings
+    assert list(found.labels) == list(settings.labels)
+
+
+def test_settings_are_readable():
+    assert (
+        SETTINGS.to_json()
+        == """{
+  "format": 1,
+  "template": {
+    "prompt": "文本:\\n{text}\\n指定NER标签:\\n{label}\\n\\n<数量>",
+    "count_end": "\\n",
+    "mention": "<第{n}文段>",
+    "capitalized": "",
+    "all_capitals": ""
+  },
+  "labels": {
+    "NAME": "名称",
+    "ORG": "公司",
+    "LOC": "籍贯"
+  },
+  "prefix_attention": "bidirectional",
+  "softmax": "admissible",
+  "limits": {
+    "max_mentions": 30,
+    "max_mention_tokens": 24
+  },
+  "output_format": "parallel",
+  "text_tags": false,
+  "untrained": []
+}
+"""
+    )
+
+
+def test_a_template_may_be_named():
+    text = json.dumps({"format": 1, "template": "zh", "labels": {"ORG": "公司"}})
+    assert CheckpointSettings.from_json(text, "here") == CheckpointSettings(
+        TEMPLATES["zh"], {"ORG": "公司"}
+    )
+
+
+def test_settings_from_before_there_were_output_formats():
+    content = json.loads(SETTINGS.to_json())
+    del content["output_format"]
+    assert CheckpointSettings.from_json(json.dumps(content), "here") == SETTINGS
+
+
+@pytest.mark.parametrize("output_format", ["augmented", "structured"])
+def test_output_formats_are_chosen_from_the_whole_vocabulary(output_format):
+    message = rf"P037.*'{output_format}'.*softmax is 'admissible'\. Set softmax = \"vocabulary\""
+    with pytest.raises(ValueError, match=message):
+        replace(SETTINGS, output_format=output_format)
+    found = replace(SETTINGS, output_format=output_format, softmax="vocabulary")
+    assert found.output_format == output_format
+
+
+def test_limits_are_changed_one_by_one():
+    assert SETTINGS.override_limits(None, None) == SETTINGS
+    assert SETTINGS.override_limits(5, None).limits == MentionLimits(5, 24)
+    assert SETTINGS.override_limits(None, 5).limits == MentionLimits(30, 5)
+    with pytest.raises(ValueError, match=r"P032.*max_mentions is 0"):
+        SETTINGS.override_limits(0, None)
+
+
+@pytest.mark.parametrize(
+    "setting, code",
+    [
+        ({"prefix_attention": "sideways"}, "P031.*prefix_attention"),
+        ({"softmax": "hard"}, "P031.*softmax"),
+        ({"output_format": "xml"}, "P031.*output_format is 'xml'.*'structured'"),
+        ({"labels": {"A": ""}}, "P007"),
+        ({"labels": {"A\nB": "a"}}, "P008"),
+    ],
+)
+def test_settings_that_cannot_be(setting, code):
+    with pytest.raises(ValueError, match=code):
+        CheckpointSettings(**setting)
+
+
+WRONG = {
+    "a blank line": "\n",
+    "no JSON": "labels",
+    "no object": "[1, 2]",
+    "null": "null",
+    "no format": '{"template": "en"}',
+    "a later format": '{"format": 2, "template": "en"}',
+    "no template": '{"format": 1}',
+    "an unknown template": '{"format": 1, "template": "de"}',
+    "a template that is none": '{"format": 1, "template": 3}',
+    "a wrong template": '{"format": 1, "template": {"prompt": "{text}"}}',
+    "an unknown entry": '{"format": 1, "template": "en", "colour": "red"}',
+    "labels without wording": '{"format": 1, "template": "en", "labels": ["PER"]}',
+    "a wording that is no string": '{"format": 1, "template": "en", "labels": {"PER": 3}}',
+    "an unknown limit": '{"format": 1, "template": "en", "limits": {"max_words": 3}}',
+    "an impossible limit": '{"format": 1, "template": "en", "limits": {"max_mentions": 0}}',
+    "an unknown output": '{"format": 1, "template": "en", "output_format": "xml"}',
+    "an unknown attention": '{"format": 1, "template": "en", "prefix_attention": "no"}',
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_settings_that_cannot_be_read(folder, wrong):
+    (folder / SETTINGS_FILE).write_text(wrong, encoding="utf8")
+    for load in (load_settings, load_checkpoint):
+        with pytest.raises(ValueError, match=rf"P040.*{SETTINGS_FILE}.*Write it again") as error:
+            load(str(folder))
+        assert str(folder / SETTINGS_FILE) in str(error.value)
+
+
+def test_settings_that_are_cut_off(folder):
+    """Anywhere, in the middle of a Chinese character too."""
+    whole = SETTINGS.to_json().encode()
+    for size in range(1, len(whole) - 2):
+        (folder / SETTINGS_FILE).write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=rf"P040.*{SETTINGS_FILE}.*Write it again"):
+            load_settings(str(folder))
+
+
+# Folders
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./no_such_folder", "a/b/no_such_folder"])
+def test_a_folder_that_is_not_there(name):
+    for load in (load_settings, load_causal_lm, load_checkpoint):
+        with pytest.raises(ValueError, match=rf"P041.*{name}.*the folder itself is missing.*Give"):
+            load(name)
+
+
+@pytest.mark.parametrize("name", ["no_such_model", "nobody/no_such_model"])
+def test_a_hub_id_that_cannot_be_reached(name):
+    for load in (load_settings, load_causal_lm, load_checkpoint):
+        with pytest.raises(
+            ValueError,
+            match=rf"(?s)P042.*{name}: no folder of this name is here.*hub id that can be",
+        ):
+            load(name)
+
+
+def test_the_folder_of_a_pipeline(folder, tmp_path):
+    pipeline = tmp_path / "pipeline"
+    shutil.copytree(folder, pipeline / "padellm_ner" / "model")
+    for load in (load_settings, load_causal_lm, load_checkpoint):
+        with pytest.raises(ValueError, match=r"P047.*spacy\.load.*padellm_ner.model$"):
+            load(str(pipeline))
+
+
+def test_an_empty_folder(tmp_path):
+    for load in (load_settings, load_causal_lm, load_checkpoint):
+        with pytest.raises(ValueError, match=r"P041.*config\.json is missing.*save it again"):
+            load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "file, missing",
+    [
+        ("config.json", "config.json"),
+        ("model.safetensors", "weights (model.safetensors)"),
+        ("tokenizer.json", "a tokenizer (tokenizer.json)"),
+    ],
+)
+def test_a_file_is_missing(folder, file, missing):
+    (folder / file).unlink()
+    for load in (load_settings, load_causal_lm, load_checkpoint):
+        with pytest.raises(ValueError, match="P041") as error:
+            load(str(folder))
+        assert f"{missing} is missing" in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.97])
+def test_a_file_is_cut_off(folder, file, share):
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[: int(share * len(content))])
+    for load in (load_causal_lm, load_checkpoint):
+        with pytest.raises(ValueError, match=r"(?s)P042.*save it again") as error:
+            load(str(folder))
+        assert str(folder) in str(error.value)
+
+
+def test_a_tokenizer_without_an_end_token(folder):
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        path = folder / name
+        if path.exists():
+            config = json.loads(path.read_text())
+            config.pop("eos_token", None)
+            path.write_text(json.dumps(config))
+    lm = load_causal_lm(str(folder))
+    if lm.tokenizer.eos_token_id is not None:
+        lm.tokenizer.eos_token = None
+    with pytest.raises(ValueError, match=r"P010.*has no end token.*add_special_tokens"):
+        TextEncoder(lm.tokenizer)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])
+def test_dtypes(name):
+    assert get_dtype(name) is getattr(torch, name)
+
+
+@pytest.mark.parametrize("name", ["int8", "fp16", "nn", ""])
+def test_unknown_dtypes(name, saved):
+    with pytest.raises(ValueError, match=r"P043.*Use float32, bfloat16 or float16"):
+        load_causal_lm(str(saved), options=LoadOptions(dtype=name))

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_padellm.decode.drafts import DraftPolicy, SpanDrafter
+from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.texts import TokenizedText
+from spacy_padellm.tree.trie import Span, Trie, build_source_trie
+from tests.sample_texts import cut_at_characters, cut_at_spaces, tokenized_texts
+from tests.sample_tokenizers import WORDINGS, small_tokenizer
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PromptEncoder:
+    return PromptEncoder(TEMPLATES["en"], WORDINGS["en"], small_tokenizer("en"))
+
+
+def spans_below(trie: Trie[Span], node: int) -> list[Span]:
+    found = list(trie.values.get(node, []))
+    for child in trie.children[node].values():
+        found += spans_below(trie, child)
+    return found
+
+
+def strings_drafted(source: TokenizedText, trie: Trie[Span], drafted) -> set[str]:
+    """The longest strings that drafted nodes lead to at once."""
+    nodes = {each.node for each in drafted}
+    return {
+        source.text[slice(*span)]
+        for node in nodes
+        for child in trie.children[node].values()
+        for span in trie.values.get(child, [])
+    }
+
+
+def node_after(encoder: PromptEncoder, trie: Trie[Span], string: str, length: int = 1) -> int:
+    ((*ids, _),) = encoder.mentions([string])
+    node = trie.find(ids[:length])
+    assert node is not None
+    return node
+
+
+def test_what_follows_the_first_token_is_drafted(encoder):
+    source = cut_at_spaces("Anna met Bob in New York today .")
+    trie = build_source_trie(encoder, source, 4)
+    node = node_after(encoder, trie, "New York")
+    (drafted,) = SpanDrafter(trie, source, 0.1).draft([node], [True])
+    assert {"New", "New York"} <= strings_drafted(source, trie, drafted)
+    assert drafted[0].parent == node
+    known = {node}
+    for parent, token_id, child in drafted:
+        assert parent in known
+        assert trie.children[parent][token_id] == child
+        known.add(child)
+
+
+def test_mentions_stop_at_punctuation(encoder):
+    source = cut_at_spaces("Rome , Paris and Lyon")
+    trie = build_source_trie(encoder, source, 4)
+    node = node_after(encoder, trie, "Rome")
+    (drafted,) = SpanDrafter(trie, source, 0.35).draft([node], [True])
+    assert strings_drafted(source, trie, drafted) == {"Rome"}
+    (more,) = SpanDrafter(trie, source, 0.01).draft([node], [True])
+    assert "Rome , Paris" in strings_drafted(source, trie, more)
+
+
+def test_the_order_of_mentions_says_which_place_it_is(encoder):
+    """`B` may be either; the mentions around it leave one."""
+    source = cut_at_characters("Bxx-A-Byy-C-Bzz")
+    trie = build_source_trie(encoder, source, 3)
+    a, b, c = (node_after(encoder, trie, each) for each in "ABC")
+    drafter = SpanDrafter(trie, source, 0.2)
+
+    def drafted(*nodes: int) -> set[str]:
+        drafts = drafter.draft(nodes, [node == b for node in nodes])
+        assert [bool(draft) for draft in drafts] == [node == b for node in nodes]
+        return {
+            string[:2]
+            for string in strings_drafted(source, trie, drafts[nodes.index(b)])
+            if len(string) > 1
+        }
+
+    assert drafted(a, b, c) == {"By"}
+    assert drafted(b, a) == {"Bx"}
+    assert drafted(c, b) == {"Bz"}
+    assert drafted(b) == {"Bx", "By", "Bz"}
+
+
+@given(tokenized_texts(), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_drafts_are_the_nodes_at_least_so_probable(encoder, source, longest, rng: random.Random):
+    trie = build_source_trie(encoder, source, longest)
+    inner = [node for node, choices in enumerate(trie.children) if choices and trie.values]
+    if not inner:
+        return
+    nodes = sorted(rng.choices(inner, k=rng.randint(1, 4)))
+    live = [rng.random() < 0.8 for _ in nodes]
+    sets = []
+    for threshold in (0.0, 0.05, 0.3, 1.0):
+        drafts = SpanDrafter(trie, source, threshold).draft(nodes, live)
+        for node, draft, goes_on in zip(nodes, drafts, live, strict=True):
+            assert goes_on or not draft
+            below = set(spans_below(trie, node))
+            for each in draft:
+                # Never an end, nor where nothing else is left: nobody asks for those.
+                assert each.node not in trie.values
+                children = trie.children[each.node].values()
+                assert len(children) > 1 or not set(children) <= set(trie.values)
+                assert set(spans_below(trie, each.node)) <= below
+        sets.append([{each.node for each in draft} for draft in drafts])
+    for more, fewer in pairwise(sets):
+        assert all(b <= a for a, b in zip(more, fewer, strict=True))
+    # At zero it is every node below.
+    for node, everything, goes_on in zip(nodes, sets[0], live, strict=True):
+        if goes_on:
+            assert everything == asked_below(trie, node)
+
+
+def asked_below(trie: Trie[Span], node: int) -> set[int]:
+    found = set()
+    for child in trie.children[node].values():
+        choices = trie.children[child].values()
+        if len(choices) > 1 or any(c not in trie.values for c in choices):
+            found.add(child)
+        found |= asked_below(trie, child)
+    return found
+
+
+def test_many_mentions_do_not_underflow(encoder):
+    source = cut_at_characters("ab" * 200)
+    trie = build_source_trie(encoder, source, 3)
+    nodes = [node_after(encoder, trie, each) for each in "ba" * 40]
+    with np.errstate(all="raise", under="ignore"):
+        drafts = SpanDrafter(trie, source, 0.05).draft(nodes, [True] * len(nodes))
+    assert all(drafts)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1])
+def test_a_threshold_that_is_no_probability(threshold):
+    with pytest.raises(ValueError, match=rf"P030.*{threshold}"):
+        DraftPolicy(threshold)
+
+
+def test_counts_below_one_open_nothing():
+    with pytest.raises(ValueError, match=r"P032.*open_counts is 0"):
+        DraftPolicy(open_counts=(2, 0))

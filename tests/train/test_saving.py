@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
+from spacy_padellm.checkpoints.loading import load_checkpoint
+from spacy_padellm.checkpoints.options import LoadOptions
+from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.decode.extraction import MentionExtractor
+from spacy_padellm.train.saving import find_last_step
+from tests.checkpoints.baichuan_folders import random_weights, write_folder
+from tests.tiny_models import plain_logits
+from tests.train.toys import DEV, toy
+
+IDS = [1, 5, 9, 30, 7]
+LORA = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}
+
+
+def alike(logits: torch.Tensor, others: torch.Tensor) -> float:
+    both = torch.stack([logits.flatten(), others.flatten()]).detach()
+    return float(torch.corrcoef(both)[0, 1])
+
+
+def test_full_training_leaves_a_checkpoint(base: Path, tmp_path: Path):
+    prepared = toy(base, tmp_path)
+    figures = prepared.train()
+    assert figures["train_loss"] > 0
+    folder = tmp_path / "out"
+    lm, settings = load_checkpoint(str(folder))
+    assert settings == prepared.settings and settings.untrained == ()
+    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    assert torch.equal(plain_logits(lm.model, IDS), expected)
+    assert not torch.allclose(plain_logits(load_checkpoint(str(base))[0].model, IDS), expected)
+    assert torch.equal(plain_logits(AutoModelForCausalLM.from_pretrained(folder), IDS), expected)
+    assert not (folder / "training_args.bin").exists()
+    assert MentionExtractor(lm, settings).extract([DEV[0].source])[0]
+
+
+def test_an_adapter_is_left_alone(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    peft = pytest.importorskip("peft")
+    prepared = toy(base, tmp_path, lora=LORA, save="adapter")
+    prepared.train()
+    folder = tmp_path / "out"
+    assert (folder / "adapter_config.json").is_file()
+    assert not (folder / "model.safetensors").exists()
+    # From wherever it is loaded.
+    monkeypatch.chdir(tmp_path)
+    lm, settings = load_checkpoint(str(folder))
+    assert settings == prepared.settings
+    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    assert torch.allclose(plain_logits(lm.model, IDS), expected, atol=1e-4)
+    auto = peft.AutoPeftModelForCausalLM.from_pretrained(folder).eval()
+    assert torch.allclose(plain_logits(auto, IDS), expected, atol=1e-4)
+    hub = AutoModelForCausalLM.from_pretrained(folder)
+    assert torch.allclose(plain_logits(hub, IDS), expected, atol=1e-4)
+
+
+def test_an_adapter_is_merged(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    prepared = toy(base, tmp_path, lora=LORA, save="merged")
+    prepared.train()
+    folder = tmp_path / "out"
+    assert not list(folder.rglob("adapter_config.json"))
+    lm, settings = load_checkpoint(str(folder))
+    assert settings == prepared.settings
+    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    assert torch.allclose(plain_logits(lm.model, IDS), expected, atol=1e-4)
+    hub = AutoModelForCausalLM.from_pretrained(folder)
+    assert torch.allclose(plain_logits(hub, IDS), expected, atol=1e-4)
+
+
+def test_an_adapter_on_a_model_in_bfloat16(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("peft")
+    # Put back afterwards: transformers leave it set, for all that is trained in the process.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    prepared = toy(base, tmp_path, {"bf16": True}, lora=LORA, load={"dtype": "bfloat16"})
+    prepared.train()
+    layer = prepared.lm.model.model.layers[0].self_attn.q_proj
+    assert layer.base_layer.weight.dtype == torch.bfloat16
+    assert layer.lora_B["default"].weight.dtype == torch.float32
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in stored.values()} == {torch.bfloat16}
+
+
+def test_an_adapter_is_trained_further_as_a_whole_model(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    toy(base, tmp_path, lora=LORA, save="adapter").train()
+    further = toy(tmp_path / "out", tmp_path / "further")
+    before = plain_logits(further.lm.model.eval(), IDS)
+    further.train()
+    lm, _ = load_checkpoint(str(tmp_path / "further" / "out"))
+    assert not torch.allclose(plain_logits(lm.model, IDS), before, atol=1e-3)
+
+
+def test_what_could_not_be_saved_is_not_trained(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    lm, settings = load_checkpoint(str(base), options=LoadOptions(quantization="8bit"))
+    save_checkpoint(tmp_path / "quantized", lm, settings)
+    with pytest.raises(ValueError, match=r"P080.*save: adapter"):
+        toy(tmp_path / "quantized", tmp_path, lora=LORA)
+    toy(tmp_path / "quantized", tmp_path, lora=LORA, save="adapter").train()
+    with pytest.raises(ValueError, match="P074"):
+        toy(tmp_path / "quantized", tmp_path)
+
+
+def test_an_adapter_of_a_baichuan_model_is_merged(tmp_path: Path):
+    """It is trained as a Llama, whose modules the checkpoint that it would name does not have."""
+    pytest.importorskip("peft")
+    pytest.importorskip("sentencepiece")
+    folder = tmp_path / "baichuan"
+    folder.mkdir()
+    write_folder(folder, random_weights())
+    lora = {"r": 4, "target_modules": ["q_proj"]}
+    with pytest.raises(ValueError, match=r"P081.*save: merged"):
+        toy(folder, tmp_path, lora=lora, save="adapter")
+    toy(folder, tmp_path, {"max_steps": 1}, lora=lora).train()
+    lm, _ = load_checkpoint(str(tmp_path / "out"))
+    assert type(lm.model) is LlamaForCausalLM
+
+
+@pytest.mark.parametrize("save", ["adapter", "merged"])
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_an_adapter_on_quantized_weights(base: Path, tmp_path: Path, quantization: str, save: str):
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    training = {"gradient_checkpointing": True, "logging_steps": 1, "num_train_epochs": 4}
+    prepared = toy(
+        base,
+        tmp_path,
+        training,
+        lora={"r": 4, "target_modules": "all-linear"},
+        load={"quantization": quantization},
+        save=save,
+    )
+    prepared.train()
+    layer = prepared.lm.model.model.layers[0].mlp.up_proj
+    assert "bit" in type(layer.base_layer).__name__
+    assert layer.lora_A["default"].weight.dtype == torch.float32
+    assert layer.lora_B["default"].weight.abs().sum() > 0
+    # Whole weights again, with what the adapter has learnt.
+    lm, _ = load_checkpoint(str(tmp_path / "out"))
+    assert lm.model.dtype == torch.float32
+    trained = plain_logits(prepared.lm.model.eval(), IDS)
+    assert alike(plain_logits(lm.model, IDS), trained) > 0.95
+    quantized = LoadOptions(quantization=quantization)  # type: ignore[arg-type]
+    if save == "adapter":
+        lm, _ = load_checkpoint(str(tmp_path / "out"), options=quantized)
+        assert alike(plain_logits(lm.model, IDS), trained) > 0.999
+
+
+def test_a_result_of_another_kind_is_replaced(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    toy(base, tmp_path, lora=LORA, save="adapter").train()
+    prepared = toy(base, tmp_path)
+    prepared.train()
+    lm, _ = load_checkpoint(str(tmp_path / "out"))
+    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    assert torch.equal(plain_logits(lm.model, IDS), expected)
+
+
+def test_trainers_checkpoints_are_checkpoints(base: Path, tmp_path: Path):
+    prepared = toy(base, tmp_path, {"save_strategy": "epoch"})
+    prepared.train()
+    last = find_last_step(tmp_path / "out" / "steps")
+    assert last is not None
+    lm, settings = load_checkpoint(str(last))
+    assert settings == prepared.settings
+    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    assert torch.equal(plain_logits(lm.model, IDS), expected)
+
+
+def test_the_last_whole_one_is_found(tmp_path: Path):
+    assert find_last_step(tmp_path / "missing") is None
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-11", "checkpoint-best"):
+        (tmp_path / name).mkdir()
+    for name in ("checkpoint-9", "checkpoint-10"):
+        (tmp_path / name / "trainer_state.json").write_text("{}")
+    assert find_last_step(tmp_path) == tmp_path / "checkpoint-10"

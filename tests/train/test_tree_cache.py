@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from spacy_padellm.texts import AnnotatedText, Mention
+from spacy_padellm.train.augmentation import MentionSwap
+from spacy_padellm.train.tree_cache import TreeCache
+from tests.sample_texts import cut_at_spaces
+from tests.sample_tokenizers import WORDINGS
+from tests.train.samples import ENGLISH, annotate, objective
+
+
+def test_trees_are_built_once_while_there_is_room():
+    each = objective()
+    labels = list(WORDINGS["en"])
+    expected = [each.build(text, labels)[0] for text in ENGLISH]
+    cache = TreeCache(each, labels)
+    built = [cache.build(text) for text in ENGLISH]
+    assert [vars(tree)["targets"] for tree in built] == [tree.targets for tree in expected]
+    assert all(cache.build(text) is tree for text, tree in zip(ENGLISH, built, strict=True))
+    assert len(cache) == 3
+    # Room for the first two: the one used longest ago makes way.
+    cache = TreeCache(each, labels, max_bytes=expected[0].bytes + expected[1].bytes)
+    first, second = cache.build(ENGLISH[0]), cache.build(ENGLISH[1])
+    assert cache.build(ENGLISH[0]) is first
+    cache.build(ENGLISH[2])
+    assert cache.build(ENGLISH[0]) is first and len(cache) == 2
+    assert cache.build(ENGLISH[1]) is not second
+    # Without any, nothing is kept.
+    none = TreeCache(each, labels, max_bytes=0)
+    assert none.build(ENGLISH[0]).targets == expected[0].targets and len(none) == 0
+    assert none.build(ENGLISH[0]).targets == expected[0].targets
+
+
+def test_texts_are_augmented_as_often_as_wanted():
+    labels = ["PER"]
+    texts = [
+        annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob")),
+        # Neither what is too long nor another label's mentions are swapped in.
+        annotate(cut_at_spaces("a b c d e f g"), ("PER", "a b c d e f"), ("LOC", "g")),
+    ]
+    swap = MentionSwap(rate=1.0, uses=2)
+    cache = TreeCache(objective(), labels, swap=swap)
+    plain = [objective().build(text, labels)[0] for text in texts]
+    first = [cache.build(text) for text in texts]
+    assert [tree.targets for tree in first] == [tree.targets for tree in plain]
+    assert [cache.build(text) for text in texts] == first
+    made = set()
+    for _ in range(40):
+        (tree, _), (again, _) = ([cache.build(text) for text in texts] for _ in range(2))
+        assert again is tree is not first[0]
+        made.add(tuple(tree.tree.ids))
+    sources = [cut_at_spaces(f"{a} met {b} .") for a in ("Anna", "Bob") for b in ("Anna", "Bob")]
+    expected = [
+        AnnotatedText(s, tuple(Mention(a, b, "PER") for a, b in (s.tokens[0], s.tokens[2])))
+        for s in sources
+    ]
+    assert made == {tuple(objective().build(text, labels)[0].tree.ids) for text in expected}
+
+
+def test_texts_are_augmented_where_there_is_no_room_to_keep_trees():
+    text = annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob"))
+    cache = TreeCache(objective(), ["PER"], swap=MentionSwap(rate=1.0, uses=2), max_bytes=0)
+    plain = objective().build(text, ["PER"])[0].tree.ids
+    assert cache.build(text).tree.ids == cache.build(text).tree.ids == plain
+    assert len({tuple(cache.build(text).tree.ids) for _ in range(40)}) == 4
+
+
+def test_an_augmented_text_that_is_too_long_is_used_as_it_was():
+    texts = [
+        annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna")),
+        annotate(cut_at_spaces("Annabella Bobadilla left"), ("PER", "Annabella Bobadilla")),
+    ]
+    plain = [objective().build(text, ["PER"])[0] for text in texts]
+    swap = MentionSwap(rate=1.0)
+    for limit, kinds in [(max(tree.depth for tree in plain), 1), (100, 2)]:
+        cache = TreeCache(objective(), ["PER"], swap=swap, fits=lambda depth: depth <= limit)  # noqa: B023
+        assert [cache.build(text).depth for text in texts] == [tree.depth for tree in plain]
+        assert len({cache.build(texts[0]).depth for _ in range(30)}) == kinds
+
+
+def test_mentions_of_one_training_are_not_in_another():
+    swap = MentionSwap(rate=1.0)
+    first, second = (
+        annotate(cut_at_spaces(f"{name} left"), ("PER", name)) for name in ("Anna", "Bob")
+    )
+    TreeCache(objective(), ["PER"], swap=swap).build(first)
+    cache = TreeCache(objective(), ["PER"], swap=swap)
+    expected = objective().build(second, ["PER"])[0].tree.ids
+    assert all(cache.build(second).tree.ids == expected for _ in range(20))
