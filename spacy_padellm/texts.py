@@ -1,17 +1,28 @@
-"""Texts with token boundaries and gold mentions: what readers yield and the core takes."""
+"""Texts with token boundaries, their gold mentions, and the entities found in them."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+
+# First character and one past the last.
+Span = tuple[int, int]
+
+# Ideographs and kana one by one, other letters and digits as words, marks one by one.
+_TOKEN = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    r"|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+|\S"
+)
 
 
 @dataclass(frozen=True, order=True)
 class Mention:
     """A labelled stretch of a text.
 
-    start (int): First character.
-    end (int): One past the last character.
-    label (str): Its label.
+    Args:
+        start: First character.
+        end: One past the last character.
+        label: Its label.
     """
 
     start: int
@@ -19,33 +30,59 @@ class Mention:
     label: str
 
     def moved(self, by: int) -> Mention:
-        """by (int): Characters, negative to the left.
-        RETURNS (Mention): The mention where the text begins so much earlier.
-        """
+        """Move the mention by characters, to the left where they are negative."""
         return replace(self, start=self.start + by, end=self.end + by)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A mention found in a text.
+
+    Args:
+        start: First character.
+        end: One past the last character.
+        label: Its label.
+        score: Its probability, 0 to 1.
+    """
+
+    start: int
+    end: int
+    label: str
+    score: float
 
 
 @dataclass(frozen=True)
 class TokenizedText:
     """A text and the boundaries its mentions may start and end on.
 
-    text (str): The text.
-    tokens (Tuple[Tuple[int, int], ...]): Character offsets `(start, end)` of each token, in order,
-        not overlapping.
+    Args:
+        text: The text.
+        tokens: Character offsets of each token, in order, not overlapping.
     """
 
     text: str
-    tokens: tuple[tuple[int, int], ...]
+    tokens: tuple[Span, ...]
+
+    @classmethod
+    def split(cls, text: str) -> TokenizedText:
+        """Take words, marks and ideographs as the tokens of a text that comes without any."""
+        return cls(text, tuple(match.span() for match in _TOKEN.finditer(text)))
+
+    def stretch(self, start: int, end: int) -> TokenizedText:
+        """Cut out some characters, with the tokens that lie within."""
+        tokens = ((a - start, b - start) for a, b in self.tokens if start <= a and b <= end)
+        return TokenizedText(self.text[start:end], tuple(tokens))
 
 
 @dataclass(frozen=True)
 class AnnotatedText:
     """A text with its gold mentions.
 
-    source (TokenizedText): The text.
-    mentions (Tuple[Mention, ...]): Gold mentions in order of appearance; may nest and overlap.
-    labels (Optional[Tuple[str, ...]]): The labels the text is annotated for; `None` for all.
-        A label not named here is unknown for this text, not absent from it.
+    Args:
+        source: The text.
+        mentions: Gold mentions in order of appearance; may nest and overlap.
+        labels: The labels the text is annotated for; `None` for all. A label not named here is
+            unknown for this text, not absent from it.
     """
 
     source: TokenizedText

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import Errors
+from ..settings import Settings
 from ..tree.causal_lm import CausalLM
-from .loading import load_checkpoint
+from .loading import load_causal_lm
+from .settings import load_settings
 from .options import LoadOptions
-from .settings import CheckpointSettings
 
 
-def load_average(
-    names: Sequence[str], *, dtype: str = "auto"
-) -> tuple[CausalLM, CheckpointSettings]:
+def load_average(names: Sequence[str], *, dtype: str = "auto") -> tuple[CausalLM, Settings]:
     """Load checkpoints that were trained from the same weights, and average those they have come
     to: often a better model than any of them, of the same size (Wortsman et al., 2022, "Model
     soups").
 
     names (Sequence[str]): Checkpoints, one or more.
     dtype (str): What weights are kept in; `"auto"` for what the first one's are stored in.
-    RETURNS (Tuple[CausalLM, CheckpointSettings]): The model, and the settings all of them have.
+    RETURNS (Tuple[CausalLM, Settings]): The model, and the settings all of them have.
     RAISES (ValueError): A checkpoint is not complete, or they differ in more than their weights.
     """
     first, *others = names

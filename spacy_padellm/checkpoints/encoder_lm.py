@@ -20,7 +20,7 @@ from transformers import (
 
 from ..errors import Errors
 from ..prompt.template import PromptTemplate
-from ..tree.causal_lm import CausalLM, PrefixAttention
+from ..tree.causal_lm import CausalLM
 from .locations import cannot_load
 
 END = "</s>"
@@ -42,7 +42,7 @@ def build_encoder_lm(
     name: str,
     template: PromptTemplate,
     max_mentions: int,
-    prefix_attention: PrefixAttention,
+    bidirectional_prefix: bool,
 ) -> CausalLM:
     """Make a causal language model of an encoder that was trained with a mask over its whole text.
     The output layer is tied to the embeddings; what stands between is new where there is none, and
@@ -51,7 +51,7 @@ def build_encoder_lm(
     name (str): Folder or hub id of the encoder.
     template (PromptTemplate): Each piece of its wording becomes a token.
     max_mentions (int): Highest mention number.
-    prefix_attention (PrefixAttention): Whether the text will attend in both directions.
+    bidirectional_prefix (bool): Whether the text will attend in both directions.
     RETURNS (CausalLM): The model.
     RAISES (ValueError): It cannot be loaded, or can be no decoder.
     """
@@ -84,7 +84,7 @@ def build_encoder_lm(
         openers = {template.opener(n): str(n) for n in range(1, max_mentions + 1)}
         _embed(model, tokenizer, {piece: openers.get(piece) for piece in new})
     model.config.eos_token_id = tokenizer.eos_token_id
-    return CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention)
+    return CausalLM(model.eval(), tokenizer, bidirectional_prefix=bidirectional_prefix)
 
 
 def _begin_as_identity(model: PreTrainedModel, new: Collection[str]) -> None:

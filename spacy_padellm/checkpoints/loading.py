@@ -14,27 +14,26 @@ from transformers import (
 
 from ..errors import Errors
 from ..optional import require
-from ..tree.causal_lm import CausalLM, PrefixAttention
+from ..tree.causal_lm import CausalLM
 from .adapters import Adapter, apply_adapter, find_adapter
 from .baichuan import is_baichuan, load_baichuan
-from .locations import SETTINGS_FILE, TOKENIZER_FILE, cannot_load, find_file, find_folder
+from .locations import TOKENIZER_FILE, cannot_load, find_file, find_folder
 from .options import DEFAULT_OPTIONS, LoadOptions, find_device
 from .quantization import is_quantized, quantization_config
 from .sentencepiece_tokenizer import is_bare_llama, load_sentencepiece_tokenizer
-from .settings import CheckpointSettings, load_settings
 
 
 def load_causal_lm(
     name: str,
     *,
-    prefix_attention: PrefixAttention = "causal",
+    bidirectional_prefix: bool = False,
     options: LoadOptions = DEFAULT_OPTIONS,
 ) -> CausalLM:
     """Load model and tokenizer, and find out how the model runs trees. Of an adapter (PEFT), the
     model it was trained for is loaded, and the adapter merged into it.
 
     name (str): A folder or hub id.
-    prefix_attention (PrefixAttention): Whether the text attends in both directions.
+    bidirectional_prefix (bool): Whether the text attends in both directions.
     options (LoadOptions): Where to, in which precision, from where.
     RETURNS (CausalLM): The model, in evaluation mode.
     RAISES (ValueError): The folder is missing or not complete, or there is no such device.
@@ -51,35 +50,10 @@ def load_causal_lm(
             # Tokens that were added in training; their embeddings are the adapter's.
             model.resize_token_embeddings(len(tokenizer))
         model = apply_adapter(model, adapter, options)
-    lm = CausalLM(model.eval(), tokenizer, prefix_attention=prefix_attention)
+    lm = CausalLM(model.eval(), tokenizer, bidirectional_prefix=bidirectional_prefix)
     # What is quantized or spread over devices is where it belongs.
     is_placed = is_quantized(model) or options.device_map is not None
     return lm if is_placed else lm.to(options.place)
-
-
-def load_checkpoint(
-    name: str,
-    *,
-    options: LoadOptions = DEFAULT_OPTIONS,
-    max_mentions: int | None = None,
-    max_mention_tokens: int | None = None,
-) -> tuple[CausalLM, CheckpointSettings]:
-    """Load a checkpoint with all it was trained with.
-
-    name (str): A folder, bundled checkpoint or hub id with a `padellm.json`.
-    options (LoadOptions): Where to, in which precision, from where.
-    max_mentions (Optional[int]): Overrides the checkpoint's most mentions of a label.
-    max_mention_tokens (Optional[int]): Overrides the checkpoint's longest mention.
-    RETURNS (Tuple[CausalLM, CheckpointSettings]): The model and its settings.
-    RAISES (ValueError): The folder is missing or not complete, or a limit is below 1.
-    """
-    settings = load_settings(name, options)
-    if settings is None:
-        raise ValueError(Errors.P041.format(name=name, missing=SETTINGS_FILE))
-    settings = settings.override_limits(max_mentions, max_mention_tokens)
-    return load_causal_lm(
-        name, prefix_attention=settings.prefix_attention, options=options
-    ), settings
 
 
 def load_model(name: str, options: LoadOptions) -> PreTrainedModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -102,6 +102,23 @@ def find_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(Errors.P045.format(device=name, error=error)) from error
+
+
+def choose_device(device: str, devices: Sequence[str] | None) -> str:
+    """Choose the device to load a model to, and to train it on.
+
+    Args:
+        device: What is stated as the one device.
+        devices: What is stated as several, of which it is the first.
+
+    Raises:
+        ValueError: Both are stated.
+    """
+    if not devices:
+        return device
+    if device != DEFAULT_DEVICE:
+        raise ValueError(Errors.P065.format(device=device, devices=", ".join(devices)))
+    return devices[0]
 
 
 def _choose_device() -> str:

@@ -8,18 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..errors import Errors
+from ..settings import Settings
 from ..tree.causal_lm import CausalLM
 from .adapters import has_adapter
 from .locations import ADAPTER_FILE, SETTINGS_FILE
-from .settings import CheckpointSettings
 
 
-def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) -> None:
+def save_checkpoint(folder: Path, lm: CausalLM, settings: Settings) -> None:
     """Write a folder that `load_causal_lm`, and transformers on its own, can load.
 
     folder (Path): Where to; made if missing.
     lm (CausalLM): Model and tokenizer.
-    settings (CheckpointSettings): What goes into `padellm.json`.
+    settings (Settings): What goes into `padellm.json`.
     RAISES (ValueError): The model has an adapter beside quantized weights.
     """
     if has_adapter(lm.model):
@@ -53,11 +53,11 @@ def remove_weights(folder: Path) -> None:
             path.unlink()
 
 
-def save_settings(folder: Path, settings: CheckpointSettings) -> None:
+def save_settings(folder: Path, settings: Settings) -> None:
     """Write a `padellm.json`, and nothing else.
 
     folder (Path): Where to; made if missing.
-    settings (CheckpointSettings): What goes into it.
+    settings (Settings): What goes into it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")

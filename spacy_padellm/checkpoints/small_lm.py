@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from ..prompt.template import PromptTemplate
-from ..tree.causal_lm import CausalLM, PrefixAttention
+from ..tree.causal_lm import CausalLM
 
 BOS, END, PAD = "<s>", "</s>", "<pad>"
 
@@ -95,11 +95,11 @@ def train_tokenizer(
 def build_small_lm(
     tokenizer: PreTrainedTokenizerBase,
     shape: SmallModelShape,
-    prefix_attention: PrefixAttention,
+    bidirectional_prefix: bool,
 ) -> CausalLM:
     """tokenizer (PreTrainedTokenizerBase): The tokenizer.
     shape (SmallModelShape): The model's size.
-    prefix_attention (PrefixAttention): Whether the text will attend in both directions.
+    bidirectional_prefix (bool): Whether the text will attend in both directions.
     RETURNS (CausalLM): A Llama-shaped model with fresh weights, from torch's random state.
     """
     config = LlamaConfig(
@@ -119,7 +119,7 @@ def build_small_lm(
     )
     model = LlamaForCausalLM(config).eval()
     _let_tokens_through(model)
-    return CausalLM(model, tokenizer, prefix_attention=prefix_attention)
+    return CausalLM(model, tokenizer, bidirectional_prefix=bidirectional_prefix)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..defaults import SPANS_KEY
+from ..settings import SPANS_KEY
 from ..errors import Errors
 from ..optional import require
 from .messages import shown_errors

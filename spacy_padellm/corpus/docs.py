@@ -10,7 +10,7 @@ from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
-from ..defaults import SPANS_KEY
+from ..settings import SPANS_KEY
 from ..errors import Errors
 from ..texts import AnnotatedText, Mention, TokenizedText
 from .boundaries import has_gold_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..defaults import SPANS_KEY
+from ..settings import SPANS_KEY
 from ..optional import require
 from ..texts import AnnotatedText
 from .formats import read_annotated_texts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from spacy.language import Language
 from spacy.training import Example
 
-from ..defaults import SPANS_KEY
+from ..settings import SPANS_KEY
 from ..errors import Errors, Warnings
 
 if TYPE_CHECKING:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from ..defaults import DRAFT_THRESHOLD
-from ..errors import Errors
-from ..texts import TokenizedText
-from ..tree.trie import Span, Trie
+from ..texts import Span, TokenizedText
+from ..tree.token_tree import Trie
 
 # How a mention is thought to go on, in tokens of the text: a draft only costs tokens where it is
 # wrong, so the same few numbers serve every corpus.
@@ -22,33 +19,13 @@ _BEGINS_AT_PUNCTUATION = 0.05  # as often as elsewhere
 _OUT_OF_ORDER = 1e-3  # a label's mentions do not come in order of appearance
 
 
-@dataclass(frozen=True)
-class DraftPolicy:
-    """How much is drafted: fewer passes cost more tokens.
-
-    threshold (float): A token is drafted if its probability, as far as the text tells, is at least
-        this.
-    open_counts (Tuple[int, ...]): Numbers of mentions that are thought so likely that the mentions
-        of every label are opened while they are being counted.
-    RAISES (ValueError): The threshold is no probability, or a count is below 1.
-    """
-
-    threshold: float = DRAFT_THRESHOLD
-    open_counts: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(Errors.P030.format(name="draft_threshold", value=self.threshold))
-        if any(count < 1 for count in self.open_counts):
-            raise ValueError(Errors.P032.format(name="open_counts", value=min(self.open_counts)))
-
-
 class DraftedNode(NamedTuple):
     """A trie node that a mention will probably go through.
 
-    parent (int): The trie node before it.
-    token_id (int): The token from there to it.
-    node (int): The node.
+    Args:
+        parent: The trie node before it.
+        token_id: The token from there to it.
+        node: The node.
     """
 
     parent: int
@@ -63,9 +40,10 @@ class SpanDrafter:
     of these it is, is guessed from the order of a label's mentions, which is that of their
     appearance, and from where mentions tend to end.
 
-    trie (Trie[Span]): The text's admissible mentions, numbered depth first.
-    source (TokenizedText): The text.
-    threshold (float): Lowest probability of a drafted node.
+    Args:
+        trie: The text's admissible mentions, numbered depth first.
+        source: The text.
+        threshold: Lowest probability of a drafted node.
     """
 
     def __init__(self, trie: Trie[Span], source: TokenizedText, threshold: float) -> None:
@@ -88,11 +66,15 @@ class SpanDrafter:
         self._ranges: dict[int, tuple[int, int]] = {}
 
     def draft(self, nodes: Sequence[int], live: Sequence[bool]) -> list[list[DraftedNode]]:
-        """nodes (Sequence[int]): The trie node that each of a label's mentions has come to, in the
-            order they are numbered.
-        live (Sequence[bool]): Whether it goes on from there.
-        RETURNS (List[List[DraftedNode]]): For each, what it will probably go through, parents
-            first. Nodes whose logits nobody would need are left out.
+        """Draft how a label's mentions go on.
+
+        Args:
+            nodes: The trie node that each mention has come to, in the order they are numbered.
+            live: Whether it goes on from there.
+
+        Returns:
+            For each, what it will probably go through, parents first. Nodes whose logits nobody
+            would need are left out.
         """
         if not any(live):
             return [[] for _ in nodes]
@@ -100,37 +82,29 @@ class SpanDrafter:
         for mention, node in enumerate(nodes):
             candidates[mention, self._starts[slice(*self._range(node))]] = True
         starts = _place_in_order(candidates)
-        return [
-            self._probable(node, starts[mention]) if live[mention] else []
-            for mention, node in enumerate(nodes)
-        ]
-
-    def _probable(self, node: int, starts: np.ndarray) -> list[DraftedNode]:
-        first, end = self._range(node)
-        shares = starts[self._starts[first:end]] * self._weights[first:end]
-        # Probability of all spans up to each one, with a zero in front.
-        total = np.concatenate([[0.0], np.cumsum(shares)])
-        least = self._threshold * total[-1]
-        found = []
-        stack = [node]
-        while stack:
-            parent = stack.pop()
-            for token_id, child in self._trie.children[parent].items():
-                a, b = self._range(child)
-                if total[b - first] - total[a - first] >= least and self._is_asked(child):
-                    found.append(DraftedNode(parent, token_id, child))
-                    stack.append(child)
-        return found
-
-    def _is_asked(self, node: int) -> bool:
-        """RETURNS (bool): Whether a choice is made here: not at an end, nor where only that is
-        left.
-        """
-        choices = self._trie.children[node]
-        return len(choices) > 1 or any(c not in self._trie.values for c in choices.values())
+        drafts: list[list[DraftedNode]] = [[] for _ in nodes]
+        for mention in np.flatnonzero(live):
+            first, end = self._range(nodes[mention])
+            shares = starts[mention, self._starts[first:end]] * self._weights[first:end]
+            # Probability of all spans up to each one, with a zero in front.
+            total = np.concatenate([[0.0], np.cumsum(shares)])
+            least = self._threshold * total[-1]
+            stack = [nodes[mention]]
+            while stack:
+                parent = stack.pop()
+                for token_id, child in self._trie.children[parent].items():
+                    a, b = self._range(child)
+                    if total[b - first] - total[a - first] < least:
+                        continue
+                    choices = self._trie.children[child].values()
+                    # No choice is made at an end, nor where only that is left.
+                    if len(choices) > 1 or any(c not in self._trie.values for c in choices):
+                        drafts[mention].append(DraftedNode(parent, token_id, child))
+                        stack.append(child)
+        return drafts
 
     def _range(self, node: int) -> tuple[int, int]:
-        """RETURNS (Tuple[int, int]): The first span below the node, and one past the last."""
+        """Find the first span below a node, and one past the last."""
         found = self._ranges.get(node)
         if found is None:
             leftmost = rightmost = node
@@ -144,35 +118,29 @@ class SpanDrafter:
 
 
 def _span_weights(source: TokenizedText, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """RETURNS (np.ndarray): How likely a mention from a span's first token ends with its last."""
-    text = source.text
-    marks = np.array([_is_punctuation(text[start:end]) for start, end in source.tokens] + [True])
+    """Guess how likely a mention from each span's first token ends with its last."""
+    tokens = [source.text[start:end] for start, end in source.tokens]
+    is_mark = [all(unicodedata.category(c)[0] in "PSZC" for c in token) for token in tokens]
+    marks = np.array([*is_mark, True])
     ends = np.where(marks[:-1] | marks[1:], _ENDS_AT_PUNCTUATION, _ENDS)
     goes_on = np.concatenate([[0.0], np.cumsum(np.log1p(-ends))])
     weights = np.exp(goes_on[last] - goes_on[first]) * ends[last]
     return np.where(marks[first], _BEGINS_AT_PUNCTUATION * weights, weights)
 
 
-def _is_punctuation(token: str) -> bool:
-    return all(unicodedata.category(character)[0] in "PSZC" for character in token)
-
-
 def _place_in_order(candidates: np.ndarray) -> np.ndarray:
     """Where mentions start, if each starts after the one before: forward and backward over all
     ways to place them, which count alike.
 
-    candidates (np.ndarray): Whether a mention may start at a token, `(n_mentions, n_tokens)`.
-    RETURNS (np.ndarray): Probabilities, up to a factor for each mention, same shape.
+    Args:
+        candidates: Whether a mention may start at a token, `(n_mentions, n_tokens)`.
+
+    Returns:
+        Probabilities, up to a factor for each mention, same shape.
     """
     ahead, behind = candidates.astype(float), candidates.astype(float)
-    for mention in range(1, len(candidates)):
-        ahead[mention] *= _earlier(ahead[mention - 1])
-        behind[-1 - mention] *= _earlier(behind[-mention][::-1])[::-1]
+    for weights in (ahead, behind[::-1, ::-1]):
+        for mention in range(1, len(weights)):
+            before = np.cumsum(weights[mention - 1] / weights[mention - 1].sum())[:-1]
+            weights[mention] *= np.concatenate([[0.0], before]) + _OUT_OF_ORDER
     return ahead * behind
-
-
-def _earlier(weights: np.ndarray) -> np.ndarray:
-    """RETURNS (np.ndarray): For each token the weight of all tokens before it."""
-    weights = weights / weights.sum()
-    before = np.concatenate([[0.0], np.cumsum(weights)[:-1]])
-    return before + _OUT_OF_ORDER

@@ -1,175 +1,217 @@
-"""Decoded mentions → mentions with places: occurrences, deduplication, overlap."""
+"""What is written of a text, and what its tags say → entities: places, deduplication, overlap."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from ..defaults import TAG_SHARE
-from ..errors import Errors
+import numpy as np
+
+from ..settings import DecodingOptions
+from ..texts import Entity, Span, TokenizedText
 
 # What a probability has to exceed where tags count.
 _LIKELY = 0.5
 
-Occurrences = Literal["in_order", "all"]
-Deduplicate = Literal["string", "span"]
-
 
 @dataclass(frozen=True)
 class DecodedMention:
-    """What the model wrote after one mention opener.
+    """A mention that the model wrote, or that only the text's tags name.
 
-    label (str): The label.
-    places (Tuple[Tuple[int, int], ...]): Character offsets of every place in the text that is
-        written so.
-    log_prob (float): Sum of the log-probabilities of its tokens, the end token excluded (paper,
-        section 3.3); minus infinity for one that is not written, but named by text tags.
-    tagged (Tuple[float, ...]): For each place how probable the text's tags find the label there;
-        empty where they are not read.
+    Args:
+        label: Its label.
+        places: Character offsets of every place in the text that is written so.
+        log_prob: Sum of the log-probabilities of its tokens, the end token excluded (paper,
+            section 3.3); `None` for one that is not written.
+        tagged: For each place how probable the text's tags find the label there; `None` where they
+            are not read.
     """
 
     label: str
-    places: tuple[tuple[int, int], ...]
-    log_prob: float
-    tagged: tuple[float, ...] = ()
+    places: tuple[Span, ...]
+    log_prob: float | None
+    tagged: tuple[float, ...] | None = None
 
+    def score(self, place: Span, tag_share: float) -> float | None:
+        """Find how probable the mention is at a place, `None` where tags make it unlikely.
 
-@dataclass(frozen=True)
-class ScoredMention:
-    """A mention found in a text.
-
-    start (int): First character.
-    end (int): One past the last character.
-    label (str): Its label.
-    score (float): Its probability, 0 to 1.
-    """
-
-    start: int
-    end: int
-    label: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """How decoded mentions become mentions of a text.
-
-    threshold (float): Lowest probability a mention is kept with.
-    deduplicate (Deduplicate): `"string"`: a string found under several labels stays under the
-        most probable one (the paper's rule). `"span"`: the same for a place in the text only.
-    occurrences (Occurrences): `"in_order"`: the k-th mention written so takes its k-th place.
-        `"all"`: a mention marks every place that is written so.
-    tag_share (float): What text tags, where they are read, count in a mention's probability. It
-        then has to be more probable than not, and what only the tags name is kept where nothing
-        that is written is.
-    """
-
-    threshold: float = 0.0
-    deduplicate: Deduplicate = "string"
-    occurrences: Occurrences = "in_order"
-    tag_share: float = TAG_SHARE
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "tag_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(Errors.P030.format(name=name, value=getattr(self, name)))
-        for name, choices in (("deduplicate", Deduplicate), ("occurrences", Occurrences)):
-            value, values = getattr(self, name), get_args(choices)
-            if value not in values:
-                raise ValueError(Errors.P031.format(name=name, value=value, values=values))
-
-    def resolve(self, text: str, decoded: Sequence[DecodedMention]) -> list[ScoredMention]:
-        """text (str): The text.
-        decoded (Sequence[DecodedMention]): Its mentions, in the order the model numbered them.
-        RETURNS (List[ScoredMention]): The mentions kept, in order of appearance.
+        Args:
+            place: One of its places.
+            tag_share: The tags' share in it.
         """
-        written = [mention for mention in decoded if mention.log_prob > -math.inf]
-        kept = self.keep_most_probable(text, self._place(text, written))
-        named = [mention for mention in decoded if mention.log_prob == -math.inf]
-        kept += [
-            mention
-            for mention in self._place(text, named)
-            if all(mention.end <= each.start or each.end <= mention.start for each in kept)
-        ]
-        return self.keep_most_probable(text, kept)
+        written = 0.0 if self.log_prob is None else math.exp(self.log_prob)
+        if self.tagged is None:
+            return written
+        tagged = self.tagged[self.places.index(place)]
+        score = (1 - tag_share) * written + tag_share * tagged
+        return score if score > _LIKELY else None
 
-    def keep_most_probable(
-        self, text: str, mentions: Sequence[ScoredMention]
-    ) -> list[ScoredMention]:
-        """text (str): The text.
-        mentions (Sequence[ScoredMention]): Mentions of the text.
-        RETURNS (List[ScoredMention]): Those under the most probable label of their string or
-            place, as `deduplicate` says, in order of appearance.
-        """
-        if self.deduplicate == "string":
-            kept = _most_probable_label(mentions, lambda m: text[m.start : m.end])
+
+def join_tags(
+    text: TokenizedText,
+    labels: Sequence[str],
+    offsets: Sequence[Span],
+    probs: np.ndarray,
+    written: Iterable[DecodedMention],
+    max_mention_tokens: int,
+) -> list[DecodedMention]:
+    """Join what is written of a text with what its tags say.
+
+    The tags come with the first pass, which runs the text anyway, and know nothing of counts: they
+    confirm mentions that are written, and name some that are not, as a count was too low.
+
+    Args:
+        text: The text.
+        labels: The labels that can be tags.
+        offsets: Where in the text each of its ids starts and ends.
+        probs: For each id the probability of each label, and of none, shape
+            `(n_ids, n_labels + 1)`.
+        written: What was written.
+        max_mention_tokens: Longest mention, in tokens of the text.
+
+    Returns:
+        What was written with what the tags say to each place, and behind it what only the tags
+        name: tokens in a row with the same most probable label.
+    """
+    tags = _tag_tokens(text, offsets, probs)
+    starts = [start for start, _ in text.tokens]
+    known = ~np.isnan(tags[:, 0])
+
+    def confirm(label: int, place: Span) -> float:
+        own = slice(bisect_left(starts, place[0]), bisect_left(starts, place[1]))
+        found = tags[own, label][known[own]]
+        return float(found.mean()) if found.size else 0.0
+
+    joined = []
+    for each in written:
+        if each.label in labels:
+            column = labels.index(each.label)
+            tagged = tuple(confirm(column, place) for place in each.places)
+            each = replace(each, tagged=tagged)
+        joined.append(each)
+    most_probable = np.where(known, np.nan_to_num(tags).argmax(axis=1), len(labels))
+    # No mention begins or ends with whitespace.
+    solid = [not text.text[start:end].isspace() for start, end in text.tokens]
+    for tag, group in groupby(range(len(tags)), key=lambda token: int(most_probable[token])):
+        of_group = list(group)
+        tokens = [token for token in of_group if solid[token]]
+        if tag < len(labels) and tokens and tokens[-1] - tokens[0] < max_mention_tokens:
+            place = (starts[tokens[0]], text.tokens[tokens[-1]][1])
+            named = DecodedMention(labels[tag], (place,), None, (confirm(tag, place),))
+            joined.append(named)
+    return joined
+
+
+def _tag_tokens(text: TokenizedText, offsets: Sequence[Span], probs: np.ndarray) -> np.ndarray:
+    """Take for each token the mean of the ids that are in it, not a number where there are none.
+
+    Returns:
+        Probabilities, shape `(n_tokens, n_labels + 1)`.
+    """
+    sums = np.zeros((len(text.tokens), probs.shape[1]))
+    counts = np.zeros((len(text.tokens), 1))
+    ends = [end for _, end in text.tokens]
+    for (first, last), each in zip(offsets, probs, strict=True):
+        # One id may be of several tokens ("cannot"), and one of a blank between two of none.
+        for token in range(bisect_right(ends, first), len(ends)):
+            if text.tokens[token][0] >= last:
+                break
+            sums[token] += each
+            counts[token] += 1
+    with np.errstate(invalid="ignore"):
+        return sums / counts
+
+
+def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:
+    """Turn what was decoded of a text into entities.
+
+    Args:
+        text: The text.
+        decoded: Its mentions, in the order the model numbered them.
+        options: How occurrences and labels are told apart.
+
+    Returns:
+        The entities kept, in order of appearance; they may overlap.
+    """
+    written = [mention for mention in decoded if mention.log_prob is not None]
+    named = [mention for mention in decoded if mention.log_prob is None]
+    kept = keep_most_probable(text, _place(text, written, options), options)
+    kept += [
+        entity
+        for entity in _place(text, named, options)
+        if all(entity.end <= each.start or each.end <= entity.start for each in kept)
+    ]
+    return keep_most_probable(text, kept, options)
+
+
+def _place(text: str, mentions: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:
+    """Give mentions their places. One written more often than it stands in the text repeats an
+    earlier one; the more probable of the two counts.
+    """
+    found: dict[tuple[int, int, str], float] = {}
+    turns: Counter[tuple[str, tuple[Span, ...]]] = Counter()
+    for mention in mentions:
+        turn = turns[mention.label, mention.places]
+        turns[mention.label, mention.places] += 1
+        # A lower-casing tokenizer cannot tell some places apart: us is hardly the US.
+        places = sorted(mention.places, key=lambda place: text[slice(*place)].islower())
+        if options.occurrences == "all":
+            forms = list(dict.fromkeys(text[start:end] for start, end in places))
+            places = [p for p in places if text[slice(*p)] == forms[turn % len(forms)]]
         else:
-            kept = _most_probable_label(mentions, lambda m: (m.start, m.end))
-        return sorted(kept, key=lambda m: (m.start, m.end, m.label))
-
-    def _place(self, text: str, decoded: Sequence[DecodedMention]) -> list[ScoredMention]:
-        """A mention written more often than it stands in the text repeats an earlier one; the more
-        probable of the two counts.
-        """
-        found: dict[tuple[int, int, str], float] = {}
-        turns: Counter[tuple[str, tuple[tuple[int, int], ...]]] = Counter()
-        every = self.occurrences == "all"
-        for mention in decoded:
-            turn = turns[mention.label, mention.places]
-            turns[mention.label, mention.places] += 1
-            places = _capitals_first(text, mention.places)
-            if every:
-                forms = list(dict.fromkeys(text[start:end] for start, end in places))
-                places = [p for p in places if text[slice(*p)] == forms[turn % len(forms)]]
-            for start, end in places if every else [places[turn % len(places)]]:
-                key = (start, end, mention.label)
-                found[key] = max(found.get(key, -1.0), self._score(mention, (start, end)))
-        return [
-            ScoredMention(*key, score) for key, score in found.items() if score >= self.threshold
-        ]
-
-    def _score(self, mention: DecodedMention, place: tuple[int, int]) -> float:
-        """RETURNS (float): Its probability at a place; below 0 where tags make it unlikely."""
-        score = math.exp(mention.log_prob)
-        if not mention.tagged:
-            return score
-        tagged = mention.tagged[mention.places.index(place)]
-        score = (1 - self.tag_share) * score + self.tag_share * tagged
-        return score if score > _LIKELY else -1.0
+            places = [places[turn % len(places)]]
+        for place in places:
+            score = mention.score(place, options.tag_share)
+            if score is not None and score >= options.threshold:
+                key = (*place, mention.label)
+                found[key] = max(score, found.get(key, score))
+    return [Entity(*key, score) for key, score in found.items()]
 
 
-def non_overlapping(
-    mentions: Iterable[ScoredMention], taken: Iterable[tuple[int, int]] = ()
-) -> list[ScoredMention]:
-    """mentions (Iterable[ScoredMention]): Mentions, overlapping or not.
-    taken (Iterable[Tuple[int, int]]): Stretches of the text that are not free.
-    RETURNS (List[ScoredMention]): The most probable ones that overlap neither each other nor
-        what is taken (of equals the longer, then the earlier), in order of appearance.
+def keep_most_probable(
+    text: str, entities: Sequence[Entity], options: DecodingOptions
+) -> list[Entity]:
+    """Keep the entities under the most probable label of their string or place.
+
+    Args:
+        text: The text.
+        entities: Entities found in it.
+        options: Whether strings or places are deduplicated.
+
+    Returns:
+        Those kept, in order of appearance.
+    """
+    best: dict[Hashable, Entity] = {}
+    keys: list[Hashable] = []
+    for entity in entities:
+        place = (entity.start, entity.end)
+        key: Hashable = text[slice(*place)] if options.deduplicate == "string" else place
+        keys.append(key)
+        if key not in best or entity.score > best[key].score:
+            best[key] = entity
+    kept = [e for e, key in zip(entities, keys, strict=True) if e.label == best[key].label]
+    return sorted(kept, key=lambda e: (e.start, e.end, e.label))
+
+
+def non_overlapping(entities: Iterable[Entity], taken: Iterable[Span] = ()) -> list[Entity]:
+    """Keep the most probable entities that do not overlap.
+
+    Args:
+        entities: Entities, overlapping or not.
+        taken: Stretches of the text that are not free.
+
+    Returns:
+        Those kept, in order of appearance. Of equally probable ones the longer, then the earlier
+        counts.
     """
     blocked = list(taken)
     kept = []
-    for mention in sorted(mentions, key=lambda m: (-m.score, m.start - m.end, m.start, m.label)):
-        if all(mention.end <= start or end <= mention.start for start, end in blocked):
-            kept.append(mention)
-            blocked.append((mention.start, mention.end))
-    return sorted(kept, key=lambda m: m.start)
-
-
-def _capitals_first(text: str, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Places of a mention that a lower-casing tokenizer cannot tell apart: us is hardly the US."""
-    return sorted(places, key=lambda place: text[slice(*place)].islower())
-
-
-def _most_probable_label(
-    mentions: Sequence[ScoredMention], key: Callable[[ScoredMention], Hashable]
-) -> list[ScoredMention]:
-    """Keep, of the mentions with the same key, those under the label of the most probable one."""
-    best: dict[Hashable, ScoredMention] = {}
-    for mention in mentions:
-        known = best.get(key(mention))
-        if known is None or mention.score > known.score:
-            best[key(mention)] = mention
-    return [m for m in mentions if m.label == best[key(m)].label]
+    for entity in sorted(entities, key=lambda e: (-e.score, e.start - e.end, e.start, e.label)):
+        if all(entity.end <= start or end <= entity.start for start, end in blocked):
+            kept.append(entity)
+            blocked.append((entity.start, entity.end))
+    return sorted(kept, key=lambda e: e.start)

@@ -1,58 +1,55 @@
-"""Copies of a model on several devices, so that several texts or labels are decoded at once."""
+"""Copies of a model on several devices: each takes some of a batch's texts or, where there are
+fewer texts than replicas, some of a text's labels.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..checkpoints.options import DEFAULT_DEVICE, find_device
+from ..checkpoints.options import find_device
 from ..checkpoints.quantization import is_quantized
 from ..errors import Errors
+from ..prompt.encoder import EncodedText
 from ..tree.causal_lm import CausalLM
+from ..tree.packing import balance
+from .decoder import DecodingCost, ParallelDecoder, Written
+from .mentions import DecodedMention
 
-
-def choose_device(device: str, devices: Sequence[str] | None) -> str:
-    """device (str): What is stated as the one device.
-    devices (Optional[Sequence[str]]): What is stated as several.
-    RETURNS (str): The one to load the model to, and to train it on.
-    RAISES (ValueError): Both are stated.
-    """
-    if not devices:
-        return device
-    if device != DEFAULT_DEVICE:
-        raise ValueError(Errors.P065.format(device=device, devices=", ".join(devices)))
-    return devices[0]
+Result = TypeVar("Result")
 
 
 class Replicas:
     """The replicas of a model, made when first asked for.
 
-    devices (Sequence[str]): Where they run; none if there is but the model.
+    Args:
+        devices: Where they run; one may be named more than once.
     """
 
-    def __init__(self, devices: Sequence[str] = ()) -> None:
-        self._devices = tuple(devices)
+    def __init__(self, devices: Sequence[str]) -> None:
+        self.devices = tuple(devices)
         self._original: CausalLM | None = None
         self._replicas: list[CausalLM] = []
         self._is_outdated = False
 
     def of(self, lm: CausalLM) -> list[CausalLM]:
-        """lm (CausalLM): The model.
-        RETURNS (List[CausalLM]): Its replicas, with its weights as they are; itself alone where no
-            devices are named.
-        RAISES (ValueError): There is no such device, or the model cannot be copied there.
+        """Give the replicas of a model, with its weights as they are.
+
+        Raises:
+            ValueError: There is no such device, or the model cannot be copied there.
         """
-        if not self._devices:
-            return [lm]
         if self._original is not lm:
             # First, as there may not be room for both.
             self._original, self._replicas, self._is_outdated = None, [], False
-            self._replicas = replicate(lm, self._devices)
+            self._replicas = replicate(lm, self.devices)
             self._original = lm
         self.renew()
         return self._replicas
@@ -72,10 +69,15 @@ def replicate(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
     """Copy a model to several devices. What runs on the same one shares the weights, but no
     modules, so that each replica can be run by a thread of its own.
 
-    lm (CausalLM): The model.
-    devices (Sequence[str]): The devices; one may be named more than once.
-    RETURNS (List[CausalLM]): A replica for each. The first on the model's device is the model.
-    RAISES (ValueError): There is no such device.
+    Args:
+        lm: The model.
+        devices: The devices; one may be named more than once.
+
+    Returns:
+        A replica for each. The first on the model's device is the model.
+
+    Raises:
+        ValueError: There is no such device, or the model cannot be copied there.
     """
     first_on = {lm.model.device: lm}
     untaken = {lm.model.device}
@@ -93,9 +95,7 @@ def replicate(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
 
 @torch.inference_mode()
 def copy_weights(lm: CausalLM, replicas: Sequence[CausalLM]) -> None:
-    """lm (CausalLM): A model.
-    replicas (Sequence[CausalLM]): Its replicas, which are given the weights it has now.
-    """
+    """Give replicas the weights that their model has now."""
     for replica in replicas:
         for own, weight in zip(_tensors(replica.model), _tensors(lm.model), strict=True):
             if (own.device, own.data_ptr()) != (weight.device, weight.data_ptr()):
@@ -103,39 +103,149 @@ def copy_weights(lm: CausalLM, replicas: Sequence[CausalLM]) -> None:
 
 
 def _copy(lm: CausalLM, device: torch.device) -> CausalLM:
-    _check_copyable(lm.model, device)
+    reason = None
+    if len({tensor.device for tensor in _tensors(lm.model)}) > 1:
+        reason = "it is spread over several devices already"
+    elif is_quantized(lm.model):
+        # Some of what belongs to quantized weights is neither parameter nor buffer.
+        reason = "its weights are quantized"
+    if reason is not None:
+        name = type(lm.model).__name__
+        raise ValueError(Errors.P066.format(model=name, device=str(device), reason=reason))
+    taken: dict[int, Tensor] = {}
     try:
-        # What `deepcopy` finds here it takes instead of a copy.
-        taken = {id(tensor): _take(tensor, device) for tensor in _tensors(lm.model)}
+        for tensor in _tensors(lm.model):
+            # Its own memory, if it is there already.
+            there = tensor.detach().to(device)
+            if isinstance(tensor, torch.nn.Parameter):
+                there = torch.nn.Parameter(there, requires_grad=False)
+            taken[id(tensor)] = there
     except (RuntimeError, AssertionError) as error:
         raise ValueError(Errors.P045.format(device=str(device), error=error)) from error
     return CausalLM(
-        copy.deepcopy(lm.model, taken),
+        # What `deepcopy` finds there it takes instead of a copy.
+        copy.deepcopy(lm.model, taken),  # type: ignore[arg-type]
         lm.tokenizer,
-        prefix_attention=lm.prefix_attention,
+        bidirectional_prefix=lm.bidirectional_prefix,
         support=lm.support,
     )
 
 
-def _check_copyable(model: PreTrainedModel, device: torch.device) -> None:
-    reason = None
-    if len({tensor.device for tensor in _tensors(model)}) > 1:
-        reason = "it is spread over several devices already"
-    elif is_quantized(model):
-        # Some of what belongs to quantized weights is neither parameter nor buffer.
-        reason = "its weights are quantized"
-    if reason is not None:
-        name = type(model).__name__
-        raise ValueError(Errors.P066.format(model=name, device=str(device), reason=reason))
-
-
-def _take(tensor: Tensor, device: torch.device) -> Tensor:
-    """RETURNS (Tensor): A weight's copy on a device; its own memory, if it is there already."""
-    there = tensor.detach().to(device)
-    if isinstance(tensor, torch.nn.Parameter):
-        return torch.nn.Parameter(there, requires_grad=False)
-    return there
-
-
 def _tensors(model: PreTrainedModel) -> Iterator[Tensor]:
     return chain(model.parameters(), model.buffers())
+
+
+class _Share(NamedTuple):
+    """What a replica writes: some texts, and the labels whose mentions it writes of them. One of
+    the replicas of a text reads its tags, for all labels.
+    """
+
+    texts: list[int]
+    labels: Sequence[str]
+    reads_tags: bool = True
+
+
+class SharedDecoder:
+    """Parallel decoders that work at the same time: they share the texts of a batch or, where there
+    are few, their labels.
+
+    Args:
+        decoders: A decoder for each replica, otherwise the same.
+    """
+
+    def __init__(self, decoders: Sequence[ParallelDecoder]) -> None:
+        self._decoders = list(decoders)
+        # Says what all of them agree on.
+        self._first = self._decoders[0]
+        self.fits = self._first.fits
+
+    @property
+    def cost(self) -> DecodingCost:
+        """What all of them took so far, together."""
+        costs = [decoder.cost for decoder in self._decoders]
+        return DecodingCost(
+            sum(cost.passes for cost in costs),
+            sum(cost.tokens for cost in costs),
+            sum(cost.distinct_tokens for cost in costs),
+        )
+
+    def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
+        """Decode texts: for each its mentions, label by label, in the order they are numbered."""
+        labels = list(self._first.settings.labels)
+        if len(texts) < len(self._decoders):
+            shares = self._share_labels(texts, labels)
+        else:
+            asked = sum(len(self._first.encoder.branches[label]) for label in labels)
+            loads = [len(text.prefix) + asked for text in texts]
+            shares = [_Share(share, labels) for share in balance(loads, len(self._decoders))]
+        results = run_together(
+            [
+                partial(
+                    decoder.write,
+                    [texts[item] for item in share.texts],
+                    share.labels,
+                    decoder.tag_labels if share.reads_tags else (),
+                )
+                for decoder, share in zip(self._decoders, shares, strict=False)
+            ]
+        )
+        parts: list[list[Written]] = [[] for _ in texts]
+        for share, result in zip(shares, results, strict=True):
+            for item, written in zip(share.texts, result, strict=True):
+                parts[item].append(written)
+        order = {label: place for place, label in enumerate(labels)}
+        found = []
+        for text, of_text in zip(texts, parts, strict=True):
+            # As one replica would have written it.
+            mentions = [mention for part in of_text for mention in part.mentions]
+            tags = next((part.tags for part in of_text if part.tags is not None), None)
+            united = Written(sorted(mentions, key=lambda each: order[each.label]), tags)
+            found.append(self._first.join(text, united))
+        return found
+
+    def _share_labels(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[_Share]:
+        loads = [len(self._first.encoder.branches[label]) for label in labels]
+        lengths = [len(text.prefix) for text in texts]
+        shares = []
+        for text, size in enumerate(size_teams(lengths, loads, len(self._decoders))):
+            # Once for all replicas that write the same text.
+            _ = texts[text].trie
+            for place, part in enumerate(balance(loads, size)):
+                shares.append(_Share([text], [labels[i] for i in part], place == 0))
+        return shares
+
+
+def size_teams(lengths: Sequence[int], loads: Sequence[int], replicas: int) -> list[int]:
+    """Decide how many replicas each text gets: one, and more where the most is left to do.
+
+    Args:
+        lengths: Tokens of each text, which every replica runs.
+        loads: Tokens of each label, which replicas divide.
+        replicas: How many there are, as many as texts at least.
+
+    Returns:
+        A number for each text, at most as many as labels.
+    """
+    sizes = [1] * len(lengths)
+    for _ in range(replicas - len(lengths)):
+        growing = [text for text, size in enumerate(sizes) if size < len(loads)]
+        if not growing:
+            break
+        sizes[max(growing, key=lambda text: lengths[text] + sum(loads) / sizes[text])] += 1
+    return sizes
+
+
+def run_together(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Run tasks at the same time, each in a thread of its own.
+
+    Returns:
+        What each gave.
+
+    Raises:
+        Exception: What the first of them that failed raised, once all have ended.
+    """
+    if len(tasks) < 2:
+        return [task() for task in tasks]
+    # Threads cost little beside a forward pass, and a forked process would not have them.
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return [future.result() for future in [pool.submit(task) for task in tasks]]

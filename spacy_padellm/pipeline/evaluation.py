@@ -17,8 +17,8 @@ from spacy.vocab import Vocab
 
 from ..checkpoints.locations import is_checkpoint
 from ..corpus.docs import keep_labels, load_docs
-from ..defaults import SPANS_KEY
 from ..errors import Errors
+from ..settings import SPANS_KEY
 from .scorer import score_mentions
 
 SCORES = ("mentions_p", "mentions_r", "mentions_f", "ents_p", "ents_r", "ents_f")

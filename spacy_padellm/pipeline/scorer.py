@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..defaults import SPANS_KEY
+from ..settings import SPANS_KEY
 
 if TYPE_CHECKING:
     from spacy.training import Example

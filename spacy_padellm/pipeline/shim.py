@@ -1,11 +1,11 @@
-"""Thinc shim around the language model: loading, gradients, optimizer steps, serialisation."""
+"""Thinc shim around the model: loading, settings, gradients, optimizer steps, serialisation."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,111 +14,217 @@ from typing import Any, cast
 import numpy as np
 import srsly
 import torch
-from thinc.api import Optimizer
+from thinc.api import Model, Optimizer
 from thinc.shims import Shim
 from thinc.types import Floats1d
 
 from ..checkpoints.loading import load_causal_lm
 from ..checkpoints.locations import SETTINGS_FILE, has_weights
-from ..checkpoints.saving import save_checkpoint, save_settings
-from ..checkpoints.settings import CheckpointSettings, read_settings
+from ..checkpoints.saving import save_settings
+from ..checkpoints.settings import read_settings
 from ..decode.replicas import Replicas
 from ..errors import Errors, Warnings
-from ..train.supervised_tree import SupervisedTree, target_log_probs
+from ..model import PaDeLLM
+from ..prompt.tokenization import TextEncoder
+from ..settings import DecodingOptions, Overrides, Settings
+from ..train.objective import Objective
+from ..train.supervised import SupervisedTree, target_log_probs
+from ..train.tags import find_untaggable
 from ..train.trainable import check_trainable
 from ..tree.causal_lm import CausalLM
-from .configured import ConfiguredSettings
 from .sources import LMSource
 
 logger = logging.getLogger(__name__)
 
 
-class CausalLMShim(Shim):
-    """Holds the language model and its settings; both are loaded when first asked for.
+class PaDeLLMShim(Shim):  # type: ignore[misc]
+    """Holds the model, which is loaded when first asked for.
 
-    source (LMSource): Where they come from, until something saved is loaded.
-    mixed_precision (bool): Whether to train under bfloat16 autocast, where the device has it.
-    tag_text (float): Weight of what the tokens of training texts are taught in addition.
-    devices (Sequence[str]): Where replicas predict; none for the source's device alone.
+    What a config states is kept until it is asked for, too: nothing is read before, as what a saved
+    pipeline was once made from may be gone.
+
+    Args:
+        source: Where the model comes from, until something saved is loaded.
+        stated: What the config states in the place of the source's settings.
+        mixed_precision: Whether to train under bfloat16 autocast, where the device has it.
+        tag_text: Weight of what the tokens of training texts are taught in addition.
+        devices: Where replicas predict; none for the source's device alone.
     """
+
+    _model: CausalLM | None
 
     def __init__(
         self,
         source: LMSource,
+        stated: Overrides,
         *,
         mixed_precision: bool,
         tag_text: float,
         devices: Sequence[str] = (),
     ) -> None:
         super().__init__(None)
+        self.source = source
+        self.stated = stated
         self.tag_text = tag_text
-        self.configured = ConfiguredSettings(source)
-        self._replicas = Replicas(devices)
+        self._options = DecodingOptions()
+        self._replicas = Replicas(devices) if devices else None
         self._mixed_precision = mixed_precision
+        self._settings: Settings | None = None
+        self._padellm: PaDeLLM | None = None
+        # The wordings of the labels it was trained with, once they are known.
+        self._trained: set[str] | None = None
+        # Whether weights were saved with the settings, so that the source no longer counts.
         self._is_saved = False
         self._is_trained = False
 
-    @property
-    def settings(self) -> CheckpointSettings:
-        """RETURNS (CheckpointSettings): What the model is run with."""
-        return self.configured.current
+    def configure(self, stated: Overrides, options: DecodingOptions) -> None:
+        """Take what the component's config states.
+
+        Args:
+            stated: What it states in the place of the source's settings. Of a saved pipeline only
+                limits are overridden.
+            options: How the model decodes.
+
+        Raises:
+            ValueError: A value is not possible.
+        """
+        attention, softmax = self.stated.prefix_attention, self.stated.softmax
+        self.stated = replace(stated, prefix_attention=attention, softmax=softmax)
+        self._options = options
+        if self._settings is not None:
+            self._set(stated.limit(self._settings))
 
     @property
-    def _source(self) -> LMSource:
-        return self.configured.source
+    def settings(self) -> Settings:
+        """What the model is run with."""
+        if self._settings is None:
+            self._settings = self.stated.resolve(self.source.load_settings(self.stated.preset))
+        return self._settings
 
-    def find_untrained(self) -> list[str]:
-        """RETURNS (List[str]): Labels whose wording the model was never trained with."""
-        return self.configured.find_untrained(self.lm.tokenizer)
+    @property
+    def is_known(self) -> bool:
+        """Whether the settings are known without reading the source."""
+        return self._settings is not None
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Label → its wording; nothing is read for it where the config states them all."""
+        if self._settings is None:
+            if isinstance(self.stated.labels, Mapping):
+                return self.stated.labels
+            if self.stated.labels is None and self.stated.preset is not None:
+                return self.stated.preset.labels
+        return self.settings.labels
+
+    @property
+    def known_wordings(self) -> dict[str, str]:
+        """Label → its wording, of all labels the model comes with."""
+        known: dict[str, str] = {}
+        if not self._is_saved:
+            of_source = self.source.load_settings(self.stated.preset) or Settings()
+            known = self.stated.known_wordings(of_source)
+        return {**known, **self.settings.labels}
+
+    def set_labels(self, labels: Mapping[str, str]) -> None:
+        """Look for other labels.
+
+        Args:
+            labels: Label → its wording.
+        """
+        self._set(replace(self.settings, labels=dict(labels)))
+        self.stated = replace(self.stated, labels=dict(labels))
+
+    def _set(self, settings: Settings) -> None:
+        self._settings = settings
+        self._padellm = None
 
     @property
     def lm(self) -> CausalLM:
-        """RETURNS (CausalLM): The model.
-        RAISES (ValueError): It is made in training, and has not been.
+        """The language model.
+
+        Raises:
+            ValueError: It is made in training, and has not been.
         """
         if self._model is None:
-            self._model = self._source.load(self.settings)
+            self._model = self.source.load(self.settings, self.stated.preset)
         return self._model
 
     @property
-    def replicas(self) -> list[CausalLM]:
-        """RETURNS (List[CausalLM]): What predicts: the model, or a replica on each of its devices.
-        RAISES (ValueError): The model has not been made, or there is no such device.
-        """
-        return self._replicas.of(self.lm)
+    def padellm(self) -> PaDeLLM:
+        """The model with its settings as they are now."""
+        if self._padellm is None:
+            self._padellm = PaDeLLM(self.lm, self.settings, self._options, self._replicas)
+        return self._padellm
 
-    def renew_replicas(self) -> None:
-        """Give replicas, if there are any, the weights that training has changed."""
-        self._replicas.renew()
+    def make_objective(self) -> Objective:
+        """Make what teaches the model, and note whether it teaches tags that can be read.
+
+        Without tags, and with a warning, where a label or number that came after the tokenizer was
+        made is no single token.
+        """
+        tag_text = self.tag_text
+        if tag_text:
+            encoder = self.padellm.encoder
+            if untaggable := find_untaggable(encoder, encoder.labels):
+                warnings.warn(Warnings.W204.format(name=untaggable[0]), stacklevel=3)
+                tag_text = 0.0
+        objective = self.padellm.make_objective(tag_text)
+        if self.settings.text_tags != objective.teaches_tags:
+            self._set(replace(self.settings, text_tags=objective.teaches_tags))
+        return objective
+
+    def find_untrained(self) -> list[str]:
+        """Find the labels whose wording the model was never trained with."""
+        encoder = TextEncoder(self.lm.tokenizer)
+        # By ids: to a model that lower-cases, "PERSON" is "person".
+        trained = [encoder.encode_wording(each) for each in self._find_trained()]
+        return [
+            label
+            for label, wording in self.settings.labels.items()
+            if encoder.encode_wording(wording) not in trained
+        ]
+
+    def _find_trained(self) -> set[str]:
+        if self._trained is None:
+            self._trained = _trained_wordings(self.source.load_settings(self.stated.preset))
+        return self._trained
 
     def create(self, texts: Iterable[str]) -> None:
         """Make the model to train.
 
-        texts (Iterable[str]): Training texts.
+        Args:
+            texts: Training texts.
         """
-        saved = self._model if self._is_saved else None
-        self._model = self._source.create(self.settings, texts, saved)
-        if self._model is not saved:
-            self.configured.note_new_weights()
-        self._optimizer = None
+        # What a saved pipeline has is trained further, as the folder it came from may be gone.
+        made = self.source.create(self.settings, texts)
+        if made is not None or not self._is_saved:
+            self._model, self._trained = made, None
+        self._padellm, self._optimizer = None, None
 
     def __call__(
         self, inputs: Sequence[SupervisedTree], is_train: bool, dropout: float = 0.0
     ) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
-        """inputs (Sequence[SupervisedTree]): The trees.
-        is_train (bool): Whether gradients are wanted.
-        dropout (float): Rate of the model's dropout layers (`torch.nn.Dropout`), if so.
-        RETURNS (Tuple[Floats1d, Callable]): Log-probabilities of the supervised tokens, shape
-            `(n,)`, and the callback that takes their gradient.
+        """Run supervised trees.
+
+        Args:
+            inputs: The trees.
+            is_train: Whether gradients are wanted.
+            dropout: Rate of the model's dropout layers (`torch.nn.Dropout`), if so.
+
+        Returns:
+            Log-probabilities of the supervised tokens, shape `(n,)`, and the callback that takes
+            their gradient.
         """
-        self.lm.model.train(is_train)
-        if is_train:
-            _set_dropout(self.lm.model, dropout)
+        model = self.lm.model
+        model.train(is_train)
+        for module in model.modules() if is_train else ():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = dropout
         try:
             with torch.set_grad_enabled(is_train), self._autocast(is_train):
                 log_probs = target_log_probs(self.lm, inputs)
         finally:
-            self.lm.model.eval()
+            model.eval()
 
         def backprop(gradient: Floats1d) -> list[Any]:
             log_probs.backward(torch.from_numpy(np.asarray(gradient)).to(log_probs))
@@ -126,7 +232,7 @@ class CausalLMShim(Shim):
 
         return cast(Floats1d, log_probs.detach().cpu().numpy()), backprop
 
-    def _autocast(self, is_train: bool) -> contextlib.AbstractContextManager:
+    def _autocast(self, is_train: bool) -> contextlib.AbstractContextManager[Any]:
         device = self.lm.model.device.type
         if not (is_train and self._mixed_precision):
             return contextlib.nullcontext()
@@ -140,7 +246,8 @@ class CausalLMShim(Shim):
         """Step a torch AdamW with the config's settings; thinc's own optimizer takes no bfloat16
         and, on a GPU, needs cupy.
 
-        optimizer (Optimizer): Gives the learning rate of this step and the other settings.
+        Args:
+            optimizer: Gives the learning rate of this step and the other settings.
         """
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
         if self._optimizer is None:
@@ -159,58 +266,75 @@ class CausalLMShim(Shim):
         if optimizer.grad_clip:
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
         self._optimizer.step()
-        self._is_trained = True
         self._optimizer.zero_grad()
-        self._replicas.outdate()
-        self.configured.note_trained()
+        self._is_trained = True
+        self._find_trained().update(self.settings.labels.values())
+        if self._replicas is not None:
+            self._replicas.outdate()
 
     @contextlib.contextmanager
-    def use_params(self, params: dict | None) -> Iterator[None]:
-        """params (Optional[dict]): Not used: weights are stepped here and have no averages."""
+    def use_params(self, params: dict[Any, Any] | None) -> Iterator[None]:
+        """Change nothing: weights are stepped here and have no averages."""
         yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """device_type (str): Thinc's name of a device.
-        device_id (int): Its number.
+        """Move the model.
+
+        Args:
+            device_type: Thinc's name of a device.
+            device_id: Its number.
         """
         name = {"gpu": "cuda"}.get(device_type, device_type)
         self.lm.to(f"{name}:{device_id}" if name == "cuda" else name)
 
     def save(self, folder: Path) -> None:
-        """folder (Path): Where the checkpoint goes: its settings only, where weights stay where
-            they are.
-        RAISES (ValueError): There is no model yet, or it was trained and is not to be saved.
+        """Write the checkpoint: its settings only, where weights stay where they are.
+
+        Raises:
+            ValueError: There is no model yet, or it was trained and is not to be saved.
         """
-        if self._source.saves_weights:
-            untrained = tuple(self.find_untrained())
-            save_checkpoint(folder, self.lm, replace(self.settings, untrained=untrained))
+        if self.source.saves_weights:
+            settings = replace(self.settings, untrained=tuple(self.find_untrained()))
+            PaDeLLM(self.lm, settings).save_pretrained(folder)
         elif self._is_trained or self._is_saved:
             raise ValueError(Errors.P209)
         else:
             save_settings(folder, self.settings)
 
     def load(self, folder: Path) -> None:
-        """folder (Path): A checkpoint folder that `save` wrote.
-        RAISES (ValueError): It is not complete.
+        """Read a checkpoint folder that `save` wrote, in the place of what the source says and the
+        config overrides, but for limits.
+
+        Raises:
+            ValueError: The folder is not complete.
         """
         path = folder / SETTINGS_FILE
         if not path.is_file():
             raise ValueError(Errors.P041.format(name=folder, missing=SETTINGS_FILE))
-        settings = read_settings(path)
-        # Otherwise they are where they were, and read at first use.
-        self._is_saved = self._source.saves_weights or has_weights(folder)
-        self.configured.restore(settings, with_weights=self._is_saved)
+        saved = read_settings(path)
+        if ignored := self.stated.find_ignored(saved):
+            warnings.warn(Warnings.W202.format(ignored=", ".join(ignored)), stacklevel=2)
+        stated = self.stated
+        self._set(stated.limit(saved))
+        # Otherwise weights are where they were, and read at first use.
+        self._is_saved = self.source.saves_weights or has_weights(folder)
+        self.stated = Overrides(
+            preset=None if self._is_saved else stated.preset,
+            max_mentions=stated.max_mentions,
+            max_mention_tokens=stated.max_mention_tokens,
+        )
+        self._trained = _trained_wordings(saved) if self._is_saved else None
         self._model, self._optimizer = None, None
         self._is_trained = False
         if self._is_saved:
             self._model = load_causal_lm(
                 str(folder),
-                prefix_attention=settings.prefix_attention,
-                options=self._source.options.of_folder(),
+                bidirectional_prefix=saved.prefix_attention == "bidirectional",
+                options=self.source.options.of_folder(),
             )
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): The files of the checkpoint folder."""
+        """Pack the files of the checkpoint folder."""
         with TemporaryDirectory() as name:
             folder = Path(name)
             self.save(folder)
@@ -222,10 +346,8 @@ class CausalLMShim(Shim):
         packed: bytes = srsly.msgpack_dumps(files)
         return packed
 
-    def from_bytes(self, data: bytes) -> CausalLMShim:
-        """data (bytes): What `to_bytes` gave.
-        RETURNS (CausalLMShim): Itself, with the model loaded.
-        """
+    def from_bytes(self, data: bytes) -> PaDeLLMShim:
+        """Load the model from what `to_bytes` gave."""
         with TemporaryDirectory() as name:
             for file, content in srsly.msgpack_loads(data).items():
                 path = Path(name) / file
@@ -235,10 +357,53 @@ class CausalLMShim(Shim):
         return self
 
 
-def _set_dropout(model: torch.nn.Module, rate: float) -> None:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = rate
+def build_model(
+    source: LMSource,
+    stated: Overrides,
+    *,
+    mixed_precision: bool,
+    tag_text: float = 0.0,
+    devices: Sequence[str] = (),
+) -> Model[Sequence[SupervisedTree], Floats1d]:
+    """Build the component's thinc model: a shim, and nothing else.
+
+    Args:
+        source: Where the language model comes from.
+        stated: What overrides the source's settings.
+        mixed_precision: Whether to train under bfloat16 autocast.
+        tag_text: Weight of what the tokens of training texts are taught in addition.
+        devices: Where replicas predict; none for the source's device alone.
+
+    Returns:
+        Supervised trees → log-probabilities of their supervised tokens.
+    """
+    shim = PaDeLLMShim(
+        source, stated, mixed_precision=mixed_precision, tag_text=tag_text, devices=devices
+    )
+    return Model("padellm_causal_lm", _forward, shims=[shim], attrs={"dropout_rate": 0.0})
+
+
+def _forward(
+    model: Model[Any, Any], trees: Sequence[SupervisedTree], is_train: bool
+) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
+    shim: PaDeLLMShim = model.shims[0]
+    return shim(trees, is_train, model.attrs["dropout_rate"])
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """Tell whether a torch device type computes in bfloat16 without emulating it."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def _trained_wordings(settings: Settings | None) -> set[str]:
+    if settings is None:
+        return set()
+    labels = settings.labels.items()
+    return {wording for label, wording in labels if label not in settings.untrained}
 
 
 def _warn_of_ignored_settings(optimizer: Optimizer) -> None:
@@ -249,14 +414,3 @@ def _warn_of_ignored_settings(optimizer: Optimizer) -> None:
     }
     if wanted := [remedy for remedy, needed in remedies.items() if needed]:
         warnings.warn(Warnings.W203.format(remedies=", ".join(wanted)), stacklevel=2)
-
-
-def has_fast_bfloat16(device: str) -> bool:
-    """device (str): A torch device type.
-    RETURNS (bool): Whether it computes in bfloat16 without emulating it.
-    """
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False

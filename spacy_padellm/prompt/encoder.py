@@ -2,33 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
-from .case_marks import CaseMarks
-from .template import PromptTemplate, check_wording
-from .tokenization import Offsets, TextEncoder
+from ..texts import Span, TokenizedText
+from ..tree.token_tree import Trie
+from .template import PromptTemplate
+from .tokenization import CaseMarks, Offsets, TextEncoder, join_encodings
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedText(TokenizedText):
+    """A text as a model reads it: made once, and taken by windows, decoder, tags and objective.
+
+    Args:
+        prefix: The ids all its sequences begin with: begin-of-sequence token (where the tokenizer
+            has one of its own), wording, text.
+        length: How many of them, the last ones, are the text's own.
+        offsets: Where in the text each of its own ids starts and ends; `None` where the tokenizer
+            does not say.
+        encoder: What encoded it.
+    """
+
+    prefix: list[int]
+    length: int
+    offsets: list[Offsets] | None
+    encoder: PromptEncoder = field(repr=False)
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """The stretches that may be a mention: character offsets, by start, then end, of what starts
+        and ends on token boundaries, and not with a whitespace token.
+        """
+        solid = [not self.text[start:end].isspace() for start, end in self.tokens]
+        longest = self.encoder.max_mention_tokens
+        return [
+            (self.tokens[first][0], self.tokens[last][1])
+            for first in range(len(solid))
+            if solid[first]
+            for last in range(first, min(first + longest, len(solid)))
+            if solid[last]
+        ]
+
+    @cached_property
+    def trie(self) -> Trie[Span]:
+        """Every admissible mention, as the ids it has where mentions are written.
+
+        Leaves hold the character offsets of all places with these ids. Nodes are numbered depth
+        first, so what is below a node has the numbers after its own. A span the tokenizer has no
+        ids for (it normalises it to nothing) cannot be written and is left out.
+        """
+        strings = [self.text[start:end] for start, end in self.spans]
+        distinct = list(dict.fromkeys(strings))
+        ids = dict(zip(distinct, self.encoder.mentions(distinct), strict=True))
+        trie: Trie[Span] = Trie()
+        pairs = ((ids[string], span) for string, span in zip(strings, self.spans, strict=True))
+        for each, span in sorted((each, span) for each, span in pairs if each is not None):
+            trie.insert(each, span)
+        return trie
+
+    def ids_before(self, characters: Iterable[int]) -> dict[int, int]:
+        """Count the text's ids that end at or before each of these characters."""
+        if self.offsets is not None:
+            ends = [end for _, end in self.offsets]
+            return {character: bisect_right(ends, character) for character in characters}
+        own = self.prefix[len(self.prefix) - self.length :]
+        found = {}
+        for character in characters:
+            ids = self.encoder.encode(TokenizedText(self.text[:character], ())).prefix
+            beginning = ids[len(self.prefix) - self.length :]
+            pairs = zip(beginning, own, strict=False)
+            found[character] = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return found
 
 
 class PromptEncoder:
     """The ids of each part of the sequences: one definition for training, tries and decoding.
 
-    template (PromptTemplate): The wording.
-    wordings (Mapping[str, str]): Label → its wording in the prompt.
-    tokenizer (PreTrainedTokenizerBase): The model's tokenizer.
+    Args:
+        template: The wording.
+        labels: Label → its wording in the prompt.
+        tokenizer: The model's tokenizer.
+        max_mentions: Most mentions of a label in a text.
+        max_mention_tokens: Longest mention, in tokens of the text.
+
+    Attributes:
+        wordings: The ids of each label's wording.
+        branches: The ids from the end of the text to where each label's count is written.
+        end_id: The id that ends a mention.
+        count_end: The ids that end a count of one or more.
+        count_ids: The ids of each admissible number of mentions, and of what ends it: the end token
+            after 0.
+        counts: The same as a trie.
+        openers: The ids of what opens each mention, by its number, from 1.
     """
 
     def __init__(
         self,
         template: PromptTemplate,
-        wordings: Mapping[str, str],
+        labels: Mapping[str, str],
         tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_mentions: int,
+        max_mention_tokens: int,
     ) -> None:
-        for label, wording in wordings.items():
-            check_wording(label, wording)
-        self.template = template
-        self.wordings = dict(wordings)
+        self.labels = dict(labels)
+        self.max_mentions = max_mentions
+        self.max_mention_tokens = max_mention_tokens
         self._text = TextEncoder(tokenizer)
         self._text.reserve(
             [
@@ -39,7 +124,7 @@ class PromptEncoder:
                 template.opener(1),
                 template.capitalized,
                 template.all_capitals,
-                *self.wordings.values(),
+                *labels.values(),
             ]
         )
         encode = self._text.encode_wording
@@ -48,93 +133,58 @@ class PromptEncoder:
         )
         self.end_id = self._text.end_id
         self.count_end = encode(template.count_end)
-        # Where all mentions are written in one sequence, the paper's baselines, nothing is asked.
-        self.output_opener = self.count_end
         self._before_text = self._text.bos_ids + encode(template.before_text, first=True)
         before_label, before_count = encode(template.before_label), encode(template.before_count)
-        self._wordings = {label: encode(wording) for label, wording in self.wordings.items()}
-        self._branches = {
-            label: before_label + ids + before_count for label, ids in self._wordings.items()
+        self.wordings = {label: encode(wording) for label, wording in labels.items()}
+        self.branches = {
+            label: before_label + ids + before_count for label, ids in self.wordings.items()
         }
-        self._openers: dict[int, list[int]] = {}
-        self._counts: dict[int, list[int]] = {}
-
-    def prefix(self, text: str) -> list[int]:
-        """text (str): The text.
-        RETURNS (List[int]): What all sequences of a text begin with: begin-of-sequence token
-            (where the tokenizer has one of its own), wording, text.
-        """
-        return self._before_text + self.text([text])[0]
-
-    def text(self, texts: Sequence[str]) -> list[list[int]]:
-        """texts (Sequence[str]): Texts.
-        RETURNS (List[List[int]]): The ids of each where it stands in the prefix.
-        """
-        if not self._case_marks:
-            return self._text.encode(texts)
-        return self._case_marks.encode(texts, self._text)
+        numbers = range(1, max_mentions + 1)
+        self.openers = {n: encode(template.opener(n)) for n in numbers}
+        self.count_ids = [[*encode("0"), self.end_id]]
+        self.count_ids += [[*encode(str(n)), *self.count_end] for n in numbers]
+        self.counts: Trie[int] = Trie()
+        for number, ids in enumerate(self.count_ids):
+            self.counts.insert(ids, number)
 
     @property
     def has_offsets(self) -> bool:
-        """RETURNS (bool): Whether the tokenizer says where in a text its ids are."""
+        """Whether encoded texts have offsets."""
         return self._text.has_offsets
 
-    def text_offsets(self, text: str) -> list[Offsets]:
-        """text (str): A text.
-        RETURNS (List[Offsets]): For each of its ids in the prefix where in the text it starts and
-            ends. Needs `has_offsets`.
-        """
-        if not self._case_marks:
-            return self._text.encode_with_offsets(text)[1]
-        return self._case_marks.encode_with_offsets(text, self._text)[1]
+    def encode(self, text: TokenizedText) -> EncodedText:
+        """Encode a text as it stands at the beginning of its sequences.
 
-    def wording(self, label: str) -> list[int]:
-        """label (str): A label.
-        RETURNS (List[int]): The ids of its wording.
+        Raises:
+            ValueError: It cannot be encoded without a special token.
         """
-        return self._wordings[label]
+        pieces = list(self._case_marks.cut(text.text))
+        encoded = self._text.encode([piece for _, piece in pieces], with_offsets=True)
+        ids, offsets = join_encodings(pieces, encoded)
+        return EncodedText(text.text, text.tokens, self._before_text + ids, len(ids), offsets, self)
 
-    def branch(self, label: str) -> list[int]:
-        """label (str): A label.
-        RETURNS (List[int]): From the end of the text to where the count is written.
-        """
-        return self._branches[label]
-
-    def count(self, count: int) -> list[int]:
-        """count (int): A number of mentions.
-        RETURNS (List[int]): The number and what ends it: the end token after 0.
-        """
-        if count not in self._counts:
-            end = self.count_end if count else [self.end_id]
-            self._counts[count] = self._text.encode_wording(str(count)) + end
-        return self._counts[count]
-
-    def opener(self, n: int) -> list[int]:
-        """n (int): A mention's number, from 1.
-        RETURNS (List[int]): What opens it.
-        """
-        if n not in self._openers:
-            self._openers[n] = self._text.encode_wording(self.template.opener(n))
-        return self._openers[n]
-
-    def output(self, string: str) -> list[int]:
-        """string (str): All mentions of a text, in an output format.
-        RETURNS (List[int]): The ids with the end token.
-        """
-        return [*self._text.encode([string])[0], self.end_id]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """ids (Sequence[int]): Ids a model wrote.
-        RETURNS (str): The string they stand for, behind the wording before them.
-        """
-        return self._text.decode(ids)
+    def depth_before_mentions(self, text: EncodedText, labels: Iterable[str]) -> int:
+        """Find the most tokens there may be before a mention of a label, the text included."""
+        branch = max((len(self.branches[label]) for label in labels), default=0)
+        return len(text.prefix) + branch + self.counts.depth + len(self.openers[self.max_mentions])
 
     def mentions(self, strings: Sequence[str]) -> list[list[int] | None]:
-        """strings (Sequence[str]): Mentions as they stand in the text.
-        RETURNS (List[Optional[List[int]]]): The ids of each with the end token, `None` for one
-            that has no ids.
+        """Encode mentions as they stand in the text.
+
+        Returns:
+            The ids of each with the end token, `None` for one that has no ids.
         """
         encoded = self._text.encode(strings)
-        for ids in filter(None, encoded):
-            ids.append(self.end_id)
-        return [ids or None for ids in encoded]
+        return [[*ids, self.end_id] if ids else None for ids, _ in encoded]
+
+    def encode_wording(self, piece: str) -> list[int]:
+        """Encode a piece of the template's wording, in which special tokens mean themselves."""
+        return self._text.encode_wording(piece)
+
+    def encode_output(self, output: str) -> list[int]:
+        """Encode what is written of a text in one sequence, with the end token."""
+        return [*self._text.encode([output])[0].ids, self.end_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decode ids a model wrote, as they stand behind the wording before them."""
+        return self._text.decode(ids)

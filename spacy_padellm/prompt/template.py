@@ -1,4 +1,4 @@
-"""Prompt template: the wording around text, label, count and mention. Strings only, no ids."""
+"""Prompt templates, and the paper's presets of them: wording only, no ids."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from ..errors import Errors
 class PromptTemplate:
     """The wording of the sequences a model is trained on and prompted with.
 
-    prompt (str): Everything up to the count, with `{text}` and then `{label}` in it.
-    count_end (str): What follows a count of one or more. A count of zero is followed by the
-        tokenizer's end token.
-    mention (str): What opens mention number `{n}`; the end token closes it.
-    capitalized (str): What is put before each capitalised word of the text, for a tokenizer that
-        lower-cases; nothing if empty.
-    all_capitals (str): What is put before each word in capitals; `capitalized` if empty.
-    RAISES (ValueError): A placeholder is missing or out of order, or a number has no end.
+    Args:
+        prompt: Everything up to the count, with `{text}` and then `{label}` in it.
+        count_end: What follows a count of one or more. A count of zero is followed by the
+            tokenizer's end token.
+        mention: What opens mention number `{n}`; the end token closes it.
+        capitalized: What is put before each capitalised word of the text, for a tokenizer that
+            lower-cases; nothing if empty.
+        all_capitals: What is put before each word in capitals; `capitalized` if empty.
+
+    Raises:
+        ValueError: A placeholder is missing or out of order, or a number has no end.
     """
 
     prompt: str
@@ -43,33 +46,34 @@ class PromptTemplate:
 
     @property
     def before_text(self) -> str:
-        """RETURNS (str): What stands before the text."""
+        """What stands before the text."""
         return self.prompt.partition("{text}")[0]
 
     @property
     def before_label(self) -> str:
-        """RETURNS (str): What stands between text and label."""
+        """What stands between text and label."""
         return self.prompt.partition("{text}")[2].partition("{label}")[0]
 
     @property
     def before_count(self) -> str:
-        """RETURNS (str): What stands between label and count."""
+        """What stands between label and count."""
         return self.prompt.partition("{label}")[2]
 
     def opener(self, n: int) -> str:
-        """n (int): A mention's number, from 1.
-        RETURNS (str): What opens it.
-        """
+        """Write what opens mention number `n`, from 1."""
         return self.mention.replace("{n}", str(n))
 
     def render(self, text: str, wording: str, mentions: Sequence[str], end: str) -> list[str]:
         """Write out the separate sequences of one label (paper, section 3.1).
 
-        text (str): The text.
-        wording (str): The label's wording.
-        mentions (Sequence[str]): Its mentions in order of appearance.
-        end (str): The end token's string.
-        RETURNS (List[str]): One sequence a mention; a single one for a label without mentions.
+        Args:
+            text: The text.
+            wording: The label's wording.
+            mentions: Its mentions in order of appearance.
+            end: The end token's string.
+
+        Returns:
+            One sequence a mention; a single one for a label without mentions.
         """
         prompt = self.before_text + text + self.before_label + wording + self.before_count
         if not mentions:
@@ -86,10 +90,13 @@ TEMPLATES: Mapping[str, PromptTemplate] = {
 
 
 def get_template(template: str | Mapping[str, Any] | PromptTemplate) -> PromptTemplate:
-    """template (Union[str, Mapping, PromptTemplate]): A name of `TEMPLATES`, the fields of a
-        template, or a template.
-    RETURNS (PromptTemplate): The template.
-    RAISES (ValueError): Unknown name or field.
+    """Find a template.
+
+    Args:
+        template: A name of `TEMPLATES`, the fields of a template, or a template.
+
+    Raises:
+        ValueError: The name or a field is unknown.
     """
     if isinstance(template, PromptTemplate):
         return template
@@ -104,12 +111,89 @@ def get_template(template: str | Mapping[str, Any] | PromptTemplate) -> PromptTe
 
 
 def check_wording(label: str, wording: str) -> None:
-    """label (str): A label.
-    wording (str): Its wording in the prompt.
-    RAISES (ValueError): Empty, or with a line break in it: the prompt would fall apart.
+    """Check that a label and its wording fit into a prompt.
+
+    Raises:
+        ValueError: One of them is empty, or has a line break in it: the prompt would fall apart.
     """
     for what in (label, wording):
         if not what.strip():
             raise ValueError(Errors.P007.format(label=label))
         if len(what.splitlines()) > 1 or what.splitlines()[0] != what:
             raise ValueError(Errors.P008.format(label=label, wording=wording))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a model is prompted with on a dataset.
+
+    Args:
+        name: Name of the dataset.
+        template: The wording around text and label.
+        labels: Label → its wording in the prompt.
+        checkpoint: Hub id or folder of a model trained so.
+    """
+
+    name: str
+    template: PromptTemplate
+    labels: Mapping[str, str]
+    checkpoint: str | None = None
+
+
+_RELEASED = "JinghuiLuAstronaut/PaDeLLM"
+
+
+def _english(name: str, *labels: str) -> Preset:
+    wordings = {label: label for label in labels}
+    return Preset(name, TEMPLATES["en"], wordings, f"{_RELEASED}_llama2_7b_{name}")
+
+
+def _chinese(name: str, labels: Mapping[str, str]) -> Preset:
+    return Preset(name, TEMPLATES["zh"], labels, f"{_RELEASED}_baichuan2_7b_{name}")
+
+
+_PRESETS = (
+    _english("conll03", "ORG", "MISC", "PER", "LOC"),
+    _english("genia", "DNA", "RNA", "cell_type", "protein", "cell_line"),
+    _english("ace05", "GPE", "LOC", "VEH", "WEA", "PER", "ORG", "FAC"),
+    _chinese(
+        "weibo",
+        {
+            "PER.NAM": "名称特指",
+            "PER.NOM": "名称代称",
+            "GPE.NAM": "行政区特指",
+            "GPE.NOM": "行政区代称",
+            "LOC.NOM": "地点代称",
+            "LOC.NAM": "地点特指",
+            "ORG.NOM": "组织代称",
+            "ORG.NAM": "组织特指",
+        },
+    ),
+    _chinese("msra", {"PER": "名称", "LOC": "地点", "ORG": "组织"}),
+    _chinese("ontonotes", {"PER": "名称", "LOC": "地点", "ORG": "组织", "GPE": "地缘"}),
+    _chinese(
+        "resume",
+        {
+            "NAME": "名称",
+            "CONT": "国籍",
+            "RACE": "民族",
+            "TITLE": "职位",
+            "EDU": "学历",
+            "ORG": "公司",
+            "PRO": "专业",
+            "LOC": "籍贯",
+        },
+    ),
+    _chinese("youku", {"TELEVISION": "电视剧", "PER": "明星", "MISC": "其他"}),
+    _chinese("ecommerce", {"HC": "商品", "HP": "品牌"}),
+)
+PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _PRESETS}
+
+
+def find_preset(name: str) -> Preset | None:
+    """Find what the paper used for a dataset, `None` if it did not use it.
+
+    Args:
+        name: Name of the dataset, in capitals or not.
+    """
+    return PRESETS.get(name.lower())

@@ -1,10 +1,12 @@
-"""Text → ids where text continues something, and never into a special token."""
+"""Text → ids where text continues something, and never into a special token; case marks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
@@ -15,8 +17,23 @@ from ..errors import Errors
 # merges with nothing in most vocabularies, the colon serves text that begins with one.
 _LEFT_CONTEXTS = ("\n", ":")
 
+_WORD = re.compile(r"[^\W_]+")
+
 # First character and one past the last.
 Offsets = tuple[int, int]
+
+
+class Encoding(NamedTuple):
+    """The ids of a text.
+
+    Args:
+        ids: The ids; none where the tokenizer's normalisation leaves nothing of the text.
+        offsets: Where in the text each id starts and ends; `None` where it is not asked for, or
+            the tokenizer does not say.
+    """
+
+    ids: list[int]
+    offsets: list[Offsets] | None = None
 
 
 class TextEncoder:
@@ -26,7 +43,11 @@ class TextEncoder:
     the piece. Text that spells a special token (`</s>`, or an added token the template uses)
     becomes ordinary ids.
 
-    tokenizer (PreTrainedTokenizerBase): A Hugging Face tokenizer, fast or slow.
+    Args:
+        tokenizer: A Hugging Face tokenizer, fast or slow.
+
+    Raises:
+        ValueError: It has no end token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -37,17 +58,29 @@ class TextEncoder:
         # Where both are the same token (GPT-2), models never saw it at the start of a text.
         has_bos = tokenizer.bos_token_id not in (None, tokenizer.eos_token_id)
         self.bos_ids: list[int] = [tokenizer.bos_token_id] if has_bos else []
-        self._encode_all = _PlainEncoder(tokenizer)
-        self._contexts = [(c, self._encode_all([c])[0]) for c in _LEFT_CONTEXTS]
+        self._fast: Tokenizer | None = None
+        if tokenizer.is_fast:
+            # A copy, so that no setting of the caller's (truncation, padding) reaches in here.
+            self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+            self._fast.no_padding()
+            self._fast.no_truncation()
+            self._fast.encode_special_tokens = True
+        self._contexts = [(c, self._encode_all([c])[0].ids) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         # Ordinary text may well become the unknown token, unless that is the end token too.
         unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
         self._reserved_ids = (special | set(tokenizer.all_special_ids)) - unknown
 
+    @property
+    def has_offsets(self) -> bool:
+        """Whether the tokenizer says where in a text its ids are."""
+        return self._fast is not None
+
     def reserve(self, pieces: Iterable[str]) -> None:
         """Keep the added tokens in these pieces out of user text, but for single characters.
 
-        pieces (Iterable[str]): Wording of the template; a number in it stands for any number.
+        Args:
+            pieces: Wording of the template; a number in it stands for any number.
         """
         numbered = [re.sub(r"\d+", "0", piece) for piece in pieces]
         for token_id, token in self.tokenizer.added_tokens_decoder.items():
@@ -58,10 +91,10 @@ class TextEncoder:
     def encode_wording(self, piece: str, *, first: bool = False) -> list[int]:
         """Encode wording of the template, in which special and added tokens mean themselves.
 
-        piece (str): The wording.
-        first (bool): Whether the sequence begins with it: SentencePiece tokenizers put a space
-            there that no piece after it has.
-        RETURNS (List[int]): Its ids.
+        Args:
+            piece: The wording.
+            first: Whether the sequence begins with it: SentencePiece tokenizers put a space there
+                that no piece after it has.
         """
         added = {
             token.content: i
@@ -76,51 +109,52 @@ class TextEncoder:
             if part in added:
                 ids.append(added[part])
             elif first and not ids:
-                ids.extend(self._encode_all([part])[0])
+                ids.extend(self._encode_all([part])[0].ids)
             else:
-                ids.extend(self._encode_continuing([part])[0])
+                ids.extend(self.encode([part], apart=False)[0].ids)
         return ids
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(
+        self, texts: Sequence[str], *, with_offsets: bool = False, apart: bool = True
+    ) -> list[Encoding]:
         """Encode user text.
 
-        texts (Sequence[str]): Texts or stretches of text.
-        RETURNS (List[List[int]]): The ids of each; empty where the tokenizer's normalisation
-            leaves nothing of it.
-        RAISES (ValueError): A text cannot be encoded without a special token.
+        Args:
+            texts: Texts or stretches of text.
+            with_offsets: Whether offsets are wanted, which take a third of the time more.
+            apart: Whether text that spells a reserved token is cut apart, so that it is none.
+
+        Raises:
+            ValueError: A text cannot be encoded without a special token.
         """
-        encoded = self._encode_continuing(texts)
+        found: list[Encoding | None] = [None] * len(texts)
+        todo = list(range(len(texts)))
+        for context, context_ids in self._contexts:
+            size, shift = len(context_ids), len(context)
+            encoded = self._encode_all([context + texts[i] for i in todo], with_offsets)
+            for i, (ids, offsets) in zip(todo, encoded, strict=True):
+                if ids[:size] == context_ids:
+                    if offsets is not None:
+                        offsets = [(start - shift, end - shift) for start, end in offsets[size:]]
+                    found[i] = Encoding(ids[size:], offsets)
+            todo = [i for i in todo if found[i] is None]
+            if not todo:
+                break
+        else:
+            rest = self._encode_all([texts[i] for i in todo], with_offsets)
+            for i, each in zip(todo, rest, strict=True):
+                found[i] = each
         return [
-            ids if self._reserved_ids.isdisjoint(ids) else self._encode_apart(text)
-            for text, ids in zip(texts, encoded, strict=True)
+            self._encode_apart(text, with_offsets)
+            if apart and not self._reserved_ids.isdisjoint(each.ids)
+            else each
+            for text, each in zip(texts, found, strict=True)
+            if each is not None
         ]
 
-    @property
-    def has_offsets(self) -> bool:
-        """RETURNS (bool): Whether the tokenizer says where in a text its ids are."""
-        return self._encode_all.has_offsets
-
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[Offsets]]:
-        """text (str): A text.
-        RETURNS (Tuple[List[int], List[Offsets]]): Its ids, as `encode` gives them, and where in the
-            text each starts and ends. Needs `has_offsets`.
-        """
-        ids, offsets = self._encode_continuing_with_offsets(text)
-        if self._reserved_ids.isdisjoint(ids):
-            return ids, offsets
-        ids, offsets = [], []
-        start = 0
-        for piece in self._cut_apart(text):
-            piece_ids, within = self._encode_continuing_with_offsets(piece)
-            ids += piece_ids
-            offsets += [(start + first, start + last) for first, last in within]
-            start += len(piece)
-        return ids, offsets
-
     def decode(self, ids: Sequence[int]) -> str:
-        """ids (Sequence[int]): Ids.
-        RETURNS (str): The text they stand for in mid-sequence: alone, SentencePiece tokenizers drop
-            a space they begin with.
+        """Decode ids as they stand in mid-sequence: alone, SentencePiece tokenizers drop a space
+        they begin with.
         """
         context, context_ids = self._contexts[0]
         decoded: str = self.tokenizer.decode(
@@ -128,75 +162,86 @@ class TextEncoder:
         )
         return decoded.removeprefix(context)
 
-    def _encode_apart(self, text: str) -> list[int]:
+    def _encode_apart(self, text: str, with_offsets: bool) -> Encoding:
         """Encode text that spells reserved tokens: cut each behind its first character."""
-        ids = [i for piece in self._encode_continuing(self._cut_apart(text)) for i in piece]
-        if not self._reserved_ids.isdisjoint(ids):
-            raise ValueError(Errors.P011.format(text=text[:80]))
-        return ids
-
-    def _cut_apart(self, text: str) -> list[str]:
         contents = [self.tokenizer.convert_ids_to_tokens(i) for i in self._reserved_ids]
         pattern = "|".join(re.escape(c) for c in sorted(contents, key=len, reverse=True) if c)
         cuts = [m.start() + 1 for m in re.finditer(f"(?=({pattern}))", text, re.IGNORECASE)]
-        bounds = [0, *cuts, len(text)]
-        return [text[a:b] for a, b in pairwise(bounds) if a < b]
+        pieces = [((), text[a:b]) for a, b in pairwise([0, *cuts, len(text)]) if a < b]
+        strings = [piece for _, piece in pieces]
+        encoded = self.encode(strings, with_offsets=with_offsets, apart=False)
+        joined = join_encodings(pieces, encoded)
+        if not self._reserved_ids.isdisjoint(joined.ids):
+            raise ValueError(Errors.P011.format(text=text[:80]))
+        return joined
 
-    def _encode_continuing(self, texts: Sequence[str]) -> list[list[int]]:
-        result: list[list[int] | None] = [None] * len(texts)
-        todo = list(range(len(texts)))
-        for context, context_ids in self._contexts:
-            size = len(context_ids)
-            encoded = self._encode_all([context + texts[i] for i in todo])
-            for i, ids in zip(todo, encoded, strict=True):
-                if ids[:size] == context_ids:
-                    result[i] = ids[size:]
-            todo = [i for i in todo if result[i] is None]
-            if not todo:
-                break
-        for i, ids in zip(todo, self._encode_all([texts[i] for i in todo]), strict=True):
-            result[i] = ids
-        return [ids for ids in result if ids is not None]
-
-    def _encode_continuing_with_offsets(self, text: str) -> tuple[list[int], list[Offsets]]:
-        for context, context_ids in self._contexts:
-            size, shift = len(context_ids), len(context)
-            ids, offsets = self._encode_all.with_offsets(context + text)
-            if ids[:size] == context_ids:
-                return ids[size:], [(start - shift, end - shift) for start, end in offsets[size:]]
-        return self._encode_all.with_offsets(text)
-
-
-class _PlainEncoder:
-    """Many texts → ids, without special tokens added or recognised.
-
-    tokenizer (PreTrainedTokenizerBase): The tokenizer.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._slow = tokenizer
-        self._fast: Tokenizer | None = None
-        if tokenizer.is_fast:
-            # A copy, so that no setting of the caller's (truncation, padding) reaches in here.
-            self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-            self._fast.no_padding()
-            self._fast.no_truncation()
-            self._fast.encode_special_tokens = True
-
-    def __call__(self, texts: list[str]) -> list[list[int]]:
+    def _encode_all(self, texts: list[str], with_offsets: bool = False) -> list[Encoding]:
+        """Encode texts, without special tokens added or recognised."""
         if self._fast is None:
+            slow = self.tokenizer
             return [
-                self._slow.encode(text, add_special_tokens=False, split_special_tokens=True)
+                Encoding(slow.encode(text, add_special_tokens=False, split_special_tokens=True))
                 for text in texts
             ]
-        # Without the offsets, which cost a quarter of the time.
-        return [e.ids for e in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
+        if with_offsets:
+            encoded = self._fast.encode_batch(texts, add_special_tokens=False)
+            return [Encoding(each.ids, each.offsets) for each in encoded]
+        encoded = self._fast.encode_batch_fast(texts, add_special_tokens=False)
+        return [Encoding(each.ids) for each in encoded]
 
-    @property
-    def has_offsets(self) -> bool:
-        return self._fast is not None
 
-    def with_offsets(self, text: str) -> tuple[list[int], list[Offsets]]:
-        assert self._fast is not None
-        encoding = self._fast.encode(text, add_special_tokens=False)
-        return encoding.ids, encoding.offsets
+@dataclass(frozen=True)
+class CaseMarks:
+    """What a lower-casing tokenizer would lose, as tokens of its own.
+
+    As machine translation has them, a mark stands before each capitalised and another one before
+    each all-capital word of the text; mentions have none, so that they are copied as ever.
+
+    Args:
+        capitalized: The ids before a word with a first capital.
+        all_capitals: The ids before a word of several letters, all of them capitals.
+    """
+
+    capitalized: tuple[int, ...] = ()
+    all_capitals: tuple[int, ...] = ()
+
+    def cut(self, text: str) -> Iterator[tuple[tuple[int, ...], str]]:
+        """Cut a text where marks stand.
+
+        Yields:
+            A mark's ids, none before the first mark, and the stretch behind it up to the next one.
+        """
+        mark: tuple[int, ...] = ()
+        start = 0
+        for word in _WORD.finditer(text) if self.capitalized or self.all_capitals else ():
+            following: tuple[int, ...] = ()
+            if word[0].isupper() and sum(map(str.isalpha, word[0])) > 1:
+                following = self.all_capitals or self.capitalized
+            elif word[0][0].isupper():
+                following = self.capitalized
+            if following:
+                if mark or word.start() > start:
+                    yield mark, text[start : word.start()]
+                mark, start = following, word.start()
+        yield mark, text[start:]
+
+
+def join_encodings(
+    pieces: Sequence[tuple[Sequence[int], str]], encoded: Sequence[Encoding]
+) -> Encoding:
+    """Join what a text was cut into.
+
+    Args:
+        pieces: The ids of the mark before each piece, and the piece. A mark is at the first
+            character of its piece.
+        encoded: Each piece, encoded.
+    """
+    ids: list[int] = []
+    joined: list[Offsets] = []
+    start = 0
+    for (mark, piece), (piece_ids, offsets) in zip(pieces, encoded, strict=True):
+        ids += [*mark, *piece_ids]
+        joined += [(start, start + 1)] * len(mark)
+        joined += [(start + first, start + last) for first, last in offsets or ()]
+        start += len(piece)
+    return Encoding(ids, joined if all(each.offsets is not None for each in encoded) else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from ..errors import Errors
@@ -18,14 +18,6 @@ Item = TypeVar("Item")
 
 # The labels a text is annotated for, `None` for all.
 Labels = tuple[str, ...] | None
-
-
-@dataclass(frozen=True)
-class _Stretch:
-    """Text with its tokens, counted from its start."""
-
-    text: str
-    tokens: tuple[tuple[int, int], ...]
 
 
 class MentionSwap:
@@ -52,7 +44,7 @@ class MentionSwap:
         self.uses = uses
         self.join = join
         self.capitals = capitals
-        self._pools: dict[tuple[str, Labels], list[_Stretch]] = {}
+        self._pools: dict[tuple[str, Labels], list[TokenizedText]] = {}
         self._texts: dict[Labels, list[AnnotatedText]] = {}
 
     def fresh(self) -> MentionSwap:
@@ -114,9 +106,11 @@ class MentionSwap:
         raised = text.source.text.upper()
         # Some capitals are longer: "ß" becomes "SS".
         same_length = len(raised) == len(text.source.text)
-        return replace(text, source=replace(text.source, text=raised)) if same_length else text
+        return (
+            replace(text, source=TokenizedText(raised, text.source.tokens)) if same_length else text
+        )
 
-    def _pools_for(self, label: str, labels: Labels) -> list[list[_Stretch]]:
+    def _pools_for(self, label: str, labels: Labels) -> list[list[TokenizedText]]:
         return [
             pool
             for (of_label, annotated), pool in self._pools.items()
@@ -140,7 +134,7 @@ def _put(pool: list[Item], item: Item, draw: random.Random) -> None:
 def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:
     by = len(text.source.text) + 1
     tokens = tuple((start + by, end + by) for start, end in other.source.tokens)
-    mentions = tuple(replace(m, start=m.start + by, end=m.end + by) for m in other.mentions)
+    mentions = tuple(mention.moved(by) for mention in other.mentions)
     source = TokenizedText(
         f"{text.source.text} {other.source.text}", (*text.source.tokens, *tokens)
     )
@@ -163,15 +157,16 @@ def _alone(text: AnnotatedText) -> list[Mention]:
     ]
 
 
-def _cut(source: TokenizedText, start: int, end: int) -> _Stretch | None:
-    """RETURNS (Optional[_Stretch]): The stretch, `None` if it is empty or cuts a token."""
-    tokens = tuple((a - start, b - start) for a, b in source.tokens if start <= a and b <= end)
+def _cut(source: TokenizedText, start: int, end: int) -> TokenizedText | None:
+    """Cut out a stretch, `None` if it is empty or cuts a token."""
+    stretch = source.stretch(start, end)
+    tokens = stretch.tokens
     if not tokens or tokens[0][0] != 0 or tokens[-1][1] != end - start:
         return None
-    return _Stretch(source.text[start:end], tokens)
+    return stretch
 
 
-def _replace(text: AnnotatedText, swapped: dict[Mention, _Stretch]) -> AnnotatedText:
+def _replace(text: AnnotatedText, swapped: dict[Mention, TokenizedText]) -> AnnotatedText:
     source, ordered = text.source, sorted(swapped)
     ends, shifts = [0], [0]
     for mention in ordered:

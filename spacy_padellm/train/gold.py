@@ -1,55 +1,57 @@
-"""Gold that can be taught, and gold that cannot."""
+"""Gold that can be taught, gold that cannot, and the account of it for whole corpora."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..decode.windows import Window
+from ..errors import Errors, Warnings
 from ..prompt.encoder import PromptEncoder
-from ..texts import AnnotatedText, Mention, TokenizedText
+from ..texts import AnnotatedText, Mention
 
 # A mention and its ids, the end token included.
 TaughtMention = tuple[Mention, list[int]]
 
 
-@dataclass
 class LeftOut:
     """Gold mentions that cannot be taught, by reason.
 
-    unaligned (List[Tuple[str, Mention]]): Not on the text's token boundaries, or without ids.
-    too_long (List[Tuple[str, Mention]]): Longer than the longest mention.
-    too_many (List[Tuple[str, Mention]]): Beyond the most mentions of a label.
-    not_annotated (List[Tuple[str, Mention]]): Of a label their text is not annotated for.
-    partly_annotated (List[Tuple[str, Mention]]): In a text that is not annotated for all labels.
-        All mentions of a text in one sequence would teach that those of the others are absent.
-    crossing (List[Tuple[str, Mention]]): Begin in another mention and end behind it, where they
-        would have to nest.
-    across_windows (List[Tuple[str, Mention]]): In no window of their text.
+    The reasons: "unaligned": not on the text's token boundaries, or without ids. "too_long": longer
+    than the longest mention. "too_many": beyond the most mentions of a label. "not_annotated": of a
+    label their text is not annotated for. "across_windows": in no window of their text. Output
+    formats may have reasons of their own.
+
+    Attributes:
+        by_reason: For each reason the mentions, with their texts.
     """
 
-    unaligned: list[tuple[str, Mention]] = field(default_factory=list)
-    too_long: list[tuple[str, Mention]] = field(default_factory=list)
-    too_many: list[tuple[str, Mention]] = field(default_factory=list)
-    not_annotated: list[tuple[str, Mention]] = field(default_factory=list)
-    partly_annotated: list[tuple[str, Mention]] = field(default_factory=list)
-    crossing: list[tuple[str, Mention]] = field(default_factory=list)
-    across_windows: list[tuple[str, Mention]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.by_reason: dict[str, list[tuple[str, Mention]]] = {}
 
     def __len__(self) -> int:
-        return sum(len(mentions) for mentions in vars(self).values())
+        return sum(map(len, self.by_reason.values()))
 
-    def extend(self, other: LeftOut) -> None:
-        """other (LeftOut): More of them."""
-        for reason, mentions in vars(self).items():
-            mentions += getattr(other, reason)
+    def __iter__(self) -> Iterator[tuple[str, Mention]]:
+        """Give the reason of each mention, and the mention."""
+        for reason, entries in self.by_reason.items():
+            for _, mention in entries:
+                yield reason, mention
+
+    def add(self, reason: str, text: str, mentions: Iterable[Mention]) -> None:
+        """Add mentions of a text."""
+        if entries := [(text, mention) for mention in mentions]:
+            self.by_reason.setdefault(reason, []).extend(entries)
 
     def describe(self) -> str:
-        """RETURNS (str): How many for each reason, each with an example."""
+        """Say how many there are for each reason, each with an example."""
         return "; ".join(
-            f"{len(mentions)} {reason.replace('_', ' ')} "
+            f"{len(entries)} {reason.replace('_', ' ')} "
             f"(for example {mention.label} {text[mention.start : mention.end]!r})"
-            for reason, mentions in vars(self).items()
-            for text, mention in mentions[:1]
+            for reason, entries in self.by_reason.items()
+            for text, mention in entries[:1]
         )
 
 
@@ -57,51 +59,160 @@ def find_teachable(
     text: AnnotatedText,
     labels: Sequence[str],
     encoder: PromptEncoder,
-    *,
-    max_mention_tokens: int,
     max_mentions: int | None = None,
 ) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
-    """text (AnnotatedText): A text with its gold mentions.
-    labels (Sequence[str]): The labels to teach; those the text is not annotated for are left out.
-    encoder (PromptEncoder): The template's ids.
-    max_mention_tokens (int): Longest mention, in tokens of the text.
-    max_mentions (Optional[int]): Most mentions of a label, `None` for any number.
-    RETURNS (Tuple[Dict[str, List[TaughtMention]], LeftOut]): For each label to teach its mentions
-        in order of appearance, and the gold that is not among them.
+    """Divide the gold of a text into what can be taught and what cannot.
+
+    Args:
+        text: The text with its gold mentions.
+        labels: The labels to teach; those the text is not annotated for are left out.
+        encoder: The template's ids, and the longest mention.
+        max_mentions: Most mentions of a label, `None` for any number.
+
+    Returns:
+        For each label to teach its mentions in order of appearance, and the gold that is not among
+        them.
     """
+    source, left_out = text.source, LeftOut()
     annotated = set(labels if text.labels is None else text.labels)
     taught: dict[str, list[TaughtMention]] = {}
     taught.update((label, []) for label in labels if label in annotated)
-    left_out = LeftOut()
-    source = text.source
-    first, last = _solid_tokens(source)
-    left_out.not_annotated += [
-        (source.text, mention)
-        for mention in sorted(text.mentions)
-        if mention.label in labels and mention.label not in annotated
-    ]
+    unknown = (m for m in sorted(text.mentions) if m.label in labels and m.label not in annotated)
+    left_out.add("not_annotated", source.text, unknown)
+    # A mention starts and ends with tokens that are not whitespace.
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for place, (start, end) in enumerate(source.tokens):
+        if not source.text[start:end].isspace():
+            first[start], last[end] = place, place
     # A mention listed twice is one.
     ordered = sorted({m for m in text.mentions if m.label in taught})
     strings = [source.text[m.start : m.end] for m in ordered]
     for mention, ids in zip(ordered, encoder.mentions(strings), strict=True):
+        reason = None
         if ids is None or mention.start not in first or mention.end not in last:
-            left_out.unaligned.append((source.text, mention))
-        elif last[mention.end] - first[mention.start] >= max_mention_tokens:
-            left_out.too_long.append((source.text, mention))
+            reason = "unaligned"
+        elif last[mention.end] - first[mention.start] >= encoder.max_mention_tokens:
+            reason = "too_long"
         elif len(taught[mention.label]) == max_mentions:
-            left_out.too_many.append((source.text, mention))
+            reason = "too_many"
         else:
             taught[mention.label].append((mention, ids))
+        if reason is not None:
+            left_out.add(reason, source.text, [mention])
     return taught, left_out
 
 
-def _solid_tokens(source: TokenizedText) -> tuple[dict[int, int], dict[int, int]]:
-    """RETURNS (Tuple[Dict[int, int], Dict[int, int]]): For each place where a token starts that
-    is not whitespace, and for each where one ends, the token's number.
+@dataclass(frozen=True)
+class WindowedText:
+    """A text, and the windows it is taught in.
+
+    Args:
+        text: The text as a whole.
+        windows: Where each window starts, and the window with the mentions that lie in it.
     """
-    solid = [
-        (place, start, end)
-        for place, (start, end) in enumerate(source.tokens)
-        if not source.text[start:end].isspace()
-    ]
-    return {start: n for n, start, _ in solid}, {end: n for n, _, end in solid}
+
+    text: AnnotatedText
+    windows: tuple[tuple[int, AnnotatedText], ...]
+
+    @classmethod
+    def cut(cls, text: AnnotatedText, windows: Iterable[Window]) -> WindowedText:
+        """Divide the gold of a text between its windows."""
+        cut = []
+        for window in windows:
+            start, end = window.start, window.start + len(window.text.text)
+            inside = (m for m in text.mentions if start <= m.start and m.end <= end)
+            mentions = tuple(sorted(mention.moved(-start) for mention in inside))
+            cut.append((start, AnnotatedText(window.text, mentions, text.labels)))
+        return cls(text, tuple(cut))
+
+
+@dataclass
+class GoldReport:
+    """What training texts hold that is not taught.
+
+    Args:
+        labels: The labels to teach.
+        check_depth: Raises a ValueError if a tree is too deep for the model.
+
+    Attributes:
+        gold: How many gold mentions of the labels to teach there are.
+        left_out: Those that cannot be taught.
+        windows: How many texts, or windows of them, there are.
+        idle: How many of them teach nothing.
+        others: How many mentions there are of each label that is not to be taught.
+    """
+
+    labels: Sequence[str]
+    check_depth: Callable[[int], None]
+    gold: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
+    windows: int = 0
+    idle: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    _found: set[str] = field(default_factory=set)
+    _annotated: set[str] = field(default_factory=set)
+
+    @property
+    def absent(self) -> list[str]:
+        """The labels that are taught as absent everywhere."""
+        return sorted(self._annotated.intersection(self.labels) - self._found)
+
+    def add(self, text: WindowedText, examined: Sequence[tuple[LeftOut, int, bool]]) -> None:
+        """Count a text.
+
+        Args:
+            text: The text.
+            examined: For each of its windows the gold that cannot be taught, the depth of its tree,
+                and whether it teaches anything.
+
+        Raises:
+            ValueError: A window is too long for the model.
+        """
+        gold = {mention for mention in text.text.mentions if mention.label in self.labels}
+        missing = set(gold)
+        reasons: dict[Mention, str] = {}
+        for (start, window), (left_out, depth, is_taught) in zip(
+            text.windows, examined, strict=True
+        ):
+            try:
+                self.check_depth(depth)
+            except ValueError as error:
+                beginning = window.source.text[:60]
+                raise ValueError(Errors.P208.format(text=beginning, error=error)) from error
+            found = {mention.moved(start): reason for reason, mention in left_out}
+            reasons = {**found, **reasons}
+            missing -= {mention.moved(start) for mention in window.mentions} - set(found)
+            self.windows += 1
+            self.idle += not is_taught
+        for mention in sorted(missing):
+            reason = reasons.get(mention, "across_windows")
+            self.left_out.add(reason, text.text.source.text, [mention])
+        self.gold += len(gold)
+        self.others.update(m.label for m in text.text.mentions if m.label not in self.labels)
+        self._found.update(mention.label for mention in text.text.mentions)
+        annotated = text.text.labels
+        self._annotated.update(self.labels if annotated is None else annotated)
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Warn of it, each kind once.
+
+        Args:
+            stacklevel: Whose line the warnings name.
+        """
+        messages = []
+        if self.left_out:
+            total, details = len(self.left_out), self.left_out.describe()
+            messages.append(Warnings.W070.format(total=total, gold=self.gold, details=details))
+        if self.idle:
+            labels = ", ".join(self.labels)
+            messages.append(
+                Warnings.W071.format(count=self.idle, total=self.windows, labels=labels)
+            )
+        if self.others:
+            counts = ", ".join(f"{count} {label}" for label, count in sorted(self.others.items()))
+            messages.append(Warnings.W072.format(counts=counts))
+        if self.absent:
+            messages.append(Warnings.W073.format(labels=", ".join(self.absent)))
+        for message in messages:
+            warnings.warn(message, stacklevel=stacklevel + 1)

@@ -1,91 +1,97 @@
-"""The trees of training texts by epoch, augmented from seed, epoch and text alone: what a run that
-is resumed sees is what one that was not interrupted sees, on however many processes.
-"""
+"""The supervised trees of training texts, and of their augmented versions."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable
 
+from ..texts import AnnotatedText
 from .augmentation import MentionSwap
+from .gold import LeftOut
 from .objective import Objective
-from .preparation import TaughtText
-from .supervised_tree import SupervisedTree
+from .supervised import SupervisedTree
 
 
-class Versions:
-    """Makes the trees of an epoch.
+class TextVersions:
+    """Builds the trees of texts and of their versions, and keeps those used last.
 
-    texts (Sequence[TaughtText]): The training texts.
-    objective (Objective): Builds trees.
-    labels (Sequence[str]): The labels to teach.
-    swap (Optional[MentionSwap]): Augments the texts, with mentions of all of them.
-    fits (Callable[[int], bool]): Whether the model can run a tree of a depth.
-    seed (int): What chance depends on.
+    Version 0 of a text is the text itself, others are augmented.
+
+    Args:
+        objective: Builds trees.
+        swap: Augments texts, with mentions collected here; `None` for none.
+        fits: Whether the model can run a tree of a depth. An augmented text that is too long, or of
+            which more cannot be taught, is used as it was.
+        max_bytes: About how much memory kept trees may take.
     """
 
     def __init__(
         self,
-        texts: Sequence[TaughtText],
         objective: Objective,
-        labels: Sequence[str],
         *,
-        swap: MentionSwap | None,
+        swap: MentionSwap | None = None,
         fits: Callable[[int], bool],
-        seed: int,
+        max_bytes: int = 2**30,
     ) -> None:
-        self._texts = texts
-        self._objective = objective
-        self._labels = tuple(labels)
-        self._swap = None if swap is None else swap.fresh()
+        self.objective = objective
+        self.swap = None if swap is None else swap.fresh()
         self._fits = fits
-        self._seed = seed
-        if self._swap is not None:
-            draw = random.Random(f"{seed}-pools")
-            for each in texts:
-                taught = {m for m in each.text.mentions if m.label in self._labels}
-                self._swap.collect(each.text, sorted(taught - set(each.left_out)), draw)
+        self._room = max_bytes
+        # By hash, as texts themselves may be too many to keep.
+        self._kept: OrderedDict[int, tuple[int, SupervisedTree]] = OrderedDict()
 
-    @property
-    def growth(self) -> float:
-        """RETURNS (float): About how many times as long augmented texts are on average."""
-        return 1.0 if self._swap is None else (1 + self._swap.join) / 2
+    def __len__(self) -> int:
+        return len(self._kept)
 
-    def build(self, texts: Sequence[int], epoch: int, max_tokens: int) -> list[SupervisedTree]:
-        """texts (Sequence[int]): Places of texts.
-        epoch (int): The epoch, from 0; in the first `uses` of them texts are as they are.
-        max_tokens (int): Most tokens of the trees. A version that would leave too few for the texts
-            after it is used as it was.
-        RETURNS (List[SupervisedTree]): Their trees.
+    def version(self, uses: int) -> int:
+        """Say which version of a text is used after it was used so often."""
+        return 0 if self.swap is None else uses // self.swap.uses
+
+    def collect(
+        self, text: AnnotatedText, left_out: LeftOut, draw: random.Random | None = None
+    ) -> None:
+        """Have a text's mentions to augment others with.
+
+        Args:
+            text: The text.
+            left_out: Its gold that cannot be taught.
+            draw: What chance is drawn from, by default `random`'s state.
         """
-        room = max_tokens - sum(self._texts[place].size for place in texts)
-        trees = []
-        for place in texts:
-            tree = self._augmented(place, epoch)
-            if tree is not None:
-                more = len(tree.tree) - self._texts[place].size
-                if more <= max(0, room):
-                    room -= more
-                    trees.append(tree)
-                    continue
-            trees.append(self._objective.build(self._texts[place].text, self._labels)[0])
-        return trees
+        if self.swap is not None:
+            missing = {mention for _, mention in left_out}
+            taught = {m for m in text.mentions if m.label in self.objective.labels} - missing
+            self.swap.collect(text, sorted(taught), draw)
 
-    def build_idle(self) -> SupervisedTree:
-        """RETURNS (SupervisedTree): The tree of the smallest text, of which nothing counts."""
-        smallest = min(self._texts, key=lambda each: each.size)
-        tree, _ = self._objective.build(smallest.text, self._labels)
-        return replace(tree, weights=[0.0] * len(tree.weights))
+    def build(
+        self, text: AnnotatedText, version: int = 0, draw: random.Random | None = None
+    ) -> SupervisedTree:
+        """Build the tree of a version of a text, or give the one that is kept.
 
-    def _augmented(self, place: int, epoch: int) -> SupervisedTree | None:
-        """RETURNS (Optional[SupervisedTree]): The tree of another version of a text, `None` if it
-        is to be used as it is, or if more is left out of the version than of the text.
+        Args:
+            text: The text with its gold mentions.
+            version: The version.
+            draw: What chance is drawn from, by default `random`'s state.
         """
-        if self._swap is None or epoch < self._swap.uses:
-            return None
-        version = epoch // self._swap.uses
-        text = self._swap(self._texts[place].text, random.Random(f"{self._seed}-{version}-{place}"))
-        tree, left_out = self._objective.build(text, self._labels)
-        is_worse = len(left_out) > len(self._texts[place].left_out)
+        key = hash(text)
+        kept_version, tree = self._kept.pop(key, (None, None))
+        if tree is not None:
+            self._room += tree.bytes
+        if tree is None or kept_version != version:
+            tree = self._augment(text, draw) if version else None
+            if tree is None:
+                tree, _ = self.objective.build(text)
+        self._kept[key] = (version, tree)
+        self._room -= tree.bytes
+        while self._room < 0:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._room += oldest.bytes
+        return tree
+
+    def _augment(self, text: AnnotatedText, draw: random.Random | None) -> SupervisedTree | None:
+        assert self.swap is not None  # There are no versions without it.
+        tree, left_out = self.objective.build(self.swap(text, draw))
+        # Texts that are joined may have more mentions than can be taught.
+        own = self.objective.examine(text).left_out if left_out else left_out
+        is_worse = len(left_out) > len(own)
         return tree if tree.nodes and not is_worse and self._fits(tree.depth) else None

@@ -5,20 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import Errors
-from .base import TreeRun
 from .model_call import ModelCall
 from .probe import probe_tree_support
-from .support import TreeSupport, Way
+from .runs import TreeRun, TreeSupport, Way, open_run
 from .token_tree import TokenTree
-from .ways import open_run
-
-PrefixAttention = Literal["causal", "bidirectional"]
 
 
 class TextTooLongError(ValueError):
@@ -28,11 +23,20 @@ class TextTooLongError(ValueError):
 class CausalLM:
     """A model that runs token trees.
 
-    model (PreTrainedModel): A model with a language modelling head.
-    tokenizer (PreTrainedTokenizerBase): Its tokenizer.
-    prefix_attention (PrefixAttention): Whether the text attends in both directions, as the model
-        was or will be trained.
-    support (Optional[TreeSupport]): How the model runs trees; `None` to probe.
+    Args:
+        model: A model with a language modelling head.
+        tokenizer: Its tokenizer.
+        bidirectional_prefix: Whether the text attends in both directions, as the model was or will
+            be trained.
+        support: How the model runs trees; `None` to probe.
+
+    Attributes:
+        call: Its forward pass.
+        max_depth: Longest sequence that can be run, in tokens; `None` for any. With a bidirectional
+            prefix it has to fit into the attention's window.
+
+    Raises:
+        ValueError: The text is to attend in both directions, and the model takes no custom mask.
     """
 
     def __init__(
@@ -40,39 +44,31 @@ class CausalLM:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        prefix_attention: PrefixAttention = "causal",
+        bidirectional_prefix: bool = False,
         support: TreeSupport | None = None,
     ) -> None:
-        if prefix_attention not in get_args(PrefixAttention):
-            raise ValueError(
-                Errors.P031.format(
-                    name="prefix_attention",
-                    value=prefix_attention,
-                    values=get_args(PrefixAttention),
-                )
-            )
         self.model = model
         self.tokenizer = tokenizer
-        self.prefix_attention = prefix_attention
+        self.bidirectional_prefix = bidirectional_prefix
         self.support = support or probe_tree_support(model)
-        if self.bidirectional and self.support.mask_form is None:
+        self.call = ModelCall(model)
+        if self.bidirectional_prefix and self.support.mask_form is None:
             raise ValueError(Errors.P021.format(model=type(model).__name__))
-        self._call = ModelCall(model)
-
-    @property
-    def bidirectional(self) -> bool:
-        """RETURNS (bool): Whether the text attends in both directions."""
-        return self.prefix_attention == "bidirectional"
-
-    @property
-    def max_positions(self) -> int | None:
-        """RETURNS (Optional[int]): Longest sequence the model has positions for, in tokens."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        self._positions: int | None = getattr(model.config, "max_position_embeddings", None)
+        window = self.support.max_depth if self.bidirectional_prefix else None
+        self.max_depth = min(filter(None, (self._positions, window)), default=None)
 
     def to(self, device: str) -> CausalLM:
-        """device (str): Where to run, e.g. `"cuda:0"`.
-        RETURNS (CausalLM): Itself, moved there.
-        RAISES (ValueError): There is no such device.
+        """Move the model.
+
+        Args:
+            device: Where to run, e.g. `"cuda:0"`.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ValueError: There is no such device.
         """
         try:
             torch.nn.Module.to(self.model, torch.device(device))
@@ -80,80 +76,63 @@ class CausalLM:
             raise ValueError(Errors.P045.format(device=device, error=error)) from error
         return self
 
-    def forced(self, way: Way) -> CausalLM:
-        """way (Way): How to run trees.
-        RETURNS (CausalLM): The same model, running them this way.
-        """
-        support = replace(self.support, way=way)
+    def run_as(self, way: Way) -> CausalLM:
+        """Make the same model run trees in another way."""
         return CausalLM(
-            self.model, self.tokenizer, prefix_attention=self.prefix_attention, support=support
+            self.model,
+            self.tokenizer,
+            bidirectional_prefix=self.bidirectional_prefix,
+            support=replace(self.support, way=way),
         )
 
     def through(self, wrapper: torch.nn.Module) -> CausalLM:
-        """wrapper (torch.nn.Module): What the model is called through: an adapter around it, or
-            what trains it on several devices.
-        RETURNS (CausalLM): The same model, called so.
+        """Call the same model through what is around it.
+
+        Args:
+            wrapper: An adapter around it, or what trains it on several devices.
         """
         wrapped = copy.copy(self)
-        wrapped._call = self._call.through(wrapper)
+        wrapped.call = self.call.through(wrapper)
         return wrapped
 
-    @property
-    def max_depth(self) -> int | None:
-        """RETURNS (Optional[int]): Longest sequence that can be run, in tokens; `None` for any.
-        With a bidirectional prefix it has to fit into the attention's window.
-        """
-        window = self.support.max_depth if self.bidirectional else None
-        return min(filter(None, (self.max_positions, window)), default=None)
-
     def fits(self, depth: int) -> bool:
-        """depth (int): Length of the longest sequence to be run, in tokens.
-        RETURNS (bool): Whether the model can run it.
-        """
+        """Tell whether the model can run a sequence of so many tokens."""
         return self.max_depth is None or depth <= self.max_depth
 
     def check_depth(self, depth: int) -> None:
-        """depth (int): Length of the longest sequence to be run, in tokens.
-        RAISES (TextTooLongError): The model has no positions for it, or its attention window is too
-            short for a bidirectional prefix.
+        """Check that the model can run a sequence.
+
+        Args:
+            depth: Length of the longest sequence to be run, in tokens.
+
+        Raises:
+            TextTooLongError: The model has no positions for it, or its attention window is too
+                short for a bidirectional prefix.
         """
-        if self.max_positions is not None and depth > self.max_positions:
-            raise TextTooLongError(Errors.P023.format(depth=depth, positions=self.max_positions))
+        if self._positions is not None and depth > self._positions:
+            raise TextTooLongError(Errors.P023.format(depth=depth, positions=self._positions))
         window = self.support.max_depth
-        if self.bidirectional and window is not None and depth > window:
+        if self.bidirectional_prefix and window is not None and depth > window:
             raise TextTooLongError(Errors.P024.format(depth=depth, window=window))
 
-    def open(self, trees: Sequence[TokenTree], depth: int) -> TreeRun:
+    def open(
+        self, trees: Sequence[TokenTree], depth: int, *, for_training: bool = False
+    ) -> TreeRun:
         """Begin running a batch of trees.
 
-        trees (Sequence[TokenTree]): The trees; they may change between passes.
-        depth (int): The deepest they will get, in tokens.
-        RETURNS (TreeRun): The run.
-        RAISES (ValueError): The model cannot run sequences this long.
+        Args:
+            trees: The trees; they may change between passes.
+            depth: The deepest they will get, in tokens.
+            for_training: Whether the run is a single pass with gradients, of finished trees.
+
+        Raises:
+            TextTooLongError: The model cannot run sequences this long.
         """
-        return self._open(trees, depth, self.support.way)
-
-    def open_for_training(self, trees: Sequence[TokenTree], depth: int) -> TreeRun:
-        """Begin a single pass with gradients: as `open`, without a cache.
-
-        trees (Sequence[TokenTree]): The finished trees.
-        depth (int): Their depth, in tokens.
-        RETURNS (TreeRun): The run.
-        RAISES (ValueError): The model cannot run sequences this long.
-        """
-        way = self.support.way
-        return self._open(trees, depth, "recomputed" if way == "cached" else way)
-
-    def _open(self, trees: Sequence[TokenTree], depth: int, way: Way) -> TreeRun:
         self.check_depth(depth)
-        support = replace(self.support, way=way)
-        if self.support.max_depth is not None and depth > self.support.max_depth:
+        support = self.support
+        if support.max_depth is not None and depth > support.max_depth:
             # Attention has a window shorter than this: only the model itself masks it rightly.
-            instead: dict[Way, Way] = {
-                "cached": "sequences",
-                "recomputed": "sequences",
-                # Padding behind the prefix would count as a part of the window.
-                "batch_shared": "batch",
-            }
-            support = replace(support, way=instead.get(way, way), mask_form=None)
-        return open_run(self._call, trees, support, bidirectional_prefix=self.bidirectional)
+            support = replace(support, way="sequences", mask_form=None)
+        elif for_training and support.way == "cached":
+            support = replace(support, way="recomputed")
+        return open_run(self.call, trees, support, bidirectional_prefix=self.bidirectional_prefix)

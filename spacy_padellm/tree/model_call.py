@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cached_property
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from ..errors import Errors
-from .kv_cache import KVCache
+
+MaskForm = Literal["4d", "3d"]
 
 # What models call their KV cache, as argument and output: since transformers 5.24, and before.
 _CACHE_NAMES = ("cache", "past_key_values")
@@ -25,9 +28,10 @@ _CACHE_NAMES = ("cache", "past_key_values")
 class Readout:
     """Which logits are wanted, where not simply all of the last layer's.
 
-    ids (Optional[Tensor]): Only those of these ids, shape `(n_ids,)`.
-    middle (Optional[Tensor]): Which places are read at the middle layer, as if the model ended
-        there, shape `(n,)`. A place is read at one layer only.
+    Args:
+        ids: Only those of these ids, shape `(n_ids,)`.
+        middle: Which places are read at the middle layer, as if the model ended there, booleans of
+            shape `(n,)`.
     """
 
     ids: Tensor | None = None
@@ -37,16 +41,52 @@ class Readout:
 ALL = Readout()
 
 
+class KVCache:
+    """Keys and values of what was run, row by row: of transformers, or its older models' tuples.
+
+    Args:
+        mask_form: The mask the model takes. One of three dimensions is that of models that begin
+            with nothing and give back tuples.
+
+    Attributes:
+        kept: What the model is given, and gave back.
+    """
+
+    def __init__(self, mask_form: MaskForm | None) -> None:
+        self.kept: Any = None if mask_form == "3d" else DynamicCache()
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order, shape `(n,)`."""
+        if isinstance(self.kept, tuple):
+            self.kept = tuple((k[rows], v[rows]) for k, v in self.kept)
+        elif self.kept is not None:
+            self.kept.batch_select_indices(rows)
+
+    def cut(self, count: int) -> None:
+        """Forget the newest places, at least one."""
+        if isinstance(self.kept, tuple):
+            self.kept = tuple((k[:, :, :-count], v[:, :, :-count]) for k, v in self.kept)
+        elif self.kept is not None:
+            # Below zero: how many to remove, which version 5 insists on.
+            self.kept.crop(-count)
+
+    def copy(self) -> KVCache:
+        """Make one that can be changed without this one."""
+        return copy.deepcopy(self)
+
+
 class ModelCall:
     """Calls a model with what its signature knows.
 
-    model (PreTrainedModel): A model with a language modelling head.
+    Args:
+        model: A model with a language modelling head.
+        outermost: What the model is called through, if not itself: an adapter around it, or what
+            trains it on several devices.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, outermost: torch.nn.Module | None = None) -> None:
         self.model = model
-        self.parameters = frozenset(inspect.signature(model.forward).parameters)
-        self._outermost: torch.nn.Module = model
+        self._outermost = outermost or model
         # Hooks on the model are seen by every thread that runs it.
         self._lock = threading.Lock()
 
@@ -54,19 +94,20 @@ class ModelCall:
         return ModelCall, (self.model,)
 
     def through(self, wrapper: torch.nn.Module) -> ModelCall:
-        """wrapper (torch.nn.Module): What the model is called through: an adapter around it, or
-            what trains it on several devices.
-        RETURNS (ModelCall): The same model, called so.
-        """
-        call = ModelCall(self.model)
+        """Call the same model through what is around it."""
+        call = ModelCall(self.model, wrapper)
         # A wrapper may have changed the model's own forward since.
         call.parameters = self.parameters
-        call._outermost = wrapper
         return call
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """The arguments that the model's forward pass takes."""
+        return frozenset(inspect.signature(self.model.forward).parameters)
 
     @property
     def device(self) -> torch.device:
-        """RETURNS (torch.device): Where the inputs have to be."""
+        """Where the inputs have to be."""
         embeddings = self.model.get_input_embeddings()
         # Weights that are fetched when they are needed are nowhere yet.
         place = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
@@ -86,70 +127,83 @@ class ModelCall:
     ) -> Tensor:
         """Run the model.
 
-        rows (Tensor): Batch indices of the logits asked for, shape `(n,)`.
-        columns (Tensor): Their places in the sequence, shape `(n,)`.
-        readout (Readout): Which logits are wanted.
-        cache (Optional[KVCache]): What was run before, and where this is kept.
-        inputs (Any): Arguments of the forward pass; those the model does not know are left out.
-        RETURNS (Tensor): Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
+        Args:
+            rows: Batch indices of the logits asked for, shape `(n,)`.
+            columns: Their places in the sequence, shape `(n,)`.
+            readout: Which logits are wanted.
+            cache: What was run before, and where this is kept.
+            **inputs: Arguments of the forward pass; those the model does not know are left out.
+
+        Returns:
+            Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
+
+        Raises:
+            ValueError: There is a cache, and the model kept nothing; or its layers cannot be told,
+                and the middle one is to be read.
         """
         kept = None if cache is None else cache.kept
         inputs |= {**dict.fromkeys(_CACHE_NAMES, kept), "use_cache": cache is not None}
         known = {name: value for name, value in inputs.items() if name in self.parameters}
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
-        ids = selected = readout.ids
+        selected = readout.ids
         if type(head) is not torch.nn.Linear or hasattr(head, "_hf_hook"):
             # A quantized layer, or one whose weights are fetched when it is run, has its own way.
             selected = None
         with ExitStack() as stack:
             stack.enter_context(self._lock)
-            stack.enter_context(_head_input_at(head, index))
+            stack.enter_context(_head_at(head, index, selected))
             if readout.middle is not None:
-                stack.enter_context(_middle_layer_at(self.model, index[readout.middle]))
-            if selected is not None:
-                stack.enter_context(_head_output_at(head, selected))
-            on_cpu = torch.is_grad_enabled() and index.device.type == "cpu"
-            # What is computed again in the backward pass would not be with the same kernel.
-            if on_cpu and not _recomputes(self.model):
-                # On a CPU its fused kernel makes a step over small trees about half as slow again.
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-                stack.enter_context(_attention_in_its_dtype())
+                middle = index[readout.middle.to(index.device)]
+                stack.enter_context(_middle_layer_at(self._layers, middle))
+            if torch.is_grad_enabled() and index.device.type == "cpu":
+                stack.enter_context(_attention_for_training(self.model))
             output = self._outermost(**known, return_dict=True)
         if cache is not None:
             returned = (output.get(name) for name in _CACHE_NAMES)
-            found = next((each for each in returned if each is not None), None)
-            cache.take(found, type(self.model).__name__)
+            cache.kept = next((each for each in returned if each is not None), None)
+            if cache.kept is None:
+                raise ValueError(Errors.P025.format(model=type(self.model).__name__))
         logits: Tensor = output.logits[0]
-        return logits if selected is not None or ids is None else logits[:, ids]
+        return logits if selected is not None or readout.ids is None else logits[:, readout.ids]
 
-
-def _recomputes(model: PreTrainedModel) -> bool:
-    """RETURNS (bool): Whether layers are run again in the backward pass (gradient checkpointing).
-    The model's own property for it has another name since transformers 5.24.
-    """
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    @cached_property
+    def _layers(self) -> torch.nn.ModuleList:
+        count = self.model.config.num_hidden_layers
+        for module in self.model.base_model.modules():
+            if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+                return module
+        raise ValueError(Errors.P013.format(model=type(self.model).__name__))
 
 
 @contextmanager
-def _attention_in_its_dtype() -> Iterator[None]:
-    """Let attention under autocast be computed in bfloat16, rather than converted and back."""
+def _attention_for_training(model: PreTrainedModel) -> Iterator[None]:
+    """Train small trees on a CPU half as fast again: not with its fused kernel, and under autocast
+    in bfloat16, rather than converted and back.
+    """
+    # The model's own property for it has another name since transformers 5.24. What is computed
+    # again in the backward pass would not be with the same kernel.
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        yield
+        return
     before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 @contextmanager
-def _middle_layer_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
+def _middle_layer_at(layers: torch.nn.ModuleList, index: Tensor) -> Iterator[None]:
     """Let the last layer give what the middle layer gave at some of the places. What a model does
     behind its layers (a norm, BERT's transform) it does to that as well.
 
-    index (Tensor): Flat indices into `(batch * length)`.
+    Args:
+        layers: The model's layers.
+        index: Flat indices into `(batch * length)`.
     """
-    layers = _find_layers(model)
     kept: list[Tensor] = []
 
     def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
@@ -170,7 +224,7 @@ def _middle_layer_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
     # In this order, as a single layer is both.
     hooks = [
         layers[(len(layers) - 1) // 2].register_forward_hook(keep),
-        layers[-1].register_forward_hook(replace),
+        last_layer.register_forward_hook(replace),
     ]
     try:
         yield
@@ -181,23 +235,17 @@ def _middle_layer_at(model: PreTrainedModel, index: Tensor) -> Iterator[None]:
             last_layer.gradient_checkpointing = True
 
 
-def _find_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
-    count = model.config.num_hidden_layers
-    lists = [m for m in model.base_model.modules() if isinstance(m, torch.nn.ModuleList)]
-    found = next((each for each in lists if len(each) == count), None)
-    if found is None:
-        raise ValueError(Errors.P013.format(model=type(model).__name__))
-    return found
-
-
 @contextmanager
-def _head_input_at(head: torch.nn.Module, index: Tensor) -> Iterator[None]:
-    """Let the output layer see only some of the hidden states.
+def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterator[None]:
+    """Let the output layer see only some of the hidden states, and compute only some outputs.
 
-    Only the last layer is cut, so what a model does before and after it (BERT's transform,
-    Gemma's soft cap) stays its own.
+    Only this layer is cut, so what a model does before and after it (BERT's transform, Gemma's soft
+    cap) stays its own.
 
-    index (Tensor): Flat indices into `(batch * length)`.
+    Args:
+        head: The output layer.
+        index: Flat indices into `(batch * length)`.
+        ids: The outputs, `None` for all.
     """
 
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -205,41 +253,20 @@ def _head_input_at(head: torch.nn.Module, index: Tensor) -> Iterator[None]:
         hidden = args[0].flatten(0, 1)
         return (hidden[index.to(hidden.device)].unsqueeze(0), *args[1:])
 
-    hook = head.register_forward_pre_hook(select)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def _head_output_at(head: torch.nn.Module, ids: Tensor) -> Iterator[None]:
-    """Let the output layer compute only some of its outputs. What a model does after it (a soft
-    cap, a scale) it does to each output on its own.
-
-    ids (Tensor): The outputs.
-    """
-
     def forward(hidden: Tensor) -> Tensor:
         weight, bias = cast(Tensor, head.weight), cast("Tensor | None", head.bias)
         picked = None if bias is None else bias[ids]
         return torch.nn.functional.linear(hidden, weight[ids], picked)
 
+    hook = head.register_forward_pre_hook(select)
     own = head.__dict__.get("forward")
-    head.forward = forward
+    if ids is not None:
+        head.forward = forward
     try:
         yield
     finally:
-        if own is None:
-            del head.forward
-        else:
+        hook.remove()
+        if own is not None:
             head.forward = own
-
-
-def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """visible (Tensor): Booleans, shape `(batch, query, key)`.
-    dtype (torch.dtype): The model's.
-    RETURNS (Tensor): 0 where visible, the lowest number elsewhere, `(batch, 1, query, key)`.
-    """
-    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
+        elif ids is not None:
+            del head.forward

@@ -1,9 +1,11 @@
-"""Several trees in one row of a batch, so that less of it is padding."""
+"""Packing: what is run together, so that little of it is padding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from ..errors import Errors
 
 # A wider row is tried only while more of the batch than this is padding.
 _PADDING = 0.1
@@ -14,9 +16,10 @@ _WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 class Packing(NamedTuple):
     """Where trees are in a batch.
 
-    rows (List[int]): The row of each tree.
-    offsets (List[int]): Where in its row it begins.
-    shape (Tuple[int, int]): Rows of the batch, and their width.
+    Args:
+        rows: The row of each tree.
+        offsets: Where in its row it begins.
+        shape: Rows of the batch, and their width.
     """
 
     rows: list[int]
@@ -24,32 +27,101 @@ class Packing(NamedTuple):
     shape: tuple[int, int]
 
 
-def pack(sizes: Sequence[int]) -> Packing:
-    """sizes (Sequence[int]): The length of each tree, at least one.
-    RETURNS (Packing): Their places, none over another.
+def first_fit(
+    sizes: Sequence[int], order: Iterable[int], capacity: int, open_rows: int | None = None
+) -> list[list[int]]:
+    """Put each item into the first row that has room for it.
+
+    Args:
+        sizes: The size of each item, in tokens.
+        order: The items' numbers, in the order they are placed.
+        capacity: Most tokens of a row; a larger item has a row to itself.
+        open_rows: How many rows are looked at for room, those with the most; `None` for all, which
+            takes the square of the items.
+
+    Returns:
+        The items' numbers in each row.
     """
-    found: list[Packing] = []
+    rows: list[list[int]] = []
+    room: dict[int, int] = {}
+    for item in order:
+        row = next((row for row, left in room.items() if sizes[item] <= left), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room[row] = capacity
+        rows[row].append(item)
+        room[row] -= sizes[item]
+        if open_rows is not None and len(room) > open_rows:
+            del room[min(room, key=room.__getitem__)]
+    return rows
+
+
+def pack(sizes: Sequence[int]) -> Packing:
+    """Pack trees into the rows of a batch, none over another.
+
+    Args:
+        sizes: The tokens of each tree, at least one tree.
+    """
+    longest_first = sorted(range(len(sizes)), key=lambda tree: -sizes[tree])
+    best: list[list[int]] = []
+    least, best_width = 2.0, 0
     for factor in _WIDTHS:
-        found.append(_first_fit(sizes, int(max(sizes) * factor)))
-        if _padding(found[-1], sizes) <= _PADDING:
-            return found[-1]
-    return min(found, key=lambda packing: _padding(packing, sizes))
+        rows = first_fit(sizes, longest_first, int(max(sizes) * factor))
+        width = max(sum(sizes[tree] for tree in row) for row in rows)
+        padding = 1 - sum(sizes) / max(1, len(rows) * width)
+        if padding < least:
+            best, least, best_width = rows, padding, width
+        if padding <= _PADDING:
+            break
+    row_of, offsets = [0] * len(sizes), [0] * len(sizes)
+    for number, row in enumerate(best):
+        offset = 0
+        for tree in row:
+            row_of[tree], offsets[tree] = number, offset
+            offset += sizes[tree]
+    return Packing(row_of, offsets, (len(best), best_width))
 
 
-def _first_fit(sizes: Sequence[int], width: int) -> Packing:
-    """RETURNS (Packing): Longest first, each in the first row that has room for it."""
-    rows, offsets = [0] * len(sizes), [0] * len(sizes)
-    used: list[int] = []
-    for tree in sorted(range(len(sizes)), key=lambda tree: -sizes[tree]):
-        room = (row for row, taken in enumerate(used) if taken + sizes[tree] <= width)
-        row = next(room, len(used))
-        if row == len(used):
-            used.append(0)
-        rows[tree], offsets[tree] = row, used[row]
-        used[row] += sizes[tree]
-    return Packing(rows, offsets, (len(used), max(used)))
+def batch_by_padded(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Put items of similar sizes together, as many as fit into a number of tokens.
+
+    Args:
+        sizes: The size of each item, in tokens.
+        budget: Most tokens of a batch, padding included. A larger item is a batch of its own.
+
+    Returns:
+        The items' numbers in each batch, the smallest first.
+
+    Raises:
+        ValueError: The budget is below 1.
+    """
+    if budget < 1:
+        raise ValueError(Errors.P032.format(name="batch_tokens", value=budget))
+    batches: list[list[int]] = []
+    for item in sorted(range(len(sizes)), key=sizes.__getitem__):
+        # Sorted, so the newest is the largest.
+        if batches and (len(batches[-1]) + 1) * sizes[item] <= budget:
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
 
 
-def _padding(packing: Packing, sizes: Sequence[int]) -> float:
-    rows, width = packing.shape
-    return 1 - sum(sizes) / max(1, rows * width)
+def balance(sizes: Sequence[int], shares: int) -> list[list[int]]:
+    """Divide items so that no share is much more than another: the largest one left goes to the
+    share with the least.
+
+    Args:
+        sizes: How much each item is.
+        shares: How many shares to make.
+
+    Returns:
+        The items' numbers in each share, in ascending order, and no empty share.
+    """
+    made: list[list[int]] = [[] for _ in range(shares)]
+    totals = [0] * shares
+    for item in sorted(range(len(sizes)), key=lambda item: -sizes[item]):
+        least = totals.index(min(totals))
+        made[least].append(item)
+        totals[least] += sizes[item]
+    return [sorted(share) for share in made if share]

@@ -11,9 +11,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ..errors import Errors
 from .model_call import ModelCall
-from .support import TreeSupport
+from .runs import TreeSupport, open_run
 from .token_tree import TokenTree
-from .ways import open_run
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +39,15 @@ def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
     gives is compared with one sequence at a time. Where attention has a window, the copy's is
     shrunk and a tree deeper than it is tried as well.
 
-    model (PreTrainedModel): The model.
-    RETURNS (TreeSupport): The way, the mask it takes, the depth it holds for.
-    RAISES (ValueError): The attention implementation takes no mask, or the language model is a
-        part of a larger one.
+    Args:
+        model: The model.
+
+    Returns:
+        The way, the mask it takes, the depth it holds for.
+
+    Raises:
+        ValueError: The attention implementation takes no mask, or the language model is a part of
+            a larger one.
     """
     implementation = getattr(model.config, "_attn_implementation", None)
     if implementation is not None and implementation.startswith("flash_attention"):
@@ -110,8 +114,8 @@ def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
 
 
 def _is_exact(call: ModelCall, support: TreeSupport, depth: int) -> bool:
-    """RETURNS (bool): Whether a tree of this depth, run in two passes beside a shorter one (so
-    that cache and padding are tried too), has the logits of its sequences run one by one.
+    """Tell whether a tree of this depth, run in two passes beside a shorter one (so that cache and
+    padding are tried too), has the logits of its sequences run one by one.
     """
     trunk = depth // 2
     tree, other = TokenTree(range(1, trunk + 1)), TokenTree([1])

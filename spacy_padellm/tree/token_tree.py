@@ -1,32 +1,40 @@
-"""Token tree: sequences that share their beginnings, each distinct token held once."""
+"""Prefix trees of token ids: what is run through a model, and what a model may write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
 ROOT = -1
 
+Value = TypeVar("Value")
+
 
 class TokenTree:
-    """A prefix tree of token ids that grows, and whose last nodes can be cut off.
+    """Sequences that share their beginnings, each distinct token held once.
 
-    Nodes are numbered in the order they were inserted, so a parent always comes before its
-    children. A node's position id is its depth, and it attends to its ancestors and itself: run
-    like this, the logits at a node are those of the separate sequence that ends there.
+    It grows, and its last nodes can be cut off. Nodes are numbered in the order they were inserted,
+    so a parent always comes before its children. A node's position id is its depth, and it attends
+    to its ancestors and itself: run like this, the logits at a node are those of the separate
+    sequence that ends there.
 
-    ids (List[int]): Token id of each node.
-    parents (List[int]): Parent of each node, `ROOT` where it has none.
-    depths (List[int]): Position of each node in every sequence through it, from 0.
-    serials (List[int]): For each node a number that no other node ever had, in ascending order:
-        the number of a node that was cut off is given to another one.
-    prefix_length (int): The first nodes, one chain, that may attend in both directions where the
-        model was trained so (prefix-LM).
+    Args:
+        prefix: Token ids all sequences begin with.
+
+    Attributes:
+        ids: Token id of each node.
+        parents: Parent of each node, `ROOT` where it has none.
+        depths: Position of each node in every sequence through it, from 0.
+        serials: For each node a number that no other node ever had, in ascending order: the number
+            of a node that was cut off is given to another one.
+        prefix_length: The first nodes, one chain, that may attend in both directions where the
+            model was trained so (prefix-LM).
+        prefix_end: The last of them, `ROOT` where there is no prefix.
     """
 
     def __init__(self, prefix: Sequence[int] = ()) -> None:
-        """prefix (Sequence[int]): Token ids all sequences begin with."""
         self.ids: list[int] = []
         self.parents: list[int] = []
         self.depths: list[int] = []
@@ -37,27 +45,21 @@ class TokenTree:
         self._next_serial = 0
         self.prefix_length = 0
         self.insert(prefix)
-        self.prefix_length = len(self)
+        self.prefix_length = len(self.ids)
+        self.prefix_end = self.prefix_length - 1
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def is_regrown(self) -> bool:
-        """RETURNS (bool): Whether some nodes have the numbers of others that were cut off."""
-        return len(self) > 0 and self.serials[-1] >= len(self)
-
-    @property
-    def prefix_end(self) -> int:
-        """RETURNS (int): The prefix's last node, `ROOT` where there is no prefix."""
-        return self.prefix_length - 1
-
     def insert(self, ids: Iterable[int], parent: int = ROOT) -> list[int]:
         """Insert a sequence below a node; what is there already is shared.
 
-        ids (Iterable[int]): Token ids.
-        parent (int): The node the sequence continues.
-        RETURNS (List[int]): The node of each token.
+        Args:
+            ids: Token ids.
+            parent: The node the sequence continues.
+
+        Returns:
+            The node of each token.
         """
         nodes = []
         for token_id in ids:
@@ -77,8 +79,11 @@ class TokenTree:
     def cut(self, size: int) -> None:
         """Take back the nodes inserted last.
 
-        size (int): How many nodes to keep, the prefix at least.
-        RAISES (ValueError): The prefix cannot be cut.
+        Args:
+            size: How many nodes to keep, the prefix at least.
+
+        Raises:
+            ValueError: The prefix cannot be cut.
         """
         if size < self.prefix_length:
             raise ValueError("the prefix of a tree cannot be cut")
@@ -90,9 +95,7 @@ class TokenTree:
         self._visible_rows = min(size, self._visible_rows)
 
     def path(self, node: int) -> list[int]:
-        """node (int): A node.
-        RETURNS (List[int]): The nodes from the first token to it.
-        """
+        """List the nodes from the first token to a node."""
         nodes = []
         while node != ROOT:
             nodes.append(node)
@@ -100,28 +103,21 @@ class TokenTree:
         return nodes[::-1]
 
     def sequence(self, node: int) -> list[int]:
-        """node (int): A node.
-        RETURNS (List[int]): The token ids from the first to the node's.
-        """
+        """List the token ids from the first to a node's."""
         return [self.ids[n] for n in self.path(node)]
 
     def visible(self, first: int = 0, *, bidirectional_prefix: bool = False) -> np.ndarray:
-        """Which nodes attend to which.
+        """Say which nodes attend to which.
 
-        first (int): Leave out the rows of the nodes before this one.
-        bidirectional_prefix (bool): Whether prefix nodes see the whole prefix.
-        RETURNS (np.ndarray): Booleans of shape `(n_nodes - first, n_nodes)`; `[q, k]` says
-            whether node `first + q` sees node `k`.
+        Args:
+            first: Leave out the rows of the nodes before this one.
+            bidirectional_prefix: Whether prefix nodes see the whole prefix.
+
+        Returns:
+            Booleans of shape `(n_nodes - first, n_nodes)`; `[q, k]` says whether node `first + q`
+            sees node `k`.
         """
-        self._fill_visible()
-        size = len(self)
-        rows = self._visible[first:size, :size].copy()
-        if bidirectional_prefix and first < self.prefix_length:
-            rows[: self.prefix_length - first, : self.prefix_length] = True
-        return rows
-
-    def _fill_visible(self) -> None:
-        size = len(self)
+        size = len(self.ids)
         if size > len(self._visible):
             # Doubling, once a tree grows after its first pass: constant cost for each node.
             capacity = 2 * size if len(self._visible) else size
@@ -134,3 +130,60 @@ class TokenTree:
                 self._visible[node, : parent + 1] = self._visible[parent, : parent + 1]
             self._visible[node, node] = True
         self._visible_rows = size
+        rows = self._visible[first:size, :size].copy()
+        if bidirectional_prefix and first < self.prefix_length:
+            rows[: self.prefix_length - first, : self.prefix_length] = True
+        return rows
+
+
+class Trie(Generic[Value]):
+    """Admissible token sequences and what each stands for.
+
+    Sequences end with a terminator token that occurs nowhere else in them, so values are found at
+    leaves only.
+
+    Attributes:
+        children: For each node, token id → child node. Node 0 is the start.
+        values: Leaf → what its sequence stands for, in order of insertion.
+        depth: Length of the longest sequence, its terminator included.
+    """
+
+    START = 0
+
+    def __init__(self) -> None:
+        self.children: list[dict[int, int]] = [{}]
+        self.values: dict[int, list[Value]] = {}
+        self.depth = 0
+        self._last_ids: Sequence[int] = ()
+        self._last_path = [self.START]
+
+    def insert(self, ids: Sequence[int], value: Value) -> None:
+        """Insert a sequence.
+
+        Args:
+            ids: The sequence, its terminator included.
+            value: What it stands for; a sequence may stand for several.
+        """
+        # Spans come by start and length: most begin with all of the one before.
+        shared = len(self._last_ids) - 1
+        if shared < 1 or ids[:shared] != self._last_ids[:shared]:
+            shared = 0
+        path = self._last_path[: shared + 1]
+        for token_id in ids[shared:]:
+            children = self.children[path[-1]]
+            if token_id not in children:
+                children[token_id] = len(self.children)
+                self.children.append({})
+            path.append(children[token_id])
+        self._last_ids, self._last_path = ids, path
+        self.depth = max(self.depth, len(ids))
+        self.values.setdefault(path[-1], []).append(value)
+
+    def find(self, ids: Iterable[int]) -> int | None:
+        """Find the node that the beginning of a sequence leads to, `None` if none begins so."""
+        node: int | None = self.START
+        for token_id in ids:
+            if node is None:
+                return None
+            node = self.children[node].get(token_id)
+        return node

@@ -1,0 +1,257 @@
+"""Parallel decoding: all labels' counts, then all labels' mentions (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ..prompt.encoder import EncodedText, PromptEncoder
+from ..settings import DecodingOptions, Settings
+from ..tree.causal_lm import CausalLM
+from ..tree.model_call import Readout
+from ..tree.packing import batch_by_padded
+from ..tree.runs import Continuations, TreeRun
+from .mentions import DecodedMention, join_tags
+from .state import Choice, TextState
+
+
+@dataclass
+class DecodingCost:
+    """What decoding took.
+
+    Args:
+        passes: Forward passes of the model.
+        tokens: Tokens run, padding left out.
+        distinct_tokens: Tokens of the finished trees: what was kept of them, each counted once.
+    """
+
+    passes: int = 0
+    tokens: int = 0
+    distinct_tokens: int = 0
+
+    def add(self, run: TreeRun, kept: int) -> None:
+        """Add a finished run.
+
+        Args:
+            run: The run.
+            kept: Tokens of its trees that were kept.
+        """
+        self.passes += run.passes
+        self.tokens += run.tokens
+        self.distinct_tokens += kept
+
+    def describe(self) -> str:
+        """Say it in a line or two."""
+        return f"{self.passes} forward passes, {self.tokens} tokens run"
+
+
+class Decoder(Protocol):
+    """Finds the mentions of texts: what an output format is decoded with.
+
+    A format other than `"parallel"` is plugged in by an entry point of the group
+    `spacy_padellm_decoders`: its name is the format's, and it is a function that makes a decoder of
+    a `PaDeLLM` and the models to run (a replica of the model on each of several devices).
+    """
+
+    @property
+    def cost(self) -> DecodingCost:
+        """What decoding took so far."""
+        ...
+
+    def fits(self, text: EncodedText) -> bool:
+        """Tell whether the model has positions for a text and all that may be written behind it."""
+        ...
+
+    def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
+        """Decode texts.
+
+        Returns:
+            For each text its mentions, in the order written.
+
+        Raises:
+            TextTooLongError: A text is longer than the model's positions.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of a text.
+
+    Args:
+        mentions: Its mentions, label by label, in the order they are numbered.
+        tags: For each of the text's ids the probability of each label that can be a tag, and of
+            none, shape `(n_ids, n_labels + 1)`; `None` if unread.
+    """
+
+    mentions: list[DecodedMention]
+    tags: np.ndarray | None = None
+
+
+class ParallelDecoder:
+    """Decodes a batch of texts, all their labels and all mentions at once.
+
+    Args:
+        lm: The model.
+        encoder: The template's ids.
+        settings: What the model was trained with.
+        options: How much is drafted and run at once, and whether text tags are read: of labels
+            whose wording is one id, with a tokenizer that has offsets.
+
+    Attributes:
+        cost: What decoding took so far.
+        tag_labels: The labels that are read as tags.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        encoder: PromptEncoder,
+        settings: Settings,
+        options: DecodingOptions,
+    ) -> None:
+        self.lm = lm
+        self.encoder = encoder
+        self.settings = settings
+        self.options = options
+        self.cost = DecodingCost()
+        self.tag_labels: list[str] = []
+        if settings.reads_tags and options.tag_share > 0 and encoder.has_offsets:
+            wordings = encoder.wordings.items()
+            self.tag_labels = [label for label, ids in wordings if len(ids) == 1]
+
+    def fits(self, text: EncodedText) -> bool:
+        """Tell whether the model has positions for a text and all that may be written behind it."""
+        most = self.lm.max_depth
+        if most is None:
+            return True
+        depth = self.encoder.depth_before_mentions(text, self.settings.labels)
+        if depth > most:
+            return False
+        # A token has a byte at least. Only where that is too many, mentions are looked at.
+        longest = self.settings.max_mention_tokens
+        ends = [end for _, end in text.tokens[longest - 1 :]] or [len(text.text)]
+        starts = [start for start, _ in text.tokens] or [0]
+        pairs = zip(starts, ends, strict=False)
+        if depth + max(len(text.text[start:end].encode()) for start, end in pairs) <= most:
+            return True
+        return depth + text.trie.depth - 1 <= most
+
+    def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
+        """Decode texts: for each its mentions, label by label, in the order they are numbered."""
+        written = self.write(texts, list(self.settings.labels), self.tag_labels)
+        return [self.join(text, each) for text, each in zip(texts, written, strict=True)]
+
+    @torch.inference_mode()
+    def write(
+        self, texts: Sequence[EncodedText], labels: Sequence[str], tag_labels: Sequence[str]
+    ) -> list[Written]:
+        """Write the mentions of some labels.
+
+        Args:
+            texts: The texts.
+            labels: The labels whose mentions are written.
+            tag_labels: The labels that are read as tags, others too; none to read none.
+
+        Returns:
+            What was written of each text.
+
+        Raises:
+            TextTooLongError: A text is longer than the model's positions.
+        """
+        found = [Written([]) for _ in texts]
+        asked = sum(len(self.encoder.branches[label]) for label in labels)
+        sizes = [len(text.prefix) + asked for text in texts]
+        # Mentions, which are fewer tokens, come in addition to a batch's.
+        for batch in batch_by_padded(sizes, self.options.batch_tokens):
+            # Without anything to point at, a text has no mentions.
+            items = [item for item in batch if labels and texts[item].trie.values]
+            states = [TextState(texts[item], labels, self.options) for item in items]
+            if not states:
+                continue
+            tags = self._run(states, tag_labels)
+            for item, state, of_text in zip(items, states, tags, strict=True):
+                found[item] = Written(list(state.mentions()), of_text)
+        return found
+
+    def _run(
+        self, states: Sequence[TextState], tag_labels: Sequence[str]
+    ) -> Sequence[np.ndarray | None]:
+        """Run passes until everything is written; the first one reads the tags, too."""
+        run = self.lm.open([state.tree for state in states], max(s.depth for s in states))
+        tag_ids = [self.encoder.wordings[label][0] for label in tag_labels]
+        tag_ids = [*tag_ids, self.encoder.end_id] if tag_labels else []
+        tags: Sequence[np.ndarray | None] = [None] * len(states)
+        while any(proposed := [state.propose() for state in states]):
+            run.retire(place for place, nodes in enumerate(proposed) if not nodes)
+            choices, read = self.choose(run, states, proposed, tag_ids)
+            for state, chosen in zip(states, choices, strict=True):
+                state.advance(chosen)
+            if tag_ids:
+                tags, tag_ids = read, []
+        self.cost.add(run, sum(state.count_kept() for state in states))
+        return tags
+
+    def choose(
+        self,
+        run: TreeRun,
+        states: Sequence[TextState],
+        proposed: Sequence[Mapping[int, Sequence[int]]],
+        tag_ids: Sequence[int] = (),
+    ) -> tuple[list[dict[int, Choice]], list[np.ndarray]]:
+        """Run a pass, and take the most probable token at each node.
+
+        Args:
+            run: The run.
+            states: The texts.
+            proposed: Each text's nodes, and the ids that may follow each.
+            tag_ids: The ids that the text's own ids choose among as tags, at the middle layer; none
+                to read none.
+
+        Returns:
+            For each text what is chosen at each node; and the probabilities of each of its ids'
+            tags, shape `(n_ids, n_tags)`, if read.
+        """
+        ends = [state.tree.prefix_length for state in states]
+        lengths = [state.text.length if tag_ids else 0 for state in states]
+        nodes: list[list[int]] = []
+        admissible: list[Sequence[int]] = []
+        is_text: list[bool] = []
+        for of_text, end, length in zip(proposed, ends, lengths, strict=True):
+            nodes.append([*range(end - length, end), *of_text])
+            admissible += [*[tag_ids] * length, *of_text.values()]
+            is_text += [*[True] * length, *[False] * len(of_text)]
+        continuations = Continuations(
+            admissible, over_vocabulary=self.settings.softmax == "vocabulary"
+        )
+        text = torch.tensor(is_text)
+        logits = run.logits(nodes, Readout(continuations.needed, text if tag_ids else None))
+        log_probs = continuations.log_probs(logits)
+        best, place = log_probs.max(dim=1)
+        ids = continuations.ids.to(place.device).gather(1, place[:, None])[:, 0]
+        # Together, as each transfer from a device waits for it. A double holds any id.
+        pairs = torch.stack([ids.double(), best.double()], dim=1)[~text.to(ids.device)].tolist()
+        chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs)
+        choices = [{node: next(chosen) for node in of_text} for of_text in proposed]
+        if not tag_ids:
+            return choices, []
+        probs = log_probs[text.to(ids.device), : len(tag_ids)].exp().cpu().numpy()
+        return choices, np.split(probs, np.cumsum(lengths)[:-1])
+
+    def join(self, text: EncodedText, written: Written) -> list[DecodedMention]:
+        """Join what was written of a text for all labels with what its tags say."""
+        if written.tags is None:
+            return written.mentions
+        assert text.offsets is not None  # Or tags would not be read.
+        return join_tags(
+            text,
+            self.tag_labels,
+            text.offsets,
+            written.tags,
+            written.mentions,
+            self.settings.max_mention_tokens,
+        )

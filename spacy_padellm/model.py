@@ -1,0 +1,246 @@
+"""One object that finds entities: a language model, its settings and its prompt encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .checkpoints.loading import load_causal_lm
+from .checkpoints.options import LoadOptions
+from .checkpoints.saving import save_checkpoint
+from .checkpoints.settings import load_settings
+from .decode.decoder import Decoder, DecodingCost, ParallelDecoder
+from .decode.mentions import keep_most_probable, non_overlapping, resolve
+from .decode.replicas import Replicas, SharedDecoder
+from .decode.windows import Window, cut_windows, merge_windows
+from .errors import Errors
+from .prompt.encoder import EncodedText, PromptEncoder
+from .settings import (
+    BUNDLED_MODEL,
+    DECODERS,
+    OBJECTIVES,
+    PARALLEL,
+    DecodingOptions,
+    Overrides,
+    Settings,
+    find_plugin,
+)
+from .texts import Entity, TokenizedText
+from .train.objective import Objective, ParallelObjective
+from .tree.causal_lm import CausalLM
+
+# What an output format is plugged in with.
+MakeObjective = Callable[["PaDeLLM", float], Objective]
+MakeDecoder = Callable[["PaDeLLM", Sequence[CausalLM]], Decoder]
+
+
+class PaDeLLM:
+    """Finds entities with a language model that decodes all labels and mentions at once.
+
+    `PaDeLLM.from_pretrained("padellm_en_small").predict(["Ada met Bob."])` is all it takes.
+
+    Args:
+        lm: The language model.
+        settings: What it was trained with.
+        options: How it decodes.
+        replicas: Its copies on several devices, between which texts or labels are divided; `None`
+            to run the model itself.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        settings: Settings,
+        options: DecodingOptions | None = None,
+        replicas: Replicas | None = None,
+    ) -> None:
+        self.lm = lm
+        self.settings = settings
+        self.options = options or DecodingOptions()
+        self.replicas = replicas
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = BUNDLED_MODEL, *, devices: Sequence[str] = (), **options: Any
+    ) -> PaDeLLM:
+        """Load a checkpoint with all it was trained with.
+
+        Args:
+            name: A folder, bundled checkpoint or hub id with a `padellm.json`; one without it needs
+                `preset`, or `template` and `labels`.
+            devices: Several devices in the place of one: each gets a replica of the model.
+            **options: Fields of `LoadOptions` (`device`, `dtype`, ...), `DecodingOptions`
+                (`threshold`, `tag_share`, ...) and `Overrides` (`labels`, `max_mentions`, ...).
+
+        Raises:
+            ValueError: The folder is missing or not complete, or an option is not possible.
+            TypeError: There is no such option.
+            ImportError: An option needs a package that isn't installed.
+        """
+        load, decoding, overrides = _divide(options, LoadOptions, DecodingOptions, Overrides)
+        load_options = LoadOptions(**{"device": devices[0], **load} if devices else load)
+        stated = Overrides(**overrides)
+        found = load_settings(name, load_options)
+        if found is None and stated.labels is None and stated.preset is None:
+            raise ValueError(Errors.P041.format(name=name, missing="padellm.json"))
+        settings = stated.resolve(found)
+        bidirectional = settings.prefix_attention == "bidirectional"
+        lm = load_causal_lm(name, bidirectional_prefix=bidirectional, options=load_options)
+        replicas = Replicas(devices) if devices else None
+        return cls(lm, settings, DecodingOptions(**decoding), replicas)
+
+    def with_settings(self, settings: Settings) -> PaDeLLM:
+        """Run the same model with other settings, labels above all."""
+        return PaDeLLM(self.lm, settings, self.options, self.replicas)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a checkpoint folder, which transformers can load on its own as well.
+
+        Raises:
+            ValueError: The model has an adapter beside quantized weights.
+        """
+        save_checkpoint(Path(folder), self.lm, self.settings)
+
+    @cached_property
+    def encoder(self) -> PromptEncoder:
+        """The ids of each part of the sequences."""
+        return PromptEncoder(
+            self.settings.template,
+            self.settings.labels,
+            self.lm.tokenizer,
+            max_mentions=self.settings.max_mentions,
+            max_mention_tokens=self.settings.max_mention_tokens,
+        )
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What decodes the output format the model was trained with.
+
+        Raises:
+            ValueError: There are no labels to look for.
+        """
+        if not self.settings.labels:
+            raise ValueError(Errors.P033)
+        lms = [self.lm] if self.replicas is None else self.replicas.of(self.lm)
+        if self.settings.output_format != PARALLEL:
+            make: MakeDecoder = find_plugin(DECODERS, self.settings.output_format)
+            return make(self, lms)
+        decoders = [ParallelDecoder(lm, self.encoder, self.settings, self.options) for lm in lms]
+        return decoders[0] if len(decoders) == 1 else SharedDecoder(decoders)
+
+    @property
+    def cost(self) -> DecodingCost:
+        """What decoding took so far."""
+        return replace(self.decoder.cost)
+
+    def make_objective(self, tag_text: float = 0.0) -> Objective:
+        """Make what teaches the model.
+
+        Args:
+            tag_text: Weight of what each token of the text is taught in addition.
+
+        Raises:
+            ValueError: The weight is negative, or the tokenizer is one that text tags are not
+                possible with.
+        """
+        if self.settings.output_format != PARALLEL:
+            make: MakeObjective = find_plugin(OBJECTIVES, self.settings.output_format)
+            return make(self, tag_text)
+        return ParallelObjective(self.encoder, self.settings, tag_text)
+
+    def encode(self, text: str | TokenizedText) -> EncodedText:
+        """Encode a text, once for all that read it.
+
+        Args:
+            text: The text. A string is split into words, marks and ideographs.
+        """
+        if isinstance(text, EncodedText):
+            return text
+        return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
+
+    def cut(self, text: str | TokenizedText) -> list[Window]:
+        """Cut a text into what the model reads at once: the whole, or overlapping windows.
+
+        Returns:
+            The windows, encoded; none for a text without tokens.
+        """
+        tokenized = TokenizedText.split(text) if isinstance(text, str) else text
+        if not tokenized.tokens:
+            return []
+        start, end = tokenized.tokens[0][0], tokenized.tokens[-1][1]
+        if end - start < len(tokenized.text):
+            tokenized = tokenized.stretch(start, end)
+        whole = self.encode(tokenized)
+        if self.decoder.fits(whole):
+            return [Window(start, whole)]
+        windows = cut_windows(tokenized, self.encode, self.decoder.fits)
+        return [Window(start + window.start, window.text) for window in windows]
+
+    def predict(
+        self, texts: Sequence[str | TokenizedText], *, nested: bool = False
+    ) -> list[list[Entity]]:
+        """Find the entities of texts of any length.
+
+        Args:
+            texts: The texts. Strings are split into words, marks and ideographs.
+            nested: Whether entities may overlap; if not, of those that do the most probable stay.
+
+        Returns:
+            The entities of each text, in order of appearance.
+
+        Raises:
+            ValueError: There are no labels to look for.
+        """
+        strings = [text if isinstance(text, str) else text.text for text in texts]
+        found = self.predict_windows(strings, [self.cut(text) for text in texts])
+        return found if nested else [non_overlapping(each) for each in found]
+
+    def predict_windows(
+        self, texts: Sequence[str], windows: Sequence[Sequence[Window]]
+    ) -> list[list[Entity]]:
+        """Find the entities of texts in windows.
+
+        Args:
+            texts: The texts.
+            windows: The windows that each is read in.
+
+        Returns:
+            The entities of each text, in order of appearance; they may overlap.
+
+        Raises:
+            TextTooLongError: A window is longer than the model's positions.
+        """
+        if self.replicas is not None:
+            self.replicas.renew()
+        encoded = [window.text for of_text in windows for window in of_text]
+        decoded = self.decoder.decode(encoded)
+        options = self.options
+        pairs = zip(encoded, decoded, strict=True)
+        found = iter([resolve(text.text, mentions, options) for text, mentions in pairs])
+        entities = []
+        for text, of_text in zip(texts, windows, strict=True):
+            if len(of_text) == 1 and of_text[0].start == 0:
+                entities.append(next(found))
+                continue
+            merged = merge_windows(of_text, list(islice(found, len(of_text))))
+            # Windows deduplicate on their own; what two of them found may still differ in label.
+            entities.append(keep_most_probable(text, merged, options))
+        return entities
+
+
+def _divide(options: dict[str, Any], *kinds: type) -> list[dict[str, Any]]:
+    """Divide keyword arguments between the dataclasses that have such fields."""
+    divided: list[dict[str, Any]] = [{} for _ in kinds]
+    for name, value in options.items():
+        for kind, part in zip(kinds, divided, strict=True):
+            if name in {each.name for each in fields(kind)}:
+                part[name] = value
+                break
+        else:
+            known = sorted({each.name for kind in kinds for each in fields(kind)})
+            raise TypeError(f"there is no option {name!r}; there are: {', '.join(known)}")
+    return divided

@@ -1,0 +1,142 @@
+"""Docs ↔ texts: windows, gold, and entities written to a doc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import cast
+
+import numpy as np
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example
+
+from ..corpus.docs import annotated_labels, gold_spans, has_gold
+from ..decode.mentions import non_overlapping
+from ..decode.windows import Window
+from ..errors import Errors
+from ..model import PaDeLLM
+from ..texts import AnnotatedText, Entity, Mention, TokenizedText
+from ..train.gold import WindowedText
+
+SpanGetter = Callable[[Iterable[Doc]], list[list[Span]]]
+
+
+def tokenized(span: Doc | Span) -> TokenizedText:
+    """Take a doc, or a stretch of one, as the core reads it."""
+    start = span[0].idx if len(span) else 0
+    tokens = tuple((t.idx - start, t.idx - start + len(t)) for t in span)
+    return TokenizedText(span.text[: tokens[-1][1] if tokens else 0], tokens)
+
+
+def get_windows(
+    docs: Sequence[Doc], model: PaDeLLM, get_spans: SpanGetter | None
+) -> list[list[Window]]:
+    """Cut docs into windows.
+
+    Args:
+        docs: The docs.
+        model: What reads them.
+        get_spans: A span getter, such as those of spacy-transformers; `None` to read every doc as a
+            whole, and in overlapping windows where it is too long for the model.
+    """
+    if get_spans is None:
+        return [model.cut(tokenized(doc)) for doc in docs]
+    return [
+        [Window(span.start_char, model.encode(tokenized(span))) for span in of_doc if len(span)]
+        for of_doc in get_spans(docs)
+    ]
+
+
+def windowed_texts(
+    examples: Iterable[Example], spans_key: str, model: PaDeLLM, get_spans: SpanGetter | None
+) -> list[WindowedText]:
+    """Take what examples teach, in windows, tokenized as predicted.
+
+    Args:
+        examples: Examples; those without annotation of entities are skipped.
+        spans_key: The reference's span group with gold mentions.
+        model: What reads them.
+        get_spans: Makes the windows.
+
+    Raises:
+        ValueError: Predicted and reference differ in text, or `get_spans` lacks something.
+    """
+    annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
+    for eg in annotated:
+        if eg.predicted.text != eg.reference.text:
+            predicted, reference = eg.predicted.text[:60], eg.reference.text[:60]
+            raise ValueError(Errors.P205.format(predicted=predicted, reference=reference))
+    try:
+        windows = get_windows([eg.predicted for eg in annotated], model, get_spans)
+    except ValueError as error:  # spaCy's, of what `get_spans` asks of a doc
+        raise ValueError(Errors.P206.format(error=error)) from error
+    texts = []
+    for eg, of_text in zip(annotated, windows, strict=True):
+        spans = gold_spans(eg.reference, spans_key)
+        mentions = sorted(Mention(span.start_char, span.end_char, span.label_) for span in spans)
+        labels = annotated_labels(eg.reference, spans_key)
+        text = AnnotatedText(tokenized(eg.predicted), tuple(mentions), labels)
+        texts.append(WindowedText.cut(text, of_text))
+    return texts
+
+
+def gold_labels(examples: Iterable[Example], spans_key: str) -> list[str]:
+    """List the labels of examples' gold mentions, sorted.
+
+    Args:
+        examples: Examples.
+        spans_key: The reference's span group with gold mentions.
+    """
+    return sorted({span.label_ for eg in examples for span in gold_spans(eg.reference, spans_key)})
+
+
+def as_in_training(
+    examples: Iterable[Example], nlp: Language | None, component: object
+) -> Iterator[Example]:
+    """Give examples what earlier components set before a component's `update` sees them, for
+    example the sentences that are to be windows.
+
+    Args:
+        examples: Examples.
+        nlp: The pipeline.
+        component: A component of it.
+    """
+    pipes: list[Callable[[Doc], Doc]] = []
+    if nlp is not None:
+        names = nlp.config["training"]["annotating_components"]
+        earlier = takewhile(lambda each: each[1] is not component, nlp.pipeline)
+        pipes = [pipe for name, pipe in earlier if name in names]
+    for eg in examples:
+        doc = eg.predicted.copy() if pipes else eg.predicted
+        for pipe in pipes:
+            doc = pipe(doc)
+        yield Example(doc, eg.reference) if pipes else eg
+
+
+def register_score_extension() -> None:
+    """Make `span._.score` available."""
+    if not Span.has_extension("score"):
+        Span.set_extension("score", default=None)
+
+
+def annotate_doc(doc: Doc, entities: Sequence[Entity], *, spans_key: str, overwrite: bool) -> None:
+    """Write entities to a doc: `doc.spans`, `doc.ents` and scores.
+
+    Args:
+        doc: The doc, changed in place.
+        entities: What was found in it, with its character offsets, on its token boundaries.
+        spans_key: The span group all of them go to, with `attrs["scores"]`.
+        overwrite: Whether entities already there make way; if not, they stay, and what overlaps
+            them does not become an entity.
+    """
+    # Never `None`: what is found starts and ends on the doc's own tokens.
+    spans = {e: cast(Span, doc.char_span(e.start, e.end, label=e.label)) for e in entities}
+    scores = np.array([entity.score for entity in entities], dtype=np.float32)
+    group = SpanGroup(doc, name=spans_key, spans=list(spans.values()), attrs={"scores": scores})
+    doc.spans[spans_key] = group
+    kept = [] if overwrite else list(doc.ents)
+    chosen = non_overlapping(entities, [(ent.start_char, ent.end_char) for ent in kept])
+    doc.set_ents([*kept, *(spans[entity] for entity in chosen)])
+    for entity in chosen:
+        spans[entity]._.score = entity.score

@@ -1,0 +1,280 @@
+"""What a model was trained with and is run with: settings, what overrides them, how it decodes.
+
+Nothing heavy is imported here, as spaCy loads this module with the factory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, get_args
+
+from .errors import Errors
+from .prompt.template import TEMPLATES, Preset, PromptTemplate, check_wording, get_template
+
+PrefixAttention = Literal["causal", "bidirectional"]
+# "vocabulary": the model's own probability, as in the paper. "admissible": over the tokens that
+# may come next only, which makes the model a pointer into the text and learns faster.
+Softmax = Literal["vocabulary", "admissible"]
+Deduplicate = Literal["string", "span"]
+Occurrences = Literal["in_order", "all"]
+# Labels, or labels and their wording in the prompt.
+Labels = Sequence[str] | Mapping[str, str]
+
+SPANS_KEY = "padellm"
+# The checkpoint that comes with the package: English names.
+BUNDLED_MODEL = "padellm_en_small"
+# Every label and mention in a sequence of its own. Other output formats are plugged in.
+PARALLEL = "parallel"
+# The entry points through which other output formats are plugged in, by the format's name.
+OBJECTIVES, DECODERS = "spacy_padellm_objectives", "spacy_padellm_decoders"
+
+_FORMAT = 1
+_LIMITS = ("max_mentions", "max_mention_tokens")
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How a model decodes, and how what it writes becomes entities.
+
+    Args:
+        threshold: Lowest probability an entity is kept with.
+        deduplicate: `"string"`: a string found under several labels stays under the most probable
+            one (the paper's rule). `"span"`: the same for a place in the text only.
+        occurrences: `"in_order"`: the k-th mention of a string takes its k-th place in the text.
+            `"all"`: a mention marks every place of its string.
+        tag_share: Share of the text tags in a mention's probability, where they are read. An entity
+            then has to be more probable than not, and what only the tags name is found, too.
+            More than half by default, as counts err more than tags.
+        draft_threshold: Lowest probability of a token that is drafted. The same is found whatever
+            it is: a lower one takes fewer passes and more tokens. `None` drafts nothing: the
+            paper's two steps follow each other, one token a pass. The default takes fewer than 3.3
+            passes a text on each of the paper's test sets, and at most 1.6 times the distinct
+            tokens.
+        open_counts: Numbers of mentions that are so likely that the mentions of every label are
+            opened while they are being counted.
+        batch_tokens: Most tokens that are run at once, padding included.
+
+    Raises:
+        ValueError: A value is not possible.
+    """
+
+    threshold: float = 0.0
+    deduplicate: Deduplicate = "string"
+    occurrences: Occurrences = "in_order"
+    tag_share: float = 0.65
+    draft_threshold: float | None = 0.07
+    open_counts: tuple[int, ...] = ()
+    # The fastest on a CPU.
+    batch_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "tag_share", "draft_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(Errors.P030.format(name=name, value=value))
+        for name, value in (
+            ("open_counts", min(self.open_counts, default=1)),
+            ("batch_tokens", self.batch_tokens),
+        ):
+            if value < 1:
+                raise ValueError(Errors.P032.format(name=name, value=value))
+        check_choice("deduplicate", self.deduplicate, get_args(Deduplicate))
+        check_choice("occurrences", self.occurrences, get_args(Occurrences))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model was trained with and has to be run with: the contents of `padellm.json`.
+
+    Args:
+        template: The prompt's wording.
+        labels: Label → its wording in the prompt.
+        prefix_attention: Whether the text attends in both directions.
+        softmax: What log-probabilities are taken over.
+        max_mentions: Most mentions of a label in a text.
+        max_mention_tokens: Longest mention, in tokens of the text.
+        output_format: How it writes mentions.
+        text_tags: Whether it was taught text tags that can be read.
+        untrained: Labels it was never trained to find.
+
+    Raises:
+        ValueError: A value is not possible, alone or beside another one.
+    """
+
+    template: PromptTemplate = TEMPLATES["en"]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    prefix_attention: PrefixAttention = "causal"
+    softmax: Softmax = "vocabulary"
+    max_mentions: int = 30
+    max_mention_tokens: int = 16
+    output_format: str = PARALLEL
+    text_tags: bool = False
+    untrained: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("prefix_attention", self.prefix_attention, get_args(PrefixAttention))
+        check_choice("softmax", self.softmax, get_args(Softmax))
+        for name in _LIMITS:
+            if getattr(self, name) < 1:
+                raise ValueError(Errors.P032.format(name=name, value=getattr(self, name)))
+        if self.output_format != PARALLEL:
+            names = (PARALLEL, *(each.name for each in entry_points(group=DECODERS)))
+            check_choice("output_format", self.output_format, names)
+            if self.softmax != "vocabulary":
+                raise ValueError(
+                    Errors.P037.format(output_format=self.output_format, softmax=self.softmax)
+                )
+        for label, wording in self.labels.items():
+            check_wording(label, wording)
+
+    @property
+    def reads_tags(self) -> bool:
+        """Whether text tags can be read from the model."""
+        return self.text_tags and self.softmax == "admissible" and self.output_format == PARALLEL
+
+    def to_json(self) -> str:
+        """Write the contents of `padellm.json`."""
+        content = {"format": _FORMAT, **asdict(self)}
+        content["limits"] = {name: content.pop(name) for name in _LIMITS}
+        return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Settings:
+        """Read the contents of a `padellm.json`.
+
+        Args:
+            text: The contents.
+            where: Where they come from, for the error.
+
+        Raises:
+            ValueError: They are not such contents, or of a later version.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
+            if content.pop("format") != _FORMAT:
+                raise ValueError(f"its format is not {_FORMAT}")
+            content |= content.pop("limits", {})
+            if unknown := set(content) - {each.name for each in fields(cls)}:
+                raise ValueError(f"unknown entries {sorted(unknown)}")
+            content["template"] = get_template(content["template"])
+            content["untrained"] = tuple(content.get("untrained", ()))
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(Errors.P040.format(path=where, error=error)) from error
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a config, a YAML file or a call states in the place of a checkpoint's settings.
+
+    The one place where settings are resolved: what is stated comes first, then the preset's, then
+    what the checkpoint was trained with, then the defaults.
+
+    Args:
+        preset: Template and labels of a dataset.
+        template: The prompt's wording.
+        labels: The labels, which have the checkpoint's or the preset's wording where none is given.
+        output_format: How mentions are written.
+        prefix_attention: Whether the text attends in both directions.
+        softmax: What log-probabilities are taken over.
+        max_mentions: Most mentions of a label in a text.
+        max_mention_tokens: Longest mention, in tokens of the text.
+
+    Raises:
+        ValueError: The labels are a single string, or a limit is below 1.
+    """
+
+    preset: Preset | None = None
+    template: PromptTemplate | None = None
+    labels: Labels | None = None
+    output_format: str | None = None
+    prefix_attention: PrefixAttention | None = None
+    softmax: Softmax | None = None
+    max_mentions: int | None = None
+    max_mention_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise ValueError(Errors.P203.format(labels=repr(self.labels)))
+        self.limit(Settings())
+
+    def resolve(self, checkpoint: Settings | None) -> Settings:
+        """Find what a model is run with.
+
+        Args:
+            checkpoint: What the checkpoint was trained with, `None` if it does not say.
+
+        Raises:
+            ValueError: A value is not possible, alone or beside another one.
+        """
+        settings = checkpoint or Settings()
+        changes: dict[str, Any] = {}
+        if self.preset is not None:
+            changes |= {"template": self.preset.template, "labels": dict(self.preset.labels)}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and each.name not in ("preset", "labels"):
+                changes[each.name] = value
+        if self.labels is not None:
+            changes["labels"] = word_labels(self.labels, self.known_wordings(settings))
+        return replace(settings, **changes)
+
+    def known_wordings(self, checkpoint: Settings) -> dict[str, str]:
+        """Find the wording of all labels that the checkpoint or the preset has."""
+        return {**checkpoint.labels, **({} if self.preset is None else self.preset.labels)}
+
+    def limit(self, settings: Settings) -> Settings:
+        """Override the limits alone, as of a saved pipeline, which keeps the rest."""
+        stated = {name: getattr(self, name) for name in _LIMITS}
+        return replace(settings, **{n: value for n, value in stated.items() if value is not None})
+
+    def find_ignored(self, saved: Settings) -> list[str]:
+        """Find what is stated, and what a saved pipeline that was trained otherwise does not do.
+
+        Args:
+            saved: What the pipeline was trained with.
+
+        Returns:
+            The names of settings. Labels are added in training, so those stated need only be among
+            the saved ones.
+        """
+        wanted = self.resolve(saved)
+        names = ("prefix_attention", "softmax", "template", "output_format")
+        ignored = [name for name in names if getattr(wanted, name) != getattr(saved, name)]
+        if missing := dict(wanted.labels).items() - dict(saved.labels).items():
+            ignored.append(f"labels ({', '.join(sorted(label for label, _ in missing))})")
+        return ignored
+
+
+def word_labels(labels: Labels, known: Mapping[str, str]) -> dict[str, str]:
+    """Give each label its wording: the one stated, else the known one, else the label itself."""
+    if isinstance(labels, Mapping):
+        return dict(labels)
+    return {label: known.get(label, label) for label in labels}
+
+
+def check_choice(name: str, value: object, values: Sequence[object]) -> None:
+    """Check that a setting has one of its possible values.
+
+    Raises:
+        ValueError: It has not.
+    """
+    if value not in values:
+        raise ValueError(Errors.P031.format(name=name, value=value, values=tuple(values)))
+
+
+def find_plugin(group: str, output_format: str) -> Any:
+    """Load what an output format other than `"parallel"` is plugged in with.
+
+    Args:
+        group: `OBJECTIVES` or `DECODERS`.
+        output_format: The format's name.
+
+    Returns:
+        A function that makes an objective, or a decoder, of a `PaDeLLM`.
+    """
+    found: EntryPoint = next(iter(entry_points(group=group, name=output_format)))
+    return found.load()
