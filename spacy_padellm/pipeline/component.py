@@ -24,6 +24,7 @@ from ..settings import SPANS_KEY, DecodingOptions, Labels, Overrides, word_label
 from ..texts import Entity
 from ..train.augmentation import MentionSwap
 from ..train.gold import GoldReport
+from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, weighted_loss
 from ..train.versions import TextVersions
 from .docs import (
@@ -173,8 +174,8 @@ class PaDeLLMNER(TrainablePipe):
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
         self.shim.create(eg.reference.text for eg in get_examples())
-        self._versions = None
         objective = self.shim.make_objective()
+        self._learn_from(objective)
         report = GoldReport(self.labels, self.shim.lm.check_depth)
         # One at a time: a corpus may be larger than memory.
         for eg in as_in_training(get_examples(), nlp, self):
@@ -244,12 +245,11 @@ class PaDeLLMNER(TrainablePipe):
         Returns:
             A tree for each window that teaches something.
         """
-        if self._versions is None:
-            objective = self.shim.make_objective()
-            fits = self.shim.lm.fits
-            self._versions = TextVersions(objective, swap=self._swap, fits=fits)
-            self._uses.clear()
-        versions, trees = self._versions, []
+        versions = self._versions
+        if versions is None:
+            versions = self._learn_from(self.shim.make_objective())
+        self.shim.note_text_tags(versions.objective.teaches_tags)
+        trees = []
         model = self.shim.padellm
         for text in windowed_texts(examples, self.spans_key, model, self.get_spans):
             for _, window in text.windows:
@@ -259,6 +259,11 @@ class PaDeLLMNER(TrainablePipe):
                     versions.collect(window, versions.objective.examine(window).left_out)
                 trees.append(versions.build(window, versions.version(uses)))
         return [tree for tree in trees if tree.nodes]
+
+    def _learn_from(self, objective: Objective) -> TextVersions:
+        self._versions = TextVersions(objective, swap=self._swap, fits=self.shim.lm.fits)
+        self._uses.clear()
+        return self._versions
 
     def update(
         self,
