@@ -95,7 +95,12 @@ class PaDeLLM:
 
     def with_settings(self, settings: Settings) -> PaDeLLM:
         """Run the same model with other settings, labels above all."""
-        return PaDeLLM(self.lm, settings, self.options, self.replicas)
+        other = PaDeLLM(self.lm, settings, self.options, self.replicas)
+        tags, untrained = settings.text_tags, settings.untrained
+        if replace(self.settings, text_tags=tags, untrained=untrained) == settings:
+            # Nothing that a prompt is made of is different.
+            other.encoder = self.encoder
+        return other
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a checkpoint folder, which transformers can load on its own as well.
@@ -158,8 +163,6 @@ class PaDeLLM:
         Args:
             text: The text. A string is split into words, marks and ideographs.
         """
-        if isinstance(text, EncodedText):
-            return text
         return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
 
     def cut(self, text: str | TokenizedText) -> list[Window]:

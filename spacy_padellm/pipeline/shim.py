@@ -171,7 +171,8 @@ class PaDeLLMShim(Shim):  # type: ignore[misc]
     def note_text_tags(self, taught: bool) -> None:
         """Note whether the model is taught text tags that can be read."""
         if self.settings.text_tags != taught:
-            self._set(replace(self.settings, text_tags=taught))
+            self._settings = replace(self.settings, text_tags=taught)
+            self._padellm = self.padellm.with_settings(self._settings)
 
     def find_untrained(self) -> list[str]:
         """Find the labels whose wording the model was never trained with."""
