@@ -21,7 +21,7 @@ from transformers import (
 from ..errors import Errors
 from ..prompt.template import PromptTemplate
 from ..tree.causal_lm import CausalLM, PrefixAttention
-from .locations import cannot_load
+from .files import check_complete, loading_errors
 
 END = "</s>"
 
@@ -45,17 +45,20 @@ def build_encoder_lm(
     prefix_attention: PrefixAttention,
 ) -> CausalLM:
     """Make a causal language model of an encoder that was trained with a mask over its whole text.
+
     The output layer is tied to the embeddings; what stands between is new where there is none, and
     begins as the identity, so that what the encoder knows is there from the start.
 
-    name (str): Folder or hub id of the encoder.
-    template (PromptTemplate): Each piece of its wording becomes a token.
-    max_mentions (int): Highest mention number.
-    prefix_attention (PrefixAttention): Whether the text will attend in both directions.
-    RETURNS (CausalLM): The model.
-    RAISES (ValueError): It cannot be loaded, or can be no decoder.
+    Args:
+        name: Folder or hub id of the encoder.
+        template: Each piece of its wording becomes a token.
+        max_mentions: Highest mention number.
+        prefix_attention: Whether the text will attend in both directions.
+
+    Raises:
+        ValueError: It cannot be loaded, or can be no decoder.
     """
-    try:
+    with loading_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
         model, report = AutoModelForCausalLM.from_pretrained(
             name,
@@ -66,11 +69,8 @@ def build_encoder_lm(
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
-    except Exception as error:  # transformers, safetensors and tokenizers each have their own
-        raise cannot_load(name, error) from error
     encoder = f"{model.base_model_prefix}."
-    if missing := sorted(key for key in report["missing_keys"] if key.startswith(encoder)):
-        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
+    check_complete(name, [key for key in report["missing_keys"] if key.startswith(encoder)])
     positions = getattr(model.base_model.embeddings, "position_embeddings", None)
     if getattr(positions, "padding_idx", None) is not None:
         raise ValueError(Errors.P048.format(name=name, model=type(model).__name__))
@@ -99,7 +99,8 @@ def _embed(
     """Embed new tokens like others, or anywhere among them: unused entries of a vocabulary can
     hardly be told apart.
 
-    new (Mapping[str, Optional[str]]): Each new token, and one that it is to be like.
+    Args:
+        new: Each new token, and one that it is to be like.
     """
     embeddings = cast(Tensor, model.get_input_embeddings().weight)
     mean, deviation = embeddings.mean(dim=0), embeddings.std(dim=0)
@@ -112,12 +113,18 @@ def _embed(
 def add_wording(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_mentions: int
 ) -> PreTrainedTokenizerBase:
-    """tokenizer (PreTrainedTokenizerBase): An encoder's tokenizer, a fast one.
-    template (PromptTemplate): Its wording.
-    max_mentions (int): Highest mention number.
-    RETURNS (PreTrainedTokenizerBase): A tokenizer with a special token for each piece of the
-        wording that is no token yet, and for the end, on unused entries of the vocabulary as far
-        as there are any.
+    """Add a special token for each piece of a wording that is no token yet, and for the end.
+
+    Args:
+        tokenizer: An encoder's tokenizer, a fast one.
+        template: The wording.
+        max_mentions: Highest mention number.
+
+    Returns:
+        A tokenizer that has them on unused entries of the vocabulary, as far as there are any.
+
+    Raises:
+        ValueError: The tokenizer is no fast one.
     """
     if not tokenizer.is_fast:
         raise ValueError(Errors.P014.format(name=tokenizer.name_or_path))

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
 
 from ..errors import Errors
 from ..tree.causal_lm import CausalLM
 from .adapters import has_adapter
-from .locations import ADAPTER_FILE, SETTINGS_FILE
+from .files import ADAPTER_FILE, SETTINGS_FILE
+from .loading import load_checkpoint
+from .options import LoadOptions
 from .settings import CheckpointSettings
 
 
 def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) -> None:
     """Write a folder that `load_causal_lm`, and transformers on its own, can load.
 
-    folder (Path): Where to; made if missing.
-    lm (CausalLM): Model and tokenizer.
-    settings (CheckpointSettings): What goes into `padellm.json`.
-    RAISES (ValueError): The model has an adapter beside quantized weights.
+    Args:
+        folder: Where to; made if missing.
+        lm: Model and tokenizer.
+        settings: What goes into `padellm.json`.
+
+    Raises:
+        ValueError: The model has an adapter beside quantized weights.
     """
     if has_adapter(lm.model):
         raise ValueError(Errors.P054)
@@ -43,10 +52,8 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: CheckpointSettings) ->
 
 
 def remove_weights(folder: Path) -> None:
-    """Remove those of an earlier model or adapter, which would be loaded with, or in the place of,
-    what is saved next.
-
-    folder (Path): A checkpoint folder.
+    """Remove a folder's weights of an earlier model or adapter, which would be loaded with, or in
+    the place of, what is saved next.
     """
     for pattern in ("model*.safetensors*", ADAPTER_FILE, "adapter_model.*"):
         for path in folder.glob(pattern):
@@ -54,10 +61,49 @@ def remove_weights(folder: Path) -> None:
 
 
 def save_settings(folder: Path, settings: CheckpointSettings) -> None:
-    """Write a `padellm.json`, and nothing else.
-
-    folder (Path): Where to; made if missing.
-    settings (CheckpointSettings): What goes into it.
-    """
+    """Write a `padellm.json`, and nothing else, into a folder that is made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")
+
+
+def load_average(
+    names: Sequence[str], *, dtype: str = "auto"
+) -> tuple[CausalLM, CheckpointSettings]:
+    """Load checkpoints that were trained from the same weights, and average those they have come
+    to: often a better model than any of them, of the same size (Wortsman et al., 2022, "Model
+    soups").
+
+    Args:
+        names: Checkpoints, one or more.
+        dtype: What weights are kept in; `"auto"` for what the first one's are stored in.
+
+    Returns:
+        The model, and the settings all of them have.
+
+    Raises:
+        ValueError: A checkpoint is not complete, or they differ in more than their weights.
+    """
+    first, *others = names
+    lm, settings = load_checkpoint(first, options=LoadOptions(dtype=dtype))
+    weights = lm.model.state_dict()
+    # In double precision, so that the order does not matter.
+    sums = {key: weight.double() for key, weight in weights.items()}
+    for name in others:
+        other, other_settings = load_checkpoint(name)
+        added = other.model.state_dict()
+        if (
+            other_settings != settings
+            or other.tokenizer.get_vocab() != lm.tokenizer.get_vocab()
+            or _shapes(added) != _shapes(weights)
+        ):
+            raise ValueError(Errors.P049.format(first=first, name=name))
+        for key, weight in added.items():
+            sums[key] += weight.double()
+    with torch.no_grad():
+        for key, weight in weights.items():
+            weight.copy_(sums[key] / len(names))
+    return lm, settings
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: weight.shape for key, weight in weights.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, get_args
 
 from ..benchmark.output_formats.base import OutputFormatName
@@ -14,8 +13,6 @@ from ..limits import MentionLimits
 from ..prompt.template import TEMPLATES, PromptTemplate, check_wording, get_template
 from ..tree.causal_lm import PrefixAttention
 from ..tree.softmax import Softmax
-from .locations import SETTINGS_FILE, find_file, find_folder
-from .options import DEFAULT_OPTIONS, LoadOptions
 
 FORMAT = 1
 
@@ -97,29 +94,3 @@ class CheckpointSettings:
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error
-
-
-def load_settings(name: str, options: LoadOptions = DEFAULT_OPTIONS) -> CheckpointSettings | None:
-    """name (str): A folder or hub id.
-    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
-    RETURNS (Optional[CheckpointSettings]): What its `padellm.json` says, `None` without one.
-    RAISES (ValueError): A `padellm.json` that cannot be read.
-    """
-    name = find_folder(name)
-    path = find_file(name, SETTINGS_FILE, options)
-    return None if path is None else read_settings(Path(path))
-
-
-def read_settings(path: Path) -> CheckpointSettings:
-    """path (Path): A `padellm.json`.
-    RETURNS (CheckpointSettings): What it says.
-    RAISES (ValueError): It cannot be read, or saving it was interrupted.
-    """
-    try:
-        content = path.read_text(encoding="utf8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(Errors.P040.format(path=path, error=error)) from error
-    if not content:
-        missing = f"what {SETTINGS_FILE} holds"
-        raise ValueError(Errors.P041.format(name=path.parent, missing=missing))
-    return CheckpointSettings.from_json(content, str(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -29,12 +28,13 @@ _PIECES = r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\W\d\p{Han}\p{Hiragana}\p{Kataka
 class SmallModelShape:
     """Size of a Llama-shaped model.
 
-    width (int): Hidden size.
-    depth (int): Layers.
-    heads (int): Attention heads.
-    feed_forward (int): Width of the feed-forward layers.
-    vocab_size (int): Most entries of the tokenizer's vocabulary.
-    max_positions (int): Longest sequence, in tokens.
+    Args:
+        width: Hidden size.
+        depth: Layers.
+        heads: Attention heads.
+        feed_forward: Width of the feed-forward layers.
+        vocab_size: Most entries of the tokenizer's vocabulary.
+        max_positions: Longest sequence, in tokens.
     """
 
     width: int = 256
@@ -54,12 +54,15 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Train a byte-level BPE tokenizer in which each piece of the template is one token.
 
-    texts (Iterable[str]): The training texts.
-    template (PromptTemplate): Its wording becomes special tokens, which text never turns into.
-    wordings (Iterable[str]): The labels' wordings, likewise.
-    max_mentions (int): Highest mention number.
-    vocab_size (int): Most entries.
-    RETURNS (PreTrainedTokenizerBase): The tokenizer; it decodes to exactly the text encoded.
+    Args:
+        texts: The training texts.
+        template: Its wording becomes special tokens, which text never turns into.
+        wordings: The labels' wordings, likewise.
+        max_mentions: Highest mention number.
+        vocab_size: Most entries.
+
+    Returns:
+        The tokenizer; it decodes to exactly the text encoded.
     """
     pieces = [template.before_text, template.before_label, template.before_count]
     pieces += [template.count_end, *(template.opener(n) for n in range(1, max_mentions + 1))]
@@ -82,14 +85,13 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    wrapped = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=END,
         pad_token=PAD,
         clean_up_tokenization_spaces=False,
     )
-    return cast(PreTrainedTokenizerBase, wrapped)
 
 
 def build_small_lm(
@@ -97,10 +99,12 @@ def build_small_lm(
     shape: SmallModelShape,
     prefix_attention: PrefixAttention,
 ) -> CausalLM:
-    """tokenizer (PreTrainedTokenizerBase): The tokenizer.
-    shape (SmallModelShape): The model's size.
-    prefix_attention (PrefixAttention): Whether the text will attend in both directions.
-    RETURNS (CausalLM): A Llama-shaped model with fresh weights, from torch's random state.
+    """Make a Llama-shaped model with fresh weights, from torch's random state.
+
+    Args:
+        tokenizer: The tokenizer.
+        shape: The model's size.
+        prefix_attention: Whether the text will attend in both directions.
     """
     config = LlamaConfig(
         vocab_size=tokenizer.backend_tokenizer.get_vocab_size(),

@@ -3,72 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..errors import Errors
-from .files import read_json
-from .locations import TOKENIZER_FILE, find_file
-from .options import LoadOptions
+from ...errors import Errors
+from ..files import TOKENIZER_FILE, CheckpointFiles
 from .sentencepiece_model import convert_sentencepiece
 
-MODEL_FILE = "tokenizer.model"
-FAST_FILE = "tokenizer.json"
-ADDED_FILE = "added_tokens.json"
+_MODEL_FILE = "tokenizer.model"
+_ADDED_FILE = "added_tokens.json"
 
 # As the authors' tokenizer has them where its settings name no others.
 _SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
 
 
-def is_bare_llama(name: str, options: LoadOptions) -> bool:
-    """name (str): A folder or hub id.
-    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
-    RETURNS (bool): Whether it has a Llama's tokenizer in no other form. Versions of transformers
-        read such a one differently: 5 begins a text with other ids than the model was trained on.
+def is_bare_llama(files: CheckpointFiles) -> bool:
+    """Whether a checkpoint has a Llama's tokenizer in no other form than its SentencePiece model.
+
+    Versions of transformers read such a one differently: 5 begins a text with other ids than the
+    model was trained on.
     """
-    if find_file(name, FAST_FILE, options) or not find_file(name, MODEL_FILE, options):
+    if files.find("tokenizer.json") or not files.find(_MODEL_FILE):
         return False
-    kind = read_json(name, TOKENIZER_FILE, options).get("tokenizer_class")
+    kind = files.read_json(TOKENIZER_FILE).get("tokenizer_class")
     if kind is None:
-        return read_json(name, "config.json", options).get("model_type") == "llama"
+        return files.config.get("model_type") == "llama"
     return str(kind) in ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
-def load_sentencepiece_tokenizer(name: str, options: LoadOptions) -> PreTrainedTokenizerBase:
-    """Load a SentencePiece model as a fast tokenizer with the same ids. If its settings put no
-    begin-of-sequence token before a text (Baichuan's do not), it has none, so that prompts get
-    none.
+def load_sentencepiece_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerBase:
+    """Load a SentencePiece model as a fast tokenizer with the same ids.
 
-    name (str): A folder or hub id.
-    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
-    RETURNS (PreTrainedTokenizerFast): The tokenizer.
-    RAISES (ValueError): It is missing, or cannot be converted.
-    RAISES (ImportError): sentencepiece or protobuf isn't installed.
+    If its settings put no begin-of-sequence token before a text (Baichuan's do not), it has none,
+    so that prompts get none.
+
+    Raises:
+        ValueError: It is missing, or cannot be converted.
+        ImportError: sentencepiece or protobuf isn't installed.
     """
-    path = find_file(name, MODEL_FILE, options)
-    if path is None:
-        raise ValueError(Errors.P041.format(name=name, missing=f"a tokenizer ({MODEL_FILE})"))
-    settings = read_json(name, TOKENIZER_FILE, options)
-    tokenizer = convert_sentencepiece(path)
-    _add_tokens(tokenizer, _added_tokens(settings, read_json(name, ADDED_FILE, options)), name)
+    tokenizer = convert_sentencepiece(files.require(_MODEL_FILE, f"a tokenizer ({_MODEL_FILE})"))
+    settings = files.read_json(TOKENIZER_FILE)
+    _add_tokens(tokenizer, _added_tokens(settings, files.read_json(_ADDED_FILE)), files.name)
     special = {kind: _content(settings.get(kind)) or token for kind, token in _SPECIAL.items()}
     if not settings.get("add_bos_token", True):
         del special["bos_token"]
     length = {key: settings[key] for key in ("model_max_length",) if key in settings}
-    loaded = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        name_or_path=name,
+        name_or_path=files.name,
         clean_up_tokenization_spaces=False,
         **special,
         **length,
     )
-    return cast(PreTrainedTokenizerBase, loaded)
 
 
 def _content(token: Any) -> str | None:
-    """RETURNS (Optional[str]): A token that settings state, whether as a string or with details."""
+    """Return a token that settings state, whether as a string or with details."""
     return token.get("content") if isinstance(token, dict) else token
 
 
