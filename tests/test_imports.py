@@ -39,7 +39,7 @@ def test_the_package_itself_is_light():
 
 def test_the_core_does_without_spacy():
     modules = loaded_after(
-        "from spacy_padellm.checkpoints import averaging, encoder_lm, loading, saving, small_lm\n"
+        "from spacy_padellm.checkpoints import encoder_lm, loading, saving, small_lm\n"
         "from spacy_padellm.decode import extraction\n"
         "from spacy_padellm.train import factory, run"
     )

@@ -10,23 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..checkpoints.options import DEFAULT_DEVICE, find_device
-from ..checkpoints.quantization import is_quantized
+from ..checkpoints.loading import is_quantized
+from ..checkpoints.options import find_device
 from ..errors import Errors
 from ..tree.causal_lm import CausalLM
-
-
-def choose_device(device: str, devices: Sequence[str] | None) -> str:
-    """device (str): What is stated as the one device.
-    devices (Optional[Sequence[str]]): What is stated as several.
-    RETURNS (str): The one to load the model to, and to train it on.
-    RAISES (ValueError): Both are stated.
-    """
-    if not devices:
-        return device
-    if device != DEFAULT_DEVICE:
-        raise ValueError(Errors.P065.format(device=device, devices=", ".join(devices)))
-    return devices[0]
 
 
 class Replicas:

@@ -57,8 +57,7 @@ def build_causal_lm_v1(
     RETURNS (Model): Supervised trees → log-probabilities of their supervised tokens.
     RAISES (ValueError): More than one of `device`, `devices` and `device_map` are given.
     """
-    from ..checkpoints.options import LoadOptions
-    from ..decode.replicas import choose_device
+    from ..checkpoints.options import LoadOptions, choose_device
     from .model import build_model
     from .sources import PretrainedSource
 

@@ -18,14 +18,13 @@ from thinc.api import Optimizer
 from thinc.shims import Shim
 from thinc.types import Floats1d
 
-from ..checkpoints.loading import load_causal_lm
-from ..checkpoints.locations import SETTINGS_FILE, has_weights
+from ..checkpoints.files import SETTINGS_FILE, has_weights
+from ..checkpoints.loading import check_trainable, load_causal_lm, read_settings
 from ..checkpoints.saving import save_checkpoint, save_settings
-from ..checkpoints.settings import CheckpointSettings, read_settings
+from ..checkpoints.settings import CheckpointSettings
 from ..decode.replicas import Replicas
 from ..errors import Errors, Warnings
 from ..train.supervised_tree import SupervisedTree, target_log_probs
-from ..train.trainable import check_trainable
 from ..tree.causal_lm import CausalLM
 from .configured import ConfiguredSettings
 from .sources import LMSource

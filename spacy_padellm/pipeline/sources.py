@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from ..checkpoints.encoder_lm import build_encoder_lm
-from ..checkpoints.loading import load_causal_lm
+from ..checkpoints.loading import load_causal_lm, load_settings
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.settings import CheckpointSettings, load_settings
+from ..checkpoints.settings import CheckpointSettings
 from ..checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from ..defaults import BUNDLED_MODEL
 from ..errors import Errors
