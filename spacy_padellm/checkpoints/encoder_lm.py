@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from tokenizers import AddedToken, Tokenizer
@@ -139,14 +139,15 @@ def add_wording(
         token_id = vocab[piece] = vocab.pop(token)
         added.append({**_ADDED, "id": token_id, "content": piece})
     added.sort(key=lambda token: token["id"])
-    wrapped: Any = PreTrainedTokenizerFast(
+    named = {name: getattr(tokenizer, name) for name in _NAMED if getattr(tokenizer, name)}
+    wrapped = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(content)),
         clean_up_tokenization_spaces=False,
         eos_token=END,
-        **{name: getattr(tokenizer, name) for name in _NAMED if getattr(tokenizer, name)},
+        **named,
     )
     wrapped.add_tokens([AddedToken(piece, special=True) for piece in wanted[len(unused) :]])
-    return wrapped
+    return cast(PreTrainedTokenizerBase, wrapped)
 
 
 def _wording(template: PromptTemplate, max_mentions: int) -> list[str]:

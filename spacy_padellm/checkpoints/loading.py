@@ -60,8 +60,7 @@ def load_causal_lm(
     """
     files = CheckpointFiles(find_folder(name), options)
     adapted = find_adapted(files)
-    has_tokenizer = adapted is None or files.find(TOKENIZER_FILE) is not None
-    tokenizer = _load_tokenizer(files if has_tokenizer else adapted)
+    tokenizer = _load_tokenizer(files if adapted is None or files.find(TOKENIZER_FILE) else adapted)
     model = load_model(adapted or files)
     if adapted is not None:
         embeddings = cast(torch.nn.Embedding, model.get_input_embeddings())

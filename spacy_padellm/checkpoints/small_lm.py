@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -85,13 +86,14 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=END,
         pad_token=PAD,
         clean_up_tokenization_spaces=False,
     )
+    return cast(PreTrainedTokenizerBase, wrapped)
 
 
 def build_small_lm(
@@ -135,6 +137,6 @@ def _let_tokens_through(model: LlamaForCausalLM) -> None:
     torch.nn.init.normal_(model.model.embed_tokens.weight)
     # Output logits are products with the same embeddings: keep them at the size of one.
     model.model.norm.weight.fill_(width**-0.5)
-    for layer in model.model.layers:
-        for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
-            projection.weight.mul_((2 * depth) ** -0.5)
+    for name, weight in model.model.layers.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            weight.mul_((2 * depth) ** -0.5)

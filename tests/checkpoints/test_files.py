@@ -78,7 +78,7 @@ def test_json(tmp_path):
 def test_json_that_cannot_be_read(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=rf"(?s)P042.*Cannot load {tmp_path}"):
-        CheckpointFiles(str(tmp_path)).config
+        CheckpointFiles(str(tmp_path)).read_json("config.json")
 
 
 # Checkpoints that come with the package

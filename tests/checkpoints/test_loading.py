@@ -241,7 +241,7 @@ def test_steps_that_weights_are_too_short_for(dtype: str):
         check_trainable(model)
 
 
-def test_quantized_weights():
+def test_quantized_weights_are_not_trained():
     model = copy.deepcopy(random_lm("llama", "en", "causal").model)
     model.is_quantized = True
     with pytest.raises(ValueError, match=r"P074.*`lora`"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -50,13 +50,14 @@ def load_sentencepiece_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerB
     if not settings.get("add_bos_token", True):
         del special["bos_token"]
     length = {key: settings[key] for key in ("model_max_length",) if key in settings}
-    return PreTrainedTokenizerFast(
+    loaded = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         name_or_path=files.name,
         clean_up_tokenization_spaces=False,
         **special,
         **length,
     )
+    return cast(PreTrainedTokenizerBase, loaded)
 
 
 def _content(token: Any) -> str | None:
