@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from tokenizers import AddedToken, Tokenizer
@@ -27,14 +27,6 @@ END = "</s>"
 
 # BERT's vocabularies have some hundred entries for tokens to come.
 _UNUSED = re.compile(r"\[unused\d+\]")
-# An entry of the list of added tokens in a tokenizer.json.
-_ADDED = {
-    "single_word": False,
-    "lstrip": False,
-    "rstrip": False,
-    "normalized": False,
-    "special": True,
-}
 _NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 
 
@@ -129,24 +121,21 @@ def add_wording(
     if not tokenizer.is_fast:
         raise ValueError(Errors.P014.format(name=tokenizer.name_or_path))
     content = json.loads(tokenizer.backend_tokenizer.to_str())
-    added = content["added_tokens"]
     known = set(tokenizer.get_vocab())
     wanted = [piece for piece in _wording(template, max_mentions) if piece not in known]
     vocab = content["model"]["vocab"]
     # Only BERT's, a mapping, has unused entries; Unigram's is a list.
     unused = [token for token in vocab if isinstance(vocab, dict) and _UNUSED.fullmatch(token)]
     for piece, token in zip(wanted, unused, strict=False):
-        token_id = vocab[piece] = vocab.pop(token)
-        added.append({**_ADDED, "id": token_id, "content": piece})
-    added.sort(key=lambda token: token["id"])
+        vocab[piece] = vocab.pop(token)
     named = {name: getattr(tokenizer, name) for name in _NAMED if getattr(tokenizer, name)}
-    wrapped = PreTrainedTokenizerFast(
+    wrapped: Any = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(content)),
         clean_up_tokenization_spaces=False,
         eos_token=END,
         **named,
     )
-    wrapped.add_tokens([AddedToken(piece, special=True) for piece in wanted[len(unused) :]])
+    wrapped.add_tokens([AddedToken(piece, special=True) for piece in wanted])
     return cast(PreTrainedTokenizerBase, wrapped)
 
 
