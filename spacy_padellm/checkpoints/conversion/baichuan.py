@@ -60,11 +60,12 @@ def load_baichuan(files: CheckpointFiles, arguments: Mapping[str, Any]) -> Llama
     dtype = arguments["torch_dtype"]
     if dtype == "auto":
         dtype = _stored_dtype(config, weights)
+    same = {entry: config[entry] for entry in _SAME_ENTRIES if entry in config}
     with loading_errors(name):
         model: LlamaForCausalLM
         model, report = LlamaForCausalLM.from_pretrained(
             None,
-            config=_llama_config(config),
+            config=LlamaConfig(**same, tie_word_embeddings=False),
             state_dict=_llama_weights(weights, dtype, normalize=_has_norm_head(config)),
             output_loading_info=True,
             **{**arguments, "torch_dtype": dtype},
@@ -87,11 +88,6 @@ def _obstacle(config: Mapping[str, Any]) -> str | None:
 def _has_norm_head(config: Mapping[str, Any]) -> bool:
     is_first = _FIRST_CLASS in (config.get("architectures") or ())
     return not is_first and config.get("vocab_size") != _FIRST_VOCABULARY
-
-
-def _llama_config(config: Mapping[str, Any]) -> LlamaConfig:
-    same = {entry: config[entry] for entry in _SAME_ENTRIES if entry in config}
-    return LlamaConfig(**same, tie_word_embeddings=False)
 
 
 def _stored_dtype(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> torch.dtype:

@@ -47,18 +47,18 @@ def convert_sentencepiece(path: Path) -> Tokenizer:
     try:
         model.ParseFromString(content)
         processor = SentencePieceProcessor(model_proto=content)
+        tokenizer = _convert(model)
     except Exception as error:  # protobuf's and SentencePiece's own
         raise ValueError(Errors.P063.format(path=path, reason=error)) from error
-    tokenizer = _convert(path, model)
     # What the vocabulary is made of is a good sample of what it is used on.
     pieces = [piece.piece for piece in model.pieces if piece.type in (_NORMAL, _USER_DEFINED)]
     _compare(tokenizer, processor, [piece.replace(_SPACE, " ") for piece in pieces], path)
     return tokenizer
 
 
-def _convert(path: Path, model: Any) -> Tokenizer:
-    if (reason := _obstacle(model)) is not None:
-        raise ValueError(Errors.P063.format(path=path, reason=reason))
+def _convert(model: Any) -> Tokenizer:
+    if (obstacle := _obstacle(model)) is not None:
+        raise ValueError(obstacle)
     tokenizer = Tokenizer(
         models.BPE(
             {piece.piece: i for i, piece in enumerate(model.pieces)},
@@ -71,8 +71,7 @@ def _convert(path: Path, model: Any) -> Tokenizer:
     symbols = _symbols(model.pieces)
     tokenizer.normalizer = _normalizer(model.normalizer_spec, symbols)
     if changed := [s for s in symbols if tokenizer.normalizer.normalize_str(s) != s]:
-        reason = f"its normalisation changes its own symbol {changed[0]!r}"
-        raise ValueError(Errors.P063.format(path=path, reason=reason))
+        raise ValueError(f"its normalisation changes its own symbol {changed[0]!r}")
     tokenizer.decoder = _decoder(model.normalizer_spec)
     # SentencePiece looks for symbols in what it has normalised.
     tokenizer.add_tokens([AddedToken(s, normalized=True, special=False) for s in symbols])

@@ -45,17 +45,17 @@ def load_sentencepiece_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerB
     """
     tokenizer = convert_sentencepiece(files.require(_MODEL_FILE, f"a tokenizer ({_MODEL_FILE})"))
     settings = files.read_json(TOKENIZER_FILE)
-    _add_tokens(tokenizer, _added_tokens(settings, files.read_json(_ADDED_FILE)), files.name)
-    special = {kind: _content(settings.get(kind)) or token for kind, token in _SPECIAL.items()}
+    _add_tokens(tokenizer, settings, files)
+    stated = {kind: _content(settings.get(kind)) or token for kind, token in _SPECIAL.items()}
     if not settings.get("add_bos_token", True):
-        del special["bos_token"]
-    length = {key: settings[key] for key in ("model_max_length",) if key in settings}
+        del stated["bos_token"]
+    if "model_max_length" in settings:
+        stated["model_max_length"] = settings["model_max_length"]
     loaded = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         name_or_path=files.name,
         clean_up_tokenization_spaces=False,
-        **special,
-        **length,
+        **stated,
     )
     return cast(PreTrainedTokenizerBase, loaded)
 
@@ -65,21 +65,18 @@ def _content(token: Any) -> str | None:
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _added_tokens(settings: Mapping[str, Any], added: Mapping[str, int]) -> dict[int, AddedToken]:
+def _add_tokens(tokenizer: Tokenizer, settings: Mapping[str, Any], files: CheckpointFiles) -> None:
+    """Add tokens that the vocabulary does not have, in the order of their ids."""
+    added = files.read_json(_ADDED_FILE)
     tokens = {i: AddedToken(content, normalized=False) for content, i in added.items()}
     for i, details in settings.get("added_tokens_decoder", {}).items():
         special = bool(details.get("special"))
         tokens[int(i)] = AddedToken(details["content"], normalized=False, special=special)
-    return tokens
-
-
-def _add_tokens(tokenizer: Tokenizer, tokens: Mapping[int, AddedToken], name: str) -> None:
-    """Add those that the vocabulary does not have, in the order of their ids."""
     for i, token in sorted(tokens.items()):
         if tokenizer.token_to_id(token.content) is None:
             tokenizer.add_tokens([token])
         found = tokenizer.token_to_id(token.content)
         if found != i:
             raise ValueError(
-                Errors.P064.format(name=name, token=token.content, stated=i, found=found)
+                Errors.P064.format(name=files.name, token=token.content, stated=i, found=found)
             )
