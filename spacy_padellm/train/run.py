@@ -181,7 +181,8 @@ def _check_texts(key: str, files: Sequence[str], texts: Sequence[AnnotatedText])
 def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
     """Before anything is trained that could not be saved."""
     if config.lora is None:
-        return check_trainable(lm.model)
+        check_trainable(lm.model)
+        return
     files = CheckpointFiles(find_folder(config.checkpoint), config.load)
     if config.merges and files.is_quantized:
         raise ValueError(Errors.P080.format(name=config.checkpoint))
