@@ -27,9 +27,8 @@ def export(
     from the same checkpoint, the average: often better than each.
     """
     with shown_errors():
-        from ..checkpoints.averaging import load_average
-        from ..checkpoints.locations import find_checkpoint
-        from ..checkpoints.saving import save_checkpoint
+        from ..checkpoints.files import find_checkpoint
+        from ..checkpoints.saving import load_average, save_checkpoint
 
         lm, settings = load_average([find_checkpoint(each) for each in sources], dtype=dtype)
         save_checkpoint(output_path, lm, settings)

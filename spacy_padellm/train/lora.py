@@ -7,10 +7,10 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..checkpoints.adapters import find_adapter
-from ..checkpoints.locations import find_folder
+from ..checkpoints.adapters import find_adapted
+from ..checkpoints.files import CheckpointFiles, find_folder
+from ..checkpoints.loading import is_quantized
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.quantization import is_quantized
 from ..errors import Errors
 from ..optional import require
 from .checking import check_entries
@@ -36,8 +36,7 @@ def check_lora(fields: dict[str, Any], checkpoint: str, options: LoadOptions) ->
     from peft import LoraConfig
 
     check_entries(LoraConfig, fields, "lora", left_out=_OF_PEFT)
-    name = find_folder(checkpoint)
-    if find_adapter(name, options) is not None:
+    if find_adapted(CheckpointFiles(find_folder(checkpoint), options)) is not None:
         raise ValueError(Errors.P079.format(name=checkpoint))
 
 

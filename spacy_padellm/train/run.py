@@ -11,10 +11,9 @@ from typing import Any
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import EarlyStoppingCallback, TrainerCallback
 
-from ..checkpoints.baichuan import is_baichuan
-from ..checkpoints.loading import load_causal_lm
-from ..checkpoints.locations import find_folder
-from ..checkpoints.quantization import is_stored_quantized
+from ..checkpoints.conversion import find_conversion
+from ..checkpoints.files import CheckpointFiles, find_folder
+from ..checkpoints.loading import check_trainable, load_causal_lm
 from ..checkpoints.settings import CheckpointSettings
 from ..decode.windows import Fit
 from ..errors import Errors, Warnings
@@ -33,7 +32,6 @@ from .preparation import GoldReport, TaughtText, prepare_texts
 from .rows import RowDataset, RowFigures, measure_rows, pack_rows
 from .saving import find_last_step, save_result
 from .settings import find_settings
-from .trainable import check_trainable
 from .trainer import TreeTrainer
 from .versions import Versions
 
@@ -184,9 +182,12 @@ def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
     """Before anything is trained that could not be saved."""
     if config.lora is None:
         check_trainable(lm.model)
-    elif config.merges and is_stored_quantized(find_folder(config.checkpoint), config.load):
+        return
+    files = CheckpointFiles(find_folder(config.checkpoint), config.load)
+    if config.merges and files.is_quantized:
         raise ValueError(Errors.P080.format(name=config.checkpoint))
-    elif config.save == "adapter" and is_baichuan(find_folder(config.checkpoint), config.load):
+    conversion = find_conversion(files)
+    if config.save == "adapter" and conversion is not None and conversion.load_model is not None:
         raise ValueError(Errors.P081.format(name=config.checkpoint))
 
 

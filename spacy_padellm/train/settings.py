@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..checkpoints.settings import CheckpointSettings, load_settings
+from ..checkpoints.loading import load_settings
+from ..checkpoints.settings import CheckpointSettings
 from ..errors import Errors
 from ..prompt.presets import PRESETS, find_preset
 from ..prompt.template import get_template

@@ -15,7 +15,7 @@ from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 from ..checkpoints.adapters import has_adapter
-from ..checkpoints.locations import has_weights
+from ..checkpoints.files import has_weights
 from ..checkpoints.saving import save_settings
 from ..checkpoints.settings import CheckpointSettings
 from ..errors import Errors

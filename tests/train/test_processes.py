@@ -12,8 +12,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from spacy_padellm.checkpoints.files import has_weights
 from spacy_padellm.checkpoints.loading import load_checkpoint
-from spacy_padellm.checkpoints.locations import has_weights
 from spacy_padellm.corpus.jsonl import write_jsonl
 from tests.train.toys import DEV, TRAIN, entries, toy
 
