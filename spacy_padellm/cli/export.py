@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .messages import shown_errors
-from .options import DtypeOption
+from .console import DtypeOption, shown_errors
 
 
 def export(

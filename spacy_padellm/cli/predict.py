@@ -10,24 +10,16 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from ..defaults import TAG_SHARE
-from .messages import shown_errors
-from .options import (
-    AttentionOption,
+from .console import (
     CheckpointArgument,
     CorpusArgument,
-    DeviceMapOption,
-    DevicesOption,
-    DtypeOption,
     FormatOption,
     LimitOption,
-    LocalFilesOnlyOption,
-    MaxMentionsOption,
-    MaxMentionTokensOption,
-    QuantizationOption,
-    RevisionOption,
-    TrustRemoteCodeOption,
+    ReplicaOptions,
+    shown_errors,
+    with_options,
+    with_progress,
 )
-from .progress import with_progress
 
 if TYPE_CHECKING:
     from ..decode.extraction import MentionExtractor
@@ -35,6 +27,7 @@ if TYPE_CHECKING:
     from ..texts import AnnotatedText
 
 
+@with_options
 def predict(
     checkpoint: CheckpointArgument,
     corpus: CorpusArgument,
@@ -46,16 +39,8 @@ def predict(
     tag_share: Annotated[
         float, typer.Option(help="What text tags count in it, with a model that was taught them.")
     ] = TAG_SHARE,
-    max_mentions: MaxMentionsOption = None,
-    max_mention_tokens: MaxMentionTokensOption = None,
-    device: DevicesOption = "cpu",
-    dtype: DtypeOption = "float32",
-    device_map: DeviceMapOption = None,
-    attn_implementation: AttentionOption = None,
-    quantization: QuantizationOption = None,
-    revision: RevisionOption = None,
-    local_files_only: LocalFilesOnlyOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
+    *,
+    model: ReplicaOptions,
 ) -> None:
     """Find the mentions of a corpus's texts, with scores, and print how they compare with its
     gold mentions (the paper's scores over sets of mention strings).
@@ -64,29 +49,17 @@ def predict(
         from ..checkpoints.loading import load_checkpoint
         from ..checkpoints.options import LoadOptions
         from ..corpus.formats import read_annotated_texts
+        from ..corpus.options import ReadingOptions
         from ..decode.extraction import MentionExtractor
         from ..decode.mentions import Resolution
         from ..decode.replicas import Replicas
 
-        devices = [each.strip() for each in device.split(",")]
         resolution = Resolution(threshold, tag_share=tag_share)
-        texts = read_annotated_texts(corpus, format=format)[:limit]
-        lm, settings = load_checkpoint(
-            checkpoint,
-            options=LoadOptions(
-                devices[0],
-                dtype,
-                device_map,
-                attn_implementation,
-                quantization,  # type: ignore[arg-type]
-                revision,
-                local_files_only,
-                trust_remote_code,
-            ),
-            max_mentions=max_mentions,
-            max_mention_tokens=max_mention_tokens,
-        )
-        replicas = Replicas(devices if len(devices) > 1 else ()).of(lm)
+        texts = read_annotated_texts(corpus, options=ReadingOptions(format=format))[:limit]
+        load = {**vars(model), "device": model.devices[0]}
+        limits = {name: load.pop(name) for name in ("max_mentions", "max_mention_tokens")}
+        lm, settings = load_checkpoint(checkpoint, options=LoadOptions(**load), **limits)
+        replicas = Replicas(model.devices if len(model.devices) > 1 else ()).of(lm)
         extractor = MentionExtractor(lm, settings, resolution, replicas=replicas)
         output_path.parent.mkdir(parents=True, exist_ok=True)
         # Under its own name only when whole.
