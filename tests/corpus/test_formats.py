@@ -125,6 +125,9 @@ def test_docs(tmp_path: Path):
     docs.append(nlp.make_doc("Not annotated at all ."))
     DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "docs.spacy")
     assert read_annotated_texts(tmp_path / "docs.spacy") == texts
+    renamed = ReadingOptions(label_map={"PER": "person"})
+    *_, last = read_annotated_texts(tmp_path / "docs.spacy", options=renamed)
+    assert last.labels == ("person",) and last.mentions == (Mention(0, 3, "person"),)
     (tmp_path / "docs.spacy").write_bytes(b"x\x9c\xb5\xd0")
     with pytest.raises(ValueError, match=r"\[P123\].*docs.spacy"):
         read_annotated_texts(tmp_path / "docs.spacy")
