@@ -11,8 +11,7 @@ import typer
 
 from ..errors import Errors
 from ..optional import require
-from .messages import shown_errors
-from .options import DeviceOption, DtypeOption, FormatOption
+from .console import DeviceOption, DtypeOption, FormatOption, shown_errors
 
 # What a shell has for Ctrl-C, so that a loop of commands stops as well.
 _INTERRUPTED = 130
