@@ -1,4 +1,4 @@
-"""Print the lines of code of each part of the package, without docstrings, comments and blank lines.
+"""Print the lines of code of each part of the package: no docstrings, comments and blank lines.
 
 `python scripts/count_lines.py [FOLDER]`: by default the package beside this script.
 """
