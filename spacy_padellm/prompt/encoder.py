@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from ..texts import Span, TokenizedText
 from ..tree.token_tree import Trie
 from .template import PromptTemplate
-from .tokenization import CaseMarks, Offsets, TextEncoder, join_encodings
+from .tokenization import CaseMarks, TextEncoder, join_encodings
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class EncodedText(TokenizedText):
 
     prefix: list[int]
     length: int
-    offsets: list[Offsets] | None
+    offsets: list[Span] | None
     encoder: PromptEncoder = field(repr=False)
 
     @cached_property

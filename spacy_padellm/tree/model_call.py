@@ -89,6 +89,8 @@ class ModelCall:
 
     def __init__(self, model: PreTrainedModel, outermost: torch.nn.Module | None = None) -> None:
         self.model = model
+        # Read now, as what wraps the model later may change its forward.
+        self.parameters = frozenset(inspect.signature(model.forward).parameters)
         self._outermost = outermost or model
         self.parameters = frozenset(inspect.signature(model.forward).parameters)
         # Hooks on the model are seen by every thread that runs it.

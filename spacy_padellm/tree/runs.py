@@ -61,7 +61,8 @@ class Continuations:
         self._columns = self.ids.clamp_min(0)
         if not over_vocabulary:
             self.needed = torch.tensor(sorted(set().union(*admissible)), dtype=torch.long)
-            self._columns = torch.searchsorted(self.needed, self._columns.clamp_min(self.needed[0]))
+            # Padding, now 0, has the first column.
+            self._columns = torch.searchsorted(self.needed, self._columns)
 
     def log_probs(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Take the softmax.
