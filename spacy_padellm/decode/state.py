@@ -188,8 +188,7 @@ class TextState:
     def _likely_counts(self, label: _Label) -> Sequence[int]:
         """Say which counts' mentions are opened before they are certain."""
         if label.count.place == Trie.START:
-            possible = self._counts.find
-            return [c for c in self._open_counts if possible(self._encoder.count_ids[c])]
+            return [count for count in self._open_counts if count <= self._encoder.max_mentions]
         # A number is more often written than continued by another digit.
         place: int | None = label.count.place
         for token_id in self._encoder.count_end:
