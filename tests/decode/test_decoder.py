@@ -2,44 +2,37 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from itertools import chain
+from functools import partial
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from spacy_padellm.decode.drafts import DraftPolicy
-from spacy_padellm.decode.mentions import DecodedMention
-from spacy_padellm.decode.parallel import ParallelDecoder
-from spacy_padellm.limits import MentionLimits
-from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.decode.state import TextState
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import TokenizedText
-from spacy_padellm.tree.causal_lm import CausalLM
+from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
+from spacy_padellm.tree.model_call import Readout
 from spacy_padellm.tree.token_tree import TokenTree
+from tests.decode.decoders import assert_same, decode, make_decoder, outcome
 from tests.reference import Paper
-from tests.sample_texts import NASTY, TEXTS, cut_at_characters, cut_at_spaces
+from tests.sample_texts import (
+    NASTY,
+    TEXTS,
+    cut_at_characters,
+    cut_at_spaces,
+    tokenized_texts,
+)
 from tests.sample_tokenizers import WORDINGS, load_tokenizer
 from tests.tiny_models import random_lm, tiny_model, ways_of
 from tests.trained import TEXTS as LEARNT
 from tests.trained import trained_lm
 
-LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=4)
-
-
-def decoder(lm: CausalLM, lang: str = "en", **settings) -> ParallelDecoder:
-    encoder = PromptEncoder(TEMPLATES[lang], WORDINGS[lang], lm.tokenizer)
-    return ParallelDecoder(lm, encoder, settings.pop("limits", LIMITS), **settings)
-
 
 def labels(lang: str = "en") -> list[str]:
     return list(WORDINGS[lang])
-
-
-def assert_same(found: list[list[DecodedMention]], expected: list[list[DecodedMention]]) -> None:
-    assert [[(m.label, m.places) for m in text] for text in found] == [
-        [(m.label, m.places) for m in text] for text in expected
-    ]
-    for ours, theirs in zip(chain(*found), chain(*expected), strict=True):
-        assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-5)
 
 
 MODELS = [("llama", lang, seed) for lang in ("en", "zh") for seed in range(4)]
@@ -55,7 +48,7 @@ def test_mentions_are_those_of_separate_sequences(family, lang, seed, prefix_att
     paper = Paper.of(lm, TEMPLATES[lang], WORDINGS[lang], softmax=softmax)
     expected = [paper.decode(text, labels(lang)) for text in TEXTS[lang]]
     for way in ways_of(lm):
-        found = decoder(lm.forced(way), lang, softmax=softmax).decode(TEXTS[lang], labels(lang))
+        found = decode(make_decoder(lm.run_as(way), lang, softmax=softmax), TEXTS[lang])
         assert_same(found, expected)
 
 
@@ -65,8 +58,8 @@ def test_the_random_models_write_something():
         mention
         for lang in TEXTS
         for seed in range(4)
-        for text in decoder(random_lm("llama", lang, "causal", seed), lang).decode(
-            TEXTS[lang], labels(lang)
+        for text in decode(
+            make_decoder(random_lm("llama", lang, "causal", seed), lang), TEXTS[lang]
         )
         for mention in text
     ]
@@ -86,11 +79,11 @@ def test_the_cost_is_each_distinct_token_once():
         paper.decode(text, labels())
         beginnings = {s[: i + 1] for s in paper.evaluated for i in range(len(s))}
         cached, recomputed, sequences = (
-            decoder(lm.forced(way), policy=None) for way in ways_of(lm)
+            make_decoder(lm.run_as(way), draft_threshold=None) for way in ways_of(lm)
         )
-        drafting = decoder(lm)
+        drafting = make_decoder(lm)
         for each in (cached, recomputed, sequences, drafting):
-            each.decode([text], labels())
+            decode(each, [text])
             assert each.cost.distinct_tokens == len(beginnings)
         assert cached.cost.tokens == len(beginnings) <= drafting.cost.tokens
         assert (recomputed.cost.tokens > cached.cost.tokens) is (cached.cost.passes > 1)
@@ -99,27 +92,35 @@ def test_the_cost_is_each_distinct_token_once():
         assert drafting.cost.passes <= cached.cost.passes
 
 
-def test_keys_and_values_of_distinct_tokens_are_kept_once(monkeypatch):
+def test_keys_and_values_of_distinct_tokens_are_kept_once():
     lm = random_lm("llama", "en", "causal", 1)
-    runs = []
-    open_run = lm.open
-    monkeypatch.setattr(lm, "open", lambda *a: runs.append(open_run(*a)) or runs[-1])
-    plain, drafting = decoder(lm, policy=None), decoder(lm)
-    for text in TEXTS["en"]:
-        for each in (plain, drafting):
-            each.decode([text], labels())
-    kept = [run._cache.kept.get_seq_length() for run in runs]
-    assert sum(kept[::2]) == plain.cost.distinct_tokens
-    # A draft that was wrong stays, too.
-    assert sum(kept[1::2]) == drafting.cost.tokens > plain.cost.tokens
+    lengths: list[int] = []
+    hook = lm.model.register_forward_hook(
+        lambda module, args, output: lengths.append(output.past_key_values.get_seq_length())
+    )
+    kept = {}
+    try:
+        for threshold in (None, 0.07):
+            each = make_decoder(lm, draft_threshold=threshold)
+            kept[threshold] = 0
+            for text in TEXTS["en"]:
+                decode(each, [text])
+                kept[threshold] += lengths[-1]
+            if threshold is None:
+                assert kept[threshold] == each.cost.distinct_tokens
+            else:
+                # A draft that was wrong stays, too.
+                assert kept[threshold] == each.cost.tokens > kept[None]
+    finally:
+        hook.remove()
 
 
 def test_costs_add_up():
-    each = decoder(random_lm("llama", "en", "causal", 1))
-    each.decode(TEXTS["en"][:1], labels())
+    each = make_decoder(random_lm("llama", "en", "causal", 1))
+    decode(each, TEXTS["en"][:1])
     passes, tokens = each.cost.passes, each.cost.tokens
     assert passes > 0
-    each.decode(TEXTS["en"][:1], labels())
+    decode(each, TEXTS["en"][:1])
     assert (each.cost.passes, each.cost.tokens) == (2 * passes, 2 * tokens)
 
 
@@ -139,12 +140,12 @@ def random_texts(rng: random.Random, lang: str, count: int) -> list[TokenizedTex
 )
 def test_a_text_has_the_same_mentions_in_any_batch(family, prefix_attention, seed):
     rng = random.Random(seed)
-    each = decoder(random_lm(family, "en", prefix_attention, seed % 4))
+    each = make_decoder(random_lm(family, "en", prefix_attention, seed % 4))
     texts = random_texts(rng, "en", 6)
-    alone = [each.decode([text], labels())[0] for text in texts]
-    assert_same(each.decode(texts, labels()), alone)
+    alone = [decode(each, [text])[0] for text in texts]
+    assert_same(decode(each, texts), alone)
     order = rng.sample(range(6), 6)
-    found = each.decode([texts[i] for i in order], labels())
+    found = decode(each, [texts[i] for i in order])
     assert_same(found, [alone[i] for i in order])
 
 
@@ -153,7 +154,7 @@ def test_texts_that_spell_special_tokens(seed):
     """All ways agree, and places are where the strings are."""
     texts = random_texts(random.Random(100 + seed), "en", 5)
     lm = random_lm("llama", "en", "causal", seed)
-    expected, *others = (decoder(lm.forced(way)).decode(texts, labels()) for way in ways_of(lm))
+    expected, *others = (decode(make_decoder(lm.run_as(way)), texts) for way in ways_of(lm))
     for other in others:
         assert_same(other, expected)
     for text, mentions in zip(texts, expected, strict=True):
@@ -166,8 +167,8 @@ def test_texts_that_spell_special_tokens(seed):
 
 def test_labels_with_the_same_wording_have_the_same_mentions():
     lm = random_lm("llama", "en", "causal", 1)
-    encoder = PromptEncoder(TEMPLATES["en"], {"A": "PER", "B": "PER", "C": "ORG"}, lm.tokenizer)
-    (found,) = ParallelDecoder(lm, encoder, LIMITS).decode(TEXTS["en"][:1], ["A", "B", "C"])
+    alike = make_decoder(lm, labels={"A": "PER", "B": "PER", "C": "ORG"})
+    (found,) = decode(alike, TEXTS["en"][:1])
     by_label = {
         label: [(m.places, m.log_prob) for m in found if m.label == label] for label in "ABC"
     }
@@ -175,61 +176,75 @@ def test_labels_with_the_same_wording_have_the_same_mentions():
     assert by_label["A"] == by_label["B"] != by_label["C"]
 
 
-def test_mentions_come_label_by_label_as_asked():
+def test_mentions_come_label_by_label_as_in_the_settings():
     lm = random_lm("llama", "en", "causal", 1)
-    (found,) = decoder(lm).decode(TEXTS["en"][:1], labels())
-    (other,) = decoder(lm).decode(TEXTS["en"][:1], labels()[::-1])
+    (found,) = decode(make_decoder(lm), TEXTS["en"][:1])
+    (other,) = decode(make_decoder(lm, labels=labels()[::-1]), TEXTS["en"][:1])
     assert [m.label for m in found] == sorted((m.label for m in found), key=labels().index)
+    assert [m.label for m in other] == sorted((m.label for m in other), key=labels()[::-1].index)
     assert_same(
         [[m for m in other if m.label == label] for label in labels()],
         [[m for m in found if m.label == label] for label in labels()],
     )
-    (some,) = decoder(lm).decode(TEXTS["en"][:1], labels()[1:])
+    (some,) = decode(make_decoder(lm, labels=labels()[1:]), TEXTS["en"][:1])
     assert_same([some], [[m for m in found if m.label in labels()[1:]]])
+
+
+def test_some_labels_are_written_alone():
+    """As a replica does that shares a text with others."""
+    each = make_decoder(random_lm("llama", "en", "causal", 1))
+    encoded = [each.encoder.encode(text) for text in TEXTS["en"]]
+    found = each.decode(encoded)
+    for some in (labels()[1:], labels()[:1]):
+        written = each.write(encoded, some, ())
+        expected = [[m for m in text if m.label in some] for text in found]
+        assert_same([text.mentions for text in written], expected)
+        assert all(text.tags is None for text in written)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n \t", "\u3000"])
 def test_texts_without_anything_in_them(text):
-    each = decoder(random_lm("llama", "en", "causal", 1))
-    (other,) = each.decode(TEXTS["en"][:1], labels())
+    each = make_decoder(random_lm("llama", "en", "causal", 1))
+    (other,) = decode(each, TEXTS["en"][:1])
     assert other
     passes = each.cost.passes
     for source in (TokenizedText(text, ()), cut_at_characters(text)):
-        assert each.decode([source], labels()) == [[]]
+        assert decode(each, [source]) == [[]]
         assert each.cost.passes == passes
-        assert_same(each.decode([source, TEXTS["en"][0], source], labels()), [[], other, []])
+        assert_same(decode(each, [source, TEXTS["en"][0], source]), [[], other, []])
         passes = each.cost.passes
 
 
 def test_no_texts_and_no_labels():
-    each = decoder(random_lm("llama", "en", "causal", 1))
-    assert each.decode([], labels()) == []
-    assert each.decode(TEXTS["en"], []) == [[]] * len(TEXTS["en"])
+    lm = random_lm("llama", "en", "causal", 1)
+    for each in (make_decoder(lm), make_decoder(lm, labels={})):
+        assert each.decode([]) == []
+        assert each.cost.passes == 0
+    assert decode(make_decoder(lm, labels={}), TEXTS["en"]) == [[]] * len(TEXTS["en"])
     assert each.cost.passes == 0
 
 
 @pytest.mark.parametrize("most", [1, 2, 11])
 def test_no_more_mentions_than_allowed(most):
-    limits = MentionLimits(max_mentions=most, max_mention_tokens=1)
+    limits = {"max_mentions": most, "max_mention_tokens": 1}
     highest = 0
     for seed in range(4):
-        each = decoder(random_lm("llama", "en", "causal", seed), limits=limits)
-        for found in each.decode(TEXTS["en"], labels()):
+        each = make_decoder(random_lm("llama", "en", "causal", seed), limits=limits)
+        for found in decode(each, TEXTS["en"]):
             for label in labels():
-                count = sum(m.label == label for m in found)
-                highest = max(highest, count)
+                highest = max(highest, sum(m.label == label for m in found))
     assert highest == most
 
 
 @pytest.mark.parametrize("longest", [1, 2, 5])
 def test_no_longer_mentions_than_allowed(longest):
     text = TEXTS["en"][0]
-    limits = MentionLimits(max_mentions=4, max_mention_tokens=longest)
+    limits = {"max_mentions": 4, "max_mention_tokens": longest}
     lengths = {
         len(text.text[start:end].split())
         for seed in range(4)
-        for found in decoder(random_lm("llama", "en", "causal", seed), limits=limits).decode(
-            [text], labels()
+        for found in decode(
+            make_decoder(random_lm("llama", "en", "causal", seed), limits=limits), [text]
         )
         for mention in found
         for start, end in mention.places
@@ -237,43 +252,39 @@ def test_no_longer_mentions_than_allowed(longest):
     assert max(lengths) == longest
 
 
-@pytest.mark.parametrize("limits", [{"max_mentions": 0}, {"max_mention_tokens": -1}])
-def test_limits_below_one(limits):
-    ((name, value),) = limits.items()
-    with pytest.raises(ValueError, match=rf"P032.*{name} is {value}.*at least 1"):
-        MentionLimits(**limits)
-
-
 @pytest.mark.parametrize("way", ["cached", "recomputed", "sequences"])
 def test_a_text_longer_than_the_positions(way):
     """Sequences of the text have to fit, with all that may be written."""
-    lm = random_lm("llama", "en", "causal", 1).forced(way)
-    each = decoder(lm)
+    lm = random_lm("llama", "en", "causal", 1).run_as(way)
+    each = make_decoder(lm)
     text = TokenizedText("a" * 119, ((0, 1),))
     # 2 + 119 of the text, 3 of the label, 2 of the count, 1 of the opener, 1 of the mention.
-    assert len(each.encoder.prefix(text.text)) == 121
-    (found,) = each.decode([text], labels())
+    assert len(each.encoder.encode(text).prefix) == 121
+    (found,) = decode(each, [text])
     assert {m.places for m in found} <= {((0, 1),)}
     longer = TokenizedText("a" * 120, ((0, 1),))
     with pytest.raises(ValueError, match=r"P023.* 129 tokens.* 128 positions.*get_spans"):
-        each.decode([TEXTS["en"][0], longer], labels())
+        decode(each, [TEXTS["en"][0], longer])
+    assert [each.fits(each.encoder.encode(t)) for t in (text, longer)] == [True, False]
 
 
 def test_no_gradients_are_kept():
     lm = random_lm("llama", "en", "causal", 1)
-    decoder(lm).decode(TEXTS["en"][:1], labels())
+    decode(make_decoder(lm), TEXTS["en"][:1])
     assert all(p.grad is None for p in lm.model.parameters())
 
 
 POLICIES = [
-    DraftPolicy(),
-    DraftPolicy(0.0),
-    DraftPolicy(1.0),
-    DraftPolicy(0.02, open_counts=(1, 2, 4)),
+    {},
+    {"draft_threshold": 0.0},
+    {"draft_threshold": 1.0},
+    {"draft_threshold": 0.02, "open_counts": (1, 2, 4)},
+    # More than there may be, too.
+    {"open_counts": (1, 50)},
 ]
 
 
-ADVERSE_LIMITS = MentionLimits(max_mentions=12, max_mention_tokens=3)
+ADVERSE_LIMITS = {"max_mentions": 12, "max_mention_tokens": 3}
 
 
 def adverse(seed: int) -> tuple[CausalLM, list[TokenizedText]]:
@@ -290,8 +301,8 @@ def test_adverse_texts_have_what_makes_drafts_hard(softmax):
     """Strings in several places, mentions at the text's end and mentions that begin alike."""
     seen = Counter()
     for lm, texts in map(adverse, range(3)):
-        drafting = decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS)
-        for text, found in zip(texts, drafting.decode(texts, labels()), strict=True):
+        drafting = make_decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS)
+        for text, found in zip(texts, decode(drafting, texts), strict=True):
             strings = {text.text[slice(*mention.places[0])] for mention in found}
             seen["repeated"] += any(len(mention.places) > 1 for mention in found)
             seen["at the end"] += any(m.places[-1][1] == len(text.text) for m in found)
@@ -306,12 +317,12 @@ def test_adverse_texts_have_what_makes_drafts_hard(softmax):
 @pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
 def test_drafts_change_nothing_but_the_cost(softmax, seed, policy):
     lm, texts = adverse(seed)
-    plain = decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS, policy=None)
-    expected = plain.decode(texts, labels())
+    plain = make_decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS, draft_threshold=None)
+    expected = decode(plain, texts)
     assert any(expected)
     for way in ways_of(lm):
-        each = decoder(lm.forced(way), softmax=softmax, limits=ADVERSE_LIMITS, policy=policy)
-        assert_same(each.decode(texts, labels()), expected)
+        each = make_decoder(lm.run_as(way), softmax=softmax, limits=ADVERSE_LIMITS, **policy)
+        assert_same(decode(each, texts), expected)
         assert each.cost.passes <= plain.cost.passes
         assert each.cost.distinct_tokens == plain.cost.distinct_tokens
     assert plain.cost.tokens == plain.cost.distinct_tokens
@@ -319,14 +330,13 @@ def test_drafts_change_nothing_but_the_cost(softmax, seed, policy):
 
 def test_a_model_that_knows_its_texts_needs_three_passes():
     """One for the counts, one for the first tokens, one for the rest."""
-    lm, settings = trained_lm()
-    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
+    lm, trained = trained_lm()
     passes = []
     for text in LEARNT:
-        plain = ParallelDecoder(lm, encoder, settings.limits, policy=None)
-        each = ParallelDecoder(lm, encoder, settings.limits)
-        expected = plain.decode([text.source], list(settings.labels))
-        assert_same(each.decode([text.source], list(settings.labels)), expected)
+        plain = make_decoder(lm, labels=trained.labels, draft_threshold=None)
+        each = make_decoder(lm, labels=trained.labels)
+        expected = decode(plain, [text.source])
+        assert_same(decode(each, [text.source]), expected)
         string = text.source.text
         found = sorted((m.label, string[slice(*m.places[0])]) for m in expected[0])
         assert found == sorted((m.label, string[m.start : m.end]) for m in text.mentions)
@@ -337,16 +347,13 @@ def test_a_model_that_knows_its_texts_needs_three_passes():
 
 def test_mentions_opened_while_they_are_counted():
     """Where all counts were foreseen, first tokens are known a pass earlier."""
-    lm, settings = trained_lm()
-    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-    policy = DraftPolicy(open_counts=(1,))
+    lm, trained = trained_lm()
     saved = []
     for text in LEARNT:
-        each = ParallelDecoder(lm, encoder, settings.limits)
-        opening = ParallelDecoder(lm, encoder, settings.limits, policy=policy)
-        expected = each.decode([text.source], list(settings.labels))
-        assert_same(opening.decode([text.source], list(settings.labels)), expected)
-        counts = {sum(m.label == label for m in text.mentions) for label in settings.labels}
+        each = make_decoder(lm, labels=trained.labels)
+        opening = make_decoder(lm, labels=trained.labels, open_counts=(1,))
+        assert_same(decode(opening, [text.source]), decode(each, [text.source]))
+        counts = {sum(m.label == label for m in text.mentions) for label in trained.labels}
         if counts <= {0, 1}:
             saved.append(each.cost.passes - opening.cost.passes)
         else:
@@ -354,47 +361,56 @@ def test_mentions_opened_while_they_are_counted():
     assert set(saved) == {0, 1}
 
 
-@pytest.mark.parametrize("policy", [None, *POLICIES], ids=str)
-def test_a_replay_is_written_whatever_the_model_chooses(policy):
-    lm = random_lm("llama", "en", "causal", 1)
-    each = decoder(lm, policy=policy)
-    text = TEXTS["en"][0]
-    gold = {"PER": ["Anna", "Bob", "Bob"], "LOC": ["New York"], "ORG": []}
-    replay = {label: each.encoder.mentions(strings) for label, strings in gold.items()}
-    (found,) = each.decode([text], labels(), [replay])
-    written = [(m.label, text.text[slice(*m.places[0])]) for m in found]
-    assert written == [(label, string) for label, strings in gold.items() for string in strings]
-    finished = TokenTree(each.encoder.prefix(text.text))
-    for label, mentions in replay.items():
-        (*_, start) = finished.insert(each.encoder.branch(label), finished.prefix_end)
-        for n, ids in enumerate(mentions, start=1):
-            head = each.encoder.count(len(mentions)) + each.encoder.opener(n)
-            finished.insert(head + ids[:-1], start)
-    # A last token after which only the end is left is not run.
-    assert len(finished) - 4 <= each.cost.distinct_tokens <= len(finished)
-    if policy is None:
-        assert each.cost.tokens == each.cost.distinct_tokens
+@settings(max_examples=40)
+@given(
+    texts=st.lists(tokenized_texts(), min_size=1, max_size=5),
+    seed=st.integers(0, 3),
+    prefix=st.sampled_from(["causal", "bidirectional"]),
+    softmax=st.sampled_from(["vocabulary", "admissible"]),
+    threshold=st.sampled_from([None, 0.0, 0.07, 0.5, 1.0]),
+    open_counts=st.lists(st.integers(1, 12), max_size=3).map(tuple),
+    batch_tokens=st.sampled_from([1, 80, 1024]),
+    way=st.sampled_from(["cached", "recomputed", "sequences"]),
+)
+def test_nothing_but_the_model_and_the_text_says_what_is_found(
+    texts, seed, prefix, softmax, threshold, open_counts, batch_tokens, way
+):
+    """Against one token a pass, each text alone, each branch a sequence of its own."""
+    lm = random_lm("llama", "en", prefix, seed)
+    plain = make_decoder(lm.run_as("sequences"), softmax=softmax, draft_threshold=None)
+    each = make_decoder(
+        lm.run_as(way),
+        softmax=softmax,
+        draft_threshold=threshold,
+        open_counts=open_counts,
+        batch_tokens=batch_tokens,
+    )
+    alone = [outcome(plain, [text]) for text in texts]
+    fitting = [text for text, one in zip(texts, alone, strict=True) if one is not TextTooLongError]
+    expected = [one[0] for one in alone if one is not TextTooLongError]
+    assert_same(decode(each, fitting), expected)
+    if len(fitting) < len(texts):
+        assert outcome(each, texts) is TextTooLongError
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
-def test_what_is_drafted_first_does_not_depend_on_what_is_replayed(policy, monkeypatch):
-    lm = random_lm("llama", "en", "causal", 1)
-    each = decoder(lm, policy=policy)
-    passes: list[list[int]] = []
-    forward = lm.model.forward
+@pytest.mark.parametrize("budget", [1, 60, 150, 10**6])
+def test_results_come_in_the_order_of_the_texts_whatever_the_batches(budget):
+    texts = random.Random(0).choices(TEXTS["en"], k=9)
+    make = partial(make_decoder, random_lm("llama", "en", "causal", 1), batch_tokens=budget)
+    each = make()
+    found = decode(each, texts)
+    passes = 0
+    for text, mentions in zip(texts, found, strict=True):
+        own = make()
+        assert_same([mentions], decode(own, [text]))
+        passes += own.cost.passes
+    assert (each.cost.passes < passes) is (budget > 1)
 
-    def record(**inputs):
-        passes.append(inputs["input_ids"].flatten().tolist())
-        return forward(**inputs)
 
-    monkeypatch.setattr(lm.model, "forward", record)
-    first = []
-    for gold in (["Anna", "Bob"], ["New York", "met", "Bob"], []):
-        replay = {label: each.encoder.mentions(gold) for label in labels()}
-        passes.clear()
-        each.decode(TEXTS["en"][:1], labels(), [replay])
-        first.append(passes[0])
-    assert first[0] == first[1] == first[2]
+def test_a_text_that_does_not_fit_beside_one_that_does():
+    each = make_decoder(random_lm("llama", "en", "causal", 1), batch_tokens=1)
+    with pytest.raises(TextTooLongError, match="P023"):
+        decode(each, [TEXTS["en"][1], TokenizedText("a" * 130, ((0, 1),))])
 
 
 @pytest.mark.parametrize("name", ["llama2", "gpt2", "byt5"])
@@ -403,16 +419,16 @@ def test_drafts_with_tokenizers_that_know_nothing_of_the_template(name, request)
     tokenizer = load_tokenizer(name, request)
     model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
     lm = CausalLM(model, tokenizer)
-    limits = MentionLimits(max_mentions=12, max_mention_tokens=4)
+    limits = {"max_mentions": 12, "max_mention_tokens": 4}
     texts = [*TEXTS["en"], *TEXTS["zh"]]
     seen = set()
     for softmax in ("vocabulary", "admissible"):
-        plain = decoder(lm, softmax=softmax, limits=limits, policy=None)
-        expected = plain.decode(texts, labels())
+        plain = make_decoder(lm, softmax=softmax, limits=limits, draft_threshold=None)
+        expected = decode(plain, texts)
         seen |= {sum(m.label == label for m in text) for text in expected for label in labels()}
-        for policy in (DraftPolicy(), DraftPolicy(0.0, open_counts=(1, 10))):
-            each = decoder(lm, softmax=softmax, limits=limits, policy=policy)
-            assert_same(each.decode(texts, labels()), expected)
+        for policy in ({}, {"draft_threshold": 0.0, "open_counts": (1, 10)}):
+            each = make_decoder(lm, softmax=softmax, limits=limits, **policy)
+            assert_same(decode(each, texts), expected)
             assert each.cost.passes < plain.cost.passes
             assert each.cost.distinct_tokens == plain.cost.distinct_tokens
     assert max(seen) > 1
@@ -420,14 +436,110 @@ def test_drafts_with_tokenizers_that_know_nothing_of_the_template(name, request)
 
 def test_counts_of_two_digits_are_drafted_like_others():
     """Random models do count beyond nine, and a wrong guess of a number's end is mended."""
-    limits = MentionLimits(max_mentions=12, max_mention_tokens=2)
+    limits = {"max_mentions": 12, "max_mention_tokens": 2}
     counts = set()
     for seed in range(8):
         lm = random_lm("llama", "en", "causal", seed)
-        plain = decoder(lm, limits=limits, policy=None)
-        each = decoder(lm, limits=limits)
-        expected = plain.decode(TEXTS["en"], labels())
-        assert_same(each.decode(TEXTS["en"], labels()), expected)
+        plain = make_decoder(lm, limits=limits, draft_threshold=None)
+        each = make_decoder(lm, limits=limits)
+        expected = decode(plain, TEXTS["en"])
+        assert_same(decode(each, TEXTS["en"]), expected)
         counts |= {sum(m.label == label for m in text) for text in expected for label in labels()}
     assert {0, 2} <= counts
     assert max(counts) >= 10
+
+
+TAGGED = [("llama", "causal"), ("llama", "bidirectional"), ("bert", "bidirectional")]
+reading_decoder = partial(make_decoder, softmax="admissible", text_tags=True)
+
+
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+@torch.inference_mode()
+def test_tags_and_choices_are_those_of_runs_of_their_own(family, prefix_attention):
+    whole = random_lm(family, "en", prefix_attention)
+    for lm in map(whole.run_as, ways_of(whole)):
+        each = reading_decoder(lm)
+        encoded = [each.encoder.encode(text) for text in TEXTS["en"][:3]]
+        tag_ids = [each.encoder.wordings[label][0] for label in labels()]
+        tag_ids.append(each.encoder.end_id)
+        reading, plain = (
+            [TextState(text, labels(), each.options) for text in encoded] for _ in range(2)
+        )
+        read_run = lm.open([state.tree for state in reading], 99)
+        plain_run = lm.open([state.tree for state in plain], 99)
+        # Passes after the first are as they were without.
+        for first in (True, False):
+            proposed = [state.propose() for state in reading]
+            assert proposed == [state.propose() for state in plain]
+            choices, probs = each.choose(read_run, reading, proposed, tag_ids if first else ())
+            expected, none = each.choose(plain_run, plain, proposed)
+            assert none == []
+            assert len(probs) == (len(encoded) if first else 0)
+            for ours, theirs in zip(choices, expected, strict=True):
+                assert ours.keys() == theirs.keys()
+                for node, choice in ours.items():
+                    assert choice.token_id == theirs[node].token_id
+                    assert choice.log_prob == pytest.approx(theirs[node].log_prob, abs=1e-4)
+            if first:
+                of_tags = probs
+            for states, chosen in ((reading, choices), (plain, expected)):
+                for state, of_text in zip(states, chosen, strict=True):
+                    state.advance(of_text)
+        for text, found in zip(encoded, of_tags, strict=True):
+            tree = TokenTree(text.prefix)
+            places = list(range(len(text.prefix) - text.length, len(text.prefix)))
+            readout = Readout(torch.tensor(tag_ids), torch.ones(text.length, dtype=torch.bool))
+            alone = lm.open([tree], 99).logits([places], readout)
+            assert np.allclose(found, alone.softmax(dim=1).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+def test_what_is_written_stays_the_same_with_tags_and_takes_no_more(family, prefix_attention):
+    """No pass more and no token."""
+    lm = random_lm(family, "en", prefix_attention)
+    plain, reading = reading_decoder(lm, tag_share=0.0), reading_decoder(lm)
+    assert (plain.tag_labels, reading.tag_labels) == ([], labels())
+    for texts in (TEXTS["en"], TEXTS["en"][:1]):
+        pairs = zip(decode(plain, texts), decode(reading, texts), strict=True)
+        for written, found in pairs:
+            kept = [m for m in found if m.log_prob is not None]
+            assert [(m.label, m.places) for m in kept] == [(m.label, m.places) for m in written]
+            assert [m.log_prob for m in kept] == pytest.approx([m.log_prob for m in written])
+            assert all(len(m.tagged) == len(m.places) for m in found)
+            assert all(m.tagged is None for m in written)
+    assert plain.cost == reading.cost
+
+
+def test_tags_do_not_depend_on_the_batch():
+    lm = random_lm("bert", "en", "bidirectional")
+    together = decode(reading_decoder(lm), TEXTS["en"])
+    alone = [decode(reading_decoder(lm), [text])[0] for text in TEXTS["en"]]
+    assert any(m.log_prob is None for found in together for m in found)
+    assert_same(together, alone)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"text_tags": False}, {"softmax": "vocabulary"}, {"tag_share": 0.0}], ids=str
+)
+def test_tags_are_read_only_where_they_were_taught_and_count(changes):
+    each = reading_decoder(random_lm("llama", "en", "causal", 1), **changes)
+    assert each.tag_labels == []
+    assert all(m.tagged is None for text in decode(each, TEXTS["en"]) for m in text)
+
+
+def test_labels_of_several_ids_have_no_tags():
+    lm = random_lm("llama", "en", "bidirectional")
+    reading = reading_decoder(lm, labels={"LOC": "no such token", "PER": "PER"})
+    assert reading.tag_labels == ["PER"]
+    found = [m for text in decode(reading, TEXTS["en"]) for m in text]
+    assert {m.tagged is None for m in found if m.label == "PER"} == {False}
+    assert {m.tagged is None for m in found if m.label == "LOC"} == {True}
+
+
+def test_tokenizers_without_offsets_have_no_tags(request):
+    tokenizer = load_tokenizer("byt5", request)
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
+    wordings = {"A": "a", "B": "b"}
+    reading = reading_decoder(CausalLM(model, tokenizer), labels=wordings)
+    assert reading.tag_labels == []
+    assert all(m.tagged is None for text in decode(reading, TEXTS["en"]) for m in text)
