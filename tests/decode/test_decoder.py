@@ -122,6 +122,7 @@ def test_costs_add_up():
     assert passes > 0
     decode(each, TEXTS["en"][:1])
     assert (each.cost.passes, each.cost.tokens) == (2 * passes, 2 * tokens)
+    assert each.cost.describe() == f"{2 * passes} forward passes, {2 * tokens} tokens run"
 
 
 def random_texts(rng: random.Random, lang: str, count: int) -> list[TokenizedText]:
