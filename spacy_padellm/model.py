@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoints.loading import load_causal_lm
-from .checkpoints.options import LoadOptions
+from .checkpoints.options import DEFAULT_DEVICE, LoadOptions, choose_device
 from .checkpoints.saving import save_checkpoint
 from .checkpoints.settings import load_settings
 from .decode.decoder import Decoder, DecodingCost, ParallelDecoder
@@ -77,12 +77,15 @@ class PaDeLLM:
                 (`threshold`, `tag_share`, ...) and `Overrides` (`labels`, `max_mentions`, ...).
 
         Raises:
-            ValueError: The folder is missing or not complete, or an option is not possible.
+            ValueError: The folder is missing or not complete, an option is not possible, or both one
+                device and several are named.
             TypeError: There is no such option.
             ImportError: An option needs a package that isn't installed.
         """
         load, decoding, overrides = _divide(options, LoadOptions, DecodingOptions, Overrides)
-        load_options = LoadOptions(**{"device": devices[0], **load} if devices else load)
+        if devices:
+            load["device"] = choose_device(load.get("device", DEFAULT_DEVICE), devices)
+        load_options = LoadOptions(**load)
         stated = Overrides(**overrides)
         found = load_settings(name, load_options)
         if found is None and stated.labels is None and stated.preset is None:
@@ -158,7 +161,7 @@ class PaDeLLM:
         Args:
             text: The text. A string is split into words, marks and ideographs.
         """
-        if isinstance(text, EncodedText):
+        if isinstance(text, EncodedText) and text.encoder is self.encoder:
             return text
         return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
 
