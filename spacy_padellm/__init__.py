@@ -1,17 +1,16 @@
-"""Generative named entity recognition for spaCy, all labels and mentions decoded in parallel."""
-
-from __future__ import annotations
+"""Generative named entity recognition, all labels and mentions decoded in parallel."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .model import PaDeLLM as PaDeLLM
+    from .model import PaDeLLM
 
 __version__ = "0.1.0"
+__all__ = ["PaDeLLM"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is heavy when it is first asked for: spaCy imports this package at its start."""
+    """Load `PaDeLLM` when it is first asked for: spaCy imports this package for every pipeline."""
     if name == "PaDeLLM":
         from .model import PaDeLLM
 

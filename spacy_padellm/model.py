@@ -77,8 +77,8 @@ class PaDeLLM:
                 (`threshold`, `tag_share`, ...) and `Overrides` (`labels`, `max_mentions`, ...).
 
         Raises:
-            ValueError: The folder is missing or not complete, an option is not possible, or both one
-                device and several are named.
+            ValueError: The folder is missing or not complete, or an option is not possible, alone or
+                beside another one.
             TypeError: There is no such option.
             ImportError: An option needs a package that isn't installed.
         """
@@ -161,8 +161,6 @@ class PaDeLLM:
         Args:
             text: The text. A string is split into words, marks and ideographs.
         """
-        if isinstance(text, EncodedText) and text.encoder is self.encoder:
-            return text
         return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
 
     def cut(self, text: str | TokenizedText) -> list[Window]:

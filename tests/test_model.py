@@ -16,7 +16,7 @@ from spacy_padellm.decode.decoder import ParallelDecoder
 from spacy_padellm.decode.mentions import keep_most_probable, non_overlapping
 from spacy_padellm.decode.replicas import Replicas, SharedDecoder
 from spacy_padellm.model import PaDeLLM
-from spacy_padellm.prompt.encoder import EncodedText, PromptEncoder
+from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import PRESETS
 from spacy_padellm.settings import DecodingOptions, Overrides
 from spacy_padellm.texts import AnnotatedText, Entity, Mention, TokenizedText
@@ -103,7 +103,7 @@ def test_only_the_labels_of_the_settings_are_looked_for():
     assert people.lm is model.lm and people.options is model.options
 
 
-def test_a_text_of_another_encoder_is_encoded_anew():
+def test_what_another_encoder_encoded_is_a_text_like_others():
     model = toy()
     people = model.with_settings(replace(model.settings, labels={"PER": "PER"}))
     encoded = [people.encode(source) for source in SOURCES]
@@ -158,17 +158,6 @@ def test_a_text_that_fits_is_encoded_once(encoded: list[str], bundled: PaDeLLM):
     assert bundled.settings.reads_tags
     assert any(bundled.predict([SENTENCE, SENTENCE]))
     assert encoded == [SENTENCE] * 2
-
-
-def test_what_is_encoded_is_not_encoded_again(encoded: list[str]):
-    model = toy()
-    texts = [model.encode(source) for source in SOURCES]
-    assert all(isinstance(text, EncodedText) for text in texts)
-    assert [model.encode(text) for text in texts] == texts
-    expected = model.predict(SOURCES)
-    encoded.clear()
-    assert model.predict(texts) == expected
-    assert encoded == []
 
 
 def test_a_text_that_fits_is_a_single_window():

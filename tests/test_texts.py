@@ -13,36 +13,6 @@ def strings(text: TokenizedText) -> list[str]:
 
 def test_words_marks_and_ideographs_are_tokens():
     text = TokenizedText.split("Mr. O'Neill (born 12/3/1961): 2-1 für Zürich_U-19!")
-    assert strings(text) == (
-        [
-            "Mr",
-            ".",
-            "O",
-            "'",
-            "Neill",
-            "(",
-            "born",
-            "12",
-            "/",
-            "3",
-            "/",
-            "1961",
-            ")",
-            ":",
-            "2",
-            "-",
-            "1",
-            "für",
-            "Zürich",
-            "_",
-            "U",
-            "-",
-            "19",
-            "!",
-        ]
-    )
-    # Other letters form words, ideographs and kana do not.
-    text = TokenizedText.split("常建良，男 iPhone6s の Москва 서울 \U00020bb7")
     expected = "Mr . O ' Neill ( born 12 / 3 / 1961 ) : 2 - 1 für Zürich _ U - 19 !"
     assert " ".join(strings(text)) == expected
     # Other letters form words, ideographs and kana do not.

@@ -174,8 +174,9 @@ class TextState:
 
     def count_kept(self) -> int:
         """Count the tokens of the tree that were kept, each once."""
-        branches = (each for label in self._labels for each in (label.count, *label.mentions))
-        return len({node for branch in branches for node in self.tree.path(branch.node)})
+        ends = {label.count.node for label in self._labels}
+        ends |= {mention.node for label in self._labels for mention in label.mentions}
+        return len({node for end in ends for node in self.tree.path(end)})
 
     def _open_mentions(self, label: _Label) -> None:
         (count,) = self._counts.values[label.count.place]
