@@ -153,11 +153,13 @@ class PromptEncoder:
         return self._text.has_offsets
 
     def encode(self, text: TokenizedText) -> EncodedText:
-        """Encode a text as it stands at the beginning of its sequences.
+        """Encode a text as it stands at the beginning of its sequences, if it is not yet encoded.
 
         Raises:
             ValueError: It cannot be encoded without a special token.
         """
+        if isinstance(text, EncodedText) and text.encoder is self:
+            return text
         pieces = list(self._case_marks.cut(text.text))
         encoded = self._text.encode([piece for _, piece in pieces], with_offsets=True)
         ids, offsets = join_encodings(pieces, encoded)
