@@ -135,6 +135,14 @@ def test_no_texts():
 # Encoding, windows
 
 
+def test_what_is_encoded_is_not_encoded_again():
+    model = toy()
+    texts = [model.encode(source) for source in SOURCES]
+    assert all(model.encode(text) is text for text in texts)
+    assert [model.cut(text)[0].text for text in texts] == texts
+    assert model.predict(texts) == model.predict(SOURCES)
+
+
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that were encoded."""
