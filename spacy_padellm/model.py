@@ -77,8 +77,8 @@ class PaDeLLM:
                 (`threshold`, `tag_share`, ...) and `Overrides` (`labels`, `max_mentions`, ...).
 
         Raises:
-            ValueError: The folder is missing or not complete, or an option is not possible, alone or
-                beside another one.
+            ValueError: The folder is missing or not complete, or an option is not possible, alone
+                or beside another one.
             TypeError: There is no such option.
             ImportError: An option needs a package that isn't installed.
         """
