@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .checkpoints.loading import load_causal_lm, load_settings
-from .checkpoints.options import LoadOptions
+from .checkpoints.options import DEFAULT_DEVICE, LoadOptions, choose_device
 from .checkpoints.saving import save_checkpoint
 from .decode.decoder import Decoder, DecodingCost, ParallelDecoder
 from .decode.mentions import keep_most_probable, non_overlapping, resolve
@@ -78,12 +78,15 @@ class PaDeLLM:
                 (`threshold`, `tag_share`, ...) and `Overrides` (`labels`, `max_mentions`, ...).
 
         Raises:
-            ValueError: The folder is missing or not complete, or an option is not possible.
+            ValueError: The folder is missing or not complete, or an option is not possible, alone
+                or beside another one.
             TypeError: There is no such option.
             ImportError: An option needs a package that isn't installed.
         """
         load, decoding, overrides = _divide(options, LoadOptions, DecodingOptions, Overrides)
-        load_options = LoadOptions(**{"device": devices[0], **load} if devices else load)
+        if devices:
+            load["device"] = choose_device(load.get("device", DEFAULT_DEVICE), devices)
+        load_options = LoadOptions(**load)
         stated = Overrides(**overrides)
         found = load_settings(name, load_options)
         if found is None and stated.labels is None and stated.preset is None:

@@ -156,7 +156,7 @@ class PromptEncoder:
         Raises:
             ValueError: It cannot be encoded without a special token.
         """
-        if isinstance(text, EncodedText):
+        if isinstance(text, EncodedText) and text.encoder is self:
             return text
         pieces = list(self._case_marks.cut(text.text))
         encoded = self._text.encode([piece for _, piece in pieces], with_offsets=True)
