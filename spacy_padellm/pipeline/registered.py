@@ -168,12 +168,17 @@ def build_small_causal_lm_v1(
         Supervised trees → log-probabilities of their supervised tokens.
     """
     from ..checkpoints.small_lm import SmallModelShape
-    from .model import build_model
-    from .sources import SmallSource
+    from ..settings import Overrides
+    from .shim import build_model
+    from .sources import FreshSource
 
     shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
-    source = SmallSource(device, prefix_attention, softmax, shape)
-    return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)
+    return build_model(
+        FreshSource(device, shape=shape),
+        Overrides(prefix_attention=prefix_attention, softmax=softmax),  # type: ignore[arg-type]
+        mixed_precision=mixed_precision,
+        tag_text=tag_text,
+    )
 
 
 def create_prompt_template_v1(
