@@ -560,9 +560,7 @@ def test_a_string_has_one_label_in_a_doc_across_windows(
     windows = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 2, "stride": 2}
     found = [("LOC", 0.9), ("PER", 0.4)]
 
-    def decode(
-        self: ParallelDecoder, texts: Sequence[TokenizedText]
-    ) -> list[list[DecodedMention]]:
+    def decode(self: ParallelDecoder, texts: Sequence[TokenizedText]) -> list[list[DecodedMention]]:
         assert [text.text for text in texts] == ["Paris met", "Paris ."]
         return [[DecodedMention(label, ((0, 5),), math.log(score))] for label, score in found]
 
