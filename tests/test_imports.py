@@ -88,10 +88,13 @@ def test_registering_loads_no_core():
     assert ours(modules) == {
         *SETTINGS,
         "spacy_padellm.corpus",
+        "spacy_padellm.corpus.docs",
         "spacy_padellm.corpus.reader",
         "spacy_padellm.pipeline",
         "spacy_padellm.pipeline.factory",
         "spacy_padellm.pipeline.registered",
         "spacy_padellm.pipeline.scorer",
+        "spacy_padellm.scoring",
+        "spacy_padellm.texts",
     }
     assert modules.isdisjoint(["transformers", "tokenizers", "spacy_transformers"])

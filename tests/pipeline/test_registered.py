@@ -22,7 +22,7 @@ from spacy_padellm.pipeline.registered import (
     build_encoder_lm_v1,
     build_small_causal_lm_v1,
 )
-from spacy_padellm.pipeline.shim import PaDeLLMShim
+from spacy_padellm.pipeline.shim import PaDeLLMShim, get_shim
 from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.pipeline.toy_pipeline import component, fresh_nlp, make_example
@@ -86,7 +86,7 @@ def make(config: str) -> Model[Any, Any]:
 
 
 def make_shim(config: str) -> PaDeLLMShim:
-    return make(config).shims[0]
+    return get_shim(make(config))
 
 
 @pytest.mark.parametrize(
