@@ -12,7 +12,7 @@ from .texts import AnnotatedText, Entity
 class MentionScores:
     """Counts over texts, and the scores they give (paper, section 4.2).
 
-    Attributes:
+    Args:
         found_gold: Mentions found that are gold.
         found: Mentions found.
         gold: Gold mentions.
@@ -23,7 +23,7 @@ class MentionScores:
     gold: int = 0
 
     def add(self, found: Set[tuple[str, str]], gold: Set[tuple[str, str]]) -> None:
-        """Count a text.
+        """Count what was found in a text.
 
         Args:
             found: Label and string of each mention found.
@@ -34,7 +34,7 @@ class MentionScores:
         self.gold += len(gold)
 
     def add_text(self, text: AnnotatedText, found: Iterable[Entity], labels: Iterable[str]) -> None:
-        """Count a text.
+        """Count the entities found in a text.
 
         Args:
             text: The text with its gold mentions.
@@ -62,6 +62,6 @@ class MentionScores:
 
     @property
     def fscore(self) -> float:
-        """Harmonic mean of both."""
+        """Harmonic mean of both, 0 where nothing was found and there is no gold."""
         total = self.found + self.gold
         return 2 * self.found_gold / total if total else 0.0

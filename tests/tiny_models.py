@@ -77,10 +77,11 @@ def tiny_model(
 
 
 @cache
-def tiny_lm(family: str, bidirectional_prefix: bool = False, **changes: Any) -> CausalLM:
+def tiny_lm(family: str, prefix_attention: str = "causal", **changes: Any) -> CausalLM:
     """The model, probed once."""
     model = tiny_model(family, **changes)
-    return CausalLM(model, small_tokenizer("en"), bidirectional_prefix=bidirectional_prefix)
+    bidirectional = prefix_attention == "bidirectional"
+    return CausalLM(model, small_tokenizer("en"), bidirectional_prefix=bidirectional)
 
 
 def plain_logits(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
@@ -106,12 +107,13 @@ def prefix_lm_logits(model: PreTrainedModel, ids: Sequence[int], prefix: int) ->
 
 @cache
 def random_lm(
-    family: str, lang: str = "en", bidirectional_prefix: bool = False, seed: int = 0
+    family: str, lang: str = "en", prefix_attention: str = "causal", seed: int = 0
 ) -> CausalLM:
     """A model that writes with a trained tokenizer."""
     tokenizer = small_tokenizer(lang)
     model = tiny_model(family, vocab_size=len(tokenizer), seed=seed)
-    return CausalLM(model, tokenizer, bidirectional_prefix=bidirectional_prefix)
+    bidirectional = prefix_attention == "bidirectional"
+    return CausalLM(model, tokenizer, bidirectional_prefix=bidirectional)
 
 
 def ways_of(lm: CausalLM) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from spacy_padellm.checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
-from spacy_padellm.settings import PARALLEL, Settings
+from spacy_padellm.settings import Settings
 from spacy_padellm.train.supervised import target_log_probs, weighted_loss
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.toy_corpus import LABELS, SENTENCES, parse
@@ -21,7 +21,7 @@ SHAPE = SmallModelShape(width=64, depth=2, heads=4, feed_forward=64, max_positio
 
 @cache
 def trained_lm(
-    template: PromptTemplate = TEMPLATES["en"], output_format: str = PARALLEL
+    template: PromptTemplate = TEMPLATES["en"], output_format: str = "parallel"
 ) -> tuple[CausalLM, Settings]:
     """The tokenizer knows the pieces of the English template, whichever is used."""
     labels = {label: label for label in LABELS}
