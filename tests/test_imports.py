@@ -80,21 +80,26 @@ def test_registering_loads_no_core():
     # spacy-transformers' own entry point imports transformers, so spaCy looks nothing up here.
     modules = loaded_after(
         "import spacy\n"
-        "from spacy_padellm.pipeline import factory, registered, scorer\n"
+        "from spacy_padellm.pipeline import factory, registered\n"
         "from spacy_padellm.corpus import reader\n"
-        "registered.make_mention_scorer()\n"
         "reader.create_annotated_corpus_v1('corpus.txt')\n"
     )
     assert ours(modules) == {
         *SETTINGS,
         "spacy_padellm.corpus",
-        "spacy_padellm.corpus.docs",
         "spacy_padellm.corpus.reader",
         "spacy_padellm.pipeline",
         "spacy_padellm.pipeline.factory",
         "spacy_padellm.pipeline.registered",
-        "spacy_padellm.pipeline.scorer",
-        "spacy_padellm.scoring",
-        "spacy_padellm.texts",
     }
+    assert modules.isdisjoint(["transformers", "tokenizers", "spacy_transformers"])
+
+
+def test_the_scorer_loads_no_model():
+    pytest.importorskip("spacy")
+    modules = loaded_after(
+        "from spacy_padellm.pipeline import registered\nregistered.make_mention_scorer()"
+    )
+    rooms = {name.split(".")[1] for name in ours(modules) if "." in name}
+    assert rooms == {"corpus", "errors", "pipeline", "prompt", "scoring", "settings", "texts"}
     assert modules.isdisjoint(["transformers", "tokenizers", "spacy_transformers"])
