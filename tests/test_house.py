@@ -151,10 +151,18 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 def entry_modules() -> set[str]:
+    """The modules of all entry points but those of output formats: a model loads these, and is
+    torch's already.
+    """
     parser = ConfigParser(delimiters=["="])
     parser.read(ROOT / "setup.cfg", encoding="utf8")
-    groups = parser["options.entry_points"].values()
-    lines = [line for group in groups for line in group.strip().splitlines()]
+    groups = parser["options.entry_points"].items()
+    lines = [
+        line
+        for group, entries in groups
+        if not group.startswith(f"{PACKAGE}_")
+        for line in entries.strip().splitlines()
+    ]
     return {line.partition(" = ")[2].partition(":")[0] for line in lines}
 
 
