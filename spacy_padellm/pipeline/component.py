@@ -36,10 +36,10 @@ from .docs import (
     register_score_extension,
     windowed_texts,
 )
-from .shim import PaDeLLMShim
+from .shim import get_shim
 
 
-class PaDeLLMNER(TrainablePipe):
+class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without types.
     """Named entities written by a causal language model.
 
     Args:
@@ -83,7 +83,7 @@ class PaDeLLMNER(TrainablePipe):
         self._versions: TextVersions | None = None
         self._uses: Counter[int] = Counter()
         self._checked: PaDeLLM | None = None
-        self.shim: PaDeLLMShim = model.shims[0]
+        self.shim = get_shim(model)
         self.shim.configure(stated or Overrides(), options or DecodingOptions())
         register_score_extension()
 
@@ -181,7 +181,8 @@ class PaDeLLMNER(TrainablePipe):
         for eg in as_in_training(get_examples(), nlp, self):
             for text in windowed_texts([eg], self.spans_key, self.shim.padellm, self.get_spans):
                 report.add(text, [objective.examine(window) for _, window in text.windows])
-        report.warn()
+        # Labels from a file were chosen.
+        report.warn(of_labels=labels is None)
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
         """Find the entities of docs, which stay as they are.
@@ -217,7 +218,7 @@ class PaDeLLMNER(TrainablePipe):
             The docs in order. One that fails goes to the error handler alone.
         """
         _use_one_thread_if_forked()
-        for docs in minibatch(stream, size=batch_size):
+        for docs in minibatch(stream, size=batch_size):  # type: ignore[no-untyped-call]
             try:
                 entities = self.predict(docs)
             except Exception:
