@@ -156,8 +156,10 @@ class PaDeLLMShim(Shim):
         return self._padellm
 
     def make_objective(self) -> Objective:
-        """Make what teaches the model: without tags, and with a warning, where a label or number that
-        came after the tokenizer was made is no single token.
+        """Make what teaches the model.
+
+        It teaches no tags, and says so, where a label or number that came after the tokenizer was
+        made is no single token.
         """
         tag_text = self.tag_text
         if tag_text:
