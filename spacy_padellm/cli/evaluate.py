@@ -90,7 +90,7 @@ def to_tables(results: list[Evaluation]) -> str:
 
 
 def _table(results: list[Evaluation], name: str) -> str:
-    from ..benchmark.markdown import to_table
+    from ..benchmark.report import to_table
 
     corpora = list(dict.fromkeys(each["corpus"] for each in results))
     pipelines = dict.fromkeys(each["pipeline"] for each in results)
