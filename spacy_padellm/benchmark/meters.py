@@ -70,8 +70,8 @@ class ForwardTimer:
         """The time. The device has to be synchronised."""
         if self._on_gpu:
             pairs = zip(self._starts, self._ends, strict=True)
-            return sum(start.elapsed_time(end) for start, end in pairs) / 1000
-        return sum(self._ends) - sum(self._starts)
+            return float(sum(start.elapsed_time(end) for start, end in pairs) / 1000)
+        return float(sum(self._ends) - sum(self._starts))
 
     def _mark(self) -> Any:
         if not self._on_gpu:

@@ -44,8 +44,8 @@ class AugmentedFormat:
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """Read mentions. Each bracket without its counterpart, each pair of brackets without a label
-        and a text that is not the one given count as malformed.
+        """Read mentions. Each bracket without its counterpart, each pair of brackets without a
+        label, and a text that is not the one given count as malformed.
         """
         written = _read(output)
         aligned = _align(written.text, source.text)
