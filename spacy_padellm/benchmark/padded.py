@@ -37,6 +37,7 @@ class PaddedLM(CausalLM):
             bidirectional_prefix=lm.bidirectional_prefix,
             support=lm.support,
         )
+        self.call = lm.call
         self.way = way
 
     def open(
