@@ -113,13 +113,12 @@ class TrainedModels:
         self._by_format: dict[str, TrainedModel] = {}
         for model in models:
             output_format = model.padellm.settings.output_format
-            other = self._by_format.setdefault(output_format, model)
-            if other is not model:
+            if output_format in self._by_format:
+                first = self._by_format[output_format].name
                 raise ValueError(
-                    Errors.P413.format(
-                        first=other.name, second=model.name, output_format=output_format
-                    )
+                    Errors.P413.format(first=first, second=model.name, output_format=output_format)
                 )
+            self._by_format[output_format] = model
 
     @classmethod
     def load(cls, names: Sequence[str], **options: Any) -> TrainedModels:
@@ -142,18 +141,19 @@ class TrainedModels:
         Raises:
             ValueError: There is none, or a checkpoint knows none of the dataset's labels.
         """
-        for name, padellm in ((each.name, each.padellm) for each in self._by_format.values()):
-            labels = padellm.settings.labels
+        for model in self._by_format.values():
+            labels = model.padellm.settings.labels
             if not set(labels) & set(dataset.labels):
                 raise ValueError(
-                    Errors.P414.format(name=name, dataset=dataset.name, labels=", ".join(labels))
+                    Errors.P414.format(
+                        name=model.name, dataset=dataset.name, labels=", ".join(labels)
+                    )
                 )
         found = []
         for spec in specs:
-            model = self._by_format.get(spec.output_format)
-            if model is None:
+            if spec.output_format not in self._by_format:
                 raise ValueError(Errors.P412.format(name=spec.name, wanted=spec.output_format))
-            found.append(model.padellm)
+            found.append(self._by_format[spec.output_format].padellm)
         return found
 
 

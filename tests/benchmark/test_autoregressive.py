@@ -280,8 +280,9 @@ def assert_same(found, expected):
     assert [[(m.label, m.places) for m in text] for text in found] == [
         [(m.label, m.places) for m in text] for text in expected
     ]
-    for ours, theirs in zip(sum(found, []), sum(expected, []), strict=True):
-        assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
+    for of_text, expected_of_text in zip(found, expected, strict=True):
+        for ours, theirs in zip(of_text, expected_of_text, strict=True):
+            assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

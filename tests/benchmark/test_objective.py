@@ -240,7 +240,7 @@ def test_a_negative_weight():
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_model_of_the_format_is_taught_so(name):
     """Through the entry point, as pipelines and fine-tuning do."""
-    settings = Settings(labels=WORDINGS["en"], output_format=name)
+    settings = Settings(labels=WORDINGS["en"], output_format=name, **LIMITS)
     found = PaDeLLM(random_lm("llama"), settings).make_objective(0.5)
     assert isinstance(found, OutputObjective)
     assert (found.output_format.name, found.tag_text) == (name, 0.5)

@@ -9,7 +9,7 @@ from torch import Tensor
 from spacy_padellm.benchmark.meters import Clock
 from spacy_padellm.benchmark.padded import OneByOneRun, PaddedLM, PaddedRun
 from spacy_padellm.tree.token_tree import TokenTree
-from tests.tiny_models import FAMILIES, plain_logits, prefix_lm_logits, tiny_lm, tiny_model
+from tests.tiny_models import FAMILIES, plain_logits, prefix_lm_logits, tiny_lm
 from tests.tree.forests import expected_logits, run_forest, written_forest
 
 WAYS = ["batch", "batch_shared", "one_by_one"]
