@@ -45,7 +45,7 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
         ValueError: An entry is unknown, of another type, or not possible.
     """
     # YAML takes `no` for false.
-    stated = {
+    stated: dict[str, Any] = {
         key: "no" if value is False and key.endswith("_strategy") else value
         for key, value in config.training.items()
     }

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     create_model,
     model_validator,
@@ -123,8 +123,8 @@ class FinetuneConfig(BaseModel):
     max_mentions: int | None = None
     max_mention_tokens: int | None = None
     tag_text: float = 0.0
-    augment: Annotated[Augment | None, BeforeValidator(_read_augment)] = None
-    load: Annotated[LoadOptions, BeforeValidator(_read_load)] = LoadOptions()
+    augment: Annotated[Augment | None, PlainValidator(_read_augment)] = None
+    load: Annotated[LoadOptions, PlainValidator(_read_load)] = LoadOptions()
     lora: dict[str, Any] | None = None
     save: Literal["adapter", "merged"] | None = None
     row_tokens: int = Field(2048, ge=1)
@@ -164,8 +164,8 @@ class FinetuneConfig(BaseModel):
         """Whether an adapter is trained and merged into its model."""
         return self.lora is not None and self.save != "adapter"
 
-    def corpora(self, name: Literal["train", "dev"]) -> list[str]:
-        """List the files of the texts to train or to evaluate on."""
+    def corpora(self, name: str) -> list[str]:
+        """List the files of `"train"` or `"dev"`."""
         stated: str | list[str] | None = getattr(self, name)
         files = [stated] if isinstance(stated, str) else stated or []
         return [str(Path(file).expanduser()) for file in files]
@@ -262,22 +262,21 @@ def read_config(path: Path) -> FinetuneConfig:
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """With numbers as they are usually written, names that are strings, and none twice."""
+    def construct(loader: Any, node: Any) -> Any:
+        # As they are written: what `<<` merges into a mapping may well be there already.
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} is there twice")
+        found = loader.construct_mapping(node, deep=True)
+        if others := [name for name in found if not isinstance(name, str)]:
+            raise yaml.YAMLError(f"{others[0]!r} is no name, unless it is put in quotes")
+        return found
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            # As they are written: what `<<` merges into a mapping may well be there already.
-            keys = [key.value for key, _ in node.value]
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            if twice := [key for key in keys if keys.count(key) > 1]:
-                raise yaml.YAMLError(f"{twice[0]!r} is there twice")
-            if others := [name for name in found if not isinstance(name, str)]:
-                raise yaml.YAMLError(f"{others[0]!r} is no name, unless it is put in quotes")
-            return found
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
+    loader: Any = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_constructor("tag:yaml.org,2002:map", construct)
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
     try:
-        stated = yaml.load(path.read_text(encoding="utf8"), Loader)
+        stated = yaml.load(path.read_text(encoding="utf8"), loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(Errors.P076.format(path=path, error=error)) from error
     return validate(FinetuneConfig, stated)

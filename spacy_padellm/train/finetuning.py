@@ -116,8 +116,8 @@ class Finetuning:
             set_seed(self.arguments.seed)
             checkpointing = self.arguments.gradient_checkpointing
             model = add_lora(model, self.config, gradient_checkpointing=checkpointing)
-        if self.config.patience is not None:
-            callbacks = [EarlyStoppingCallback(self.config.patience), *callbacks]
+        patience = self.config.patience
+        stopping = [] if patience is None else [EarlyStoppingCallback(patience)]
         return TreeTrainer(
             self.lm,
             model,
@@ -126,7 +126,7 @@ class Finetuning:
             self.settings,
             self.dev,
             sequences=self.sequences,
-            callbacks=callbacks,
+            callbacks=[*stopping, *callbacks],
         )
 
     def _compare_begin(self, *, go_on: bool) -> None:
