@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     PlainValidator,
     ValidationError,
     create_model,
@@ -124,7 +125,9 @@ class FinetuneConfig(BaseModel):
     max_mention_tokens: int | None = None
     tag_text: float = 0.0
     augment: Annotated[Augment | None, PlainValidator(_read_augment)] = None
-    load: Annotated[LoadOptions, PlainValidator(_read_load)] = LoadOptions()
+    load: Annotated[LoadOptions, PlainValidator(_read_load), PlainSerializer(asdict)] = (
+        LoadOptions()
+    )
     lora: dict[str, Any] | None = None
     save: Literal["adapter", "merged"] | None = None
     row_tokens: int = Field(2048, ge=1)
@@ -147,6 +150,8 @@ class FinetuneConfig(BaseModel):
             raise ValueError(Errors.P074)
         if self.patience is not None and self.dev is None:
             raise ValueError(Errors.P073.format(key="patience"))
+        if self.augment is not None:
+            self.augment.make_swap()
         return self
 
     @property

@@ -85,6 +85,7 @@ training: {learning_rate: 2e-5, eval_strategy: no, max_steps: 10}
         ({"load": {"dtyp": "float32"}}, r"P070.*'load.dtyp'.*dtype\."),
         ({"augment": {"rate": 0.1, "speed": 1}}, r"P070.*'augment.speed'.*capitals, join"),
         ({"augment": {"join": 2}}, r"P075.*'augment.rate'"),
+        ({"augment": {"rate": 4}}, r"P030.*rate is 4"),
         ({"augment": 0.4}, r"P071.*augment is 0.4.*an object"),
         ({"row_tokens": "many"}, r"P071.*row_tokens is 'many'.*a valid integer"),
         ({"row_tokens": 0}, r"P032.*row_tokens"),
