@@ -41,7 +41,7 @@ def test_the_core_does_without_spacy():
     modules = loaded_after(
         "from spacy_padellm.checkpoints import averaging, encoder_lm, loading, saving, small_lm\n"
         "from spacy_padellm.decode import extraction\n"
-        "from spacy_padellm.train import factory, run"
+        "from spacy_padellm.train import factory, finetuning"
     )
     assert {"torch", "transformers"} <= modules
     assert modules.isdisjoint(["spacy", "thinc", "spacy_transformers", "typer"])

@@ -34,7 +34,7 @@ def finetune(
     with shown_errors():
         from ..corpus.files import read_files
         from ..train.config import read_config
-        from ..train.run import prepare
+        from ..train.finetuning import prepare
 
         stated = read_config(config)
         prepared = prepare(

@@ -26,7 +26,7 @@ import os, sys
 from pathlib import Path
 from transformers.trainer_callback import TrainerCallback
 from spacy_padellm.train.config import read_config
-from spacy_padellm.train.run import prepare
+from spacy_padellm.train.finetuning import prepare
 from spacy_padellm.corpus.files import read_files
 
 class Kill(TrainerCallback):

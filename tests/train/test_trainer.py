@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers.trainer_callback import TrainerCallback, TrainerState
 
-from spacy_padellm.train.saving import find_last_step
+from spacy_padellm.train.finetuning import find_last_step
 from spacy_padellm.train.supervised_tree import target_log_probs
 from spacy_padellm.train.trainer import TreeTrainer
 from tests.train.toys import toy
