@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
-from tests.sample_tokenizers import TOKENIZERS, WORDINGS, load_tokenizer
+from tests.sample_tokenizers import TOKENIZERS, WORDINGS, load_tokenizer, make_encoder
 
 # What a test loads is made by the test: a look at the hub would only wait for the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -67,4 +67,4 @@ def any_encoder(
 ) -> PromptEncoder:
     """Every tokenizer with both of the paper's templates."""
     lang: str = request.param
-    return PromptEncoder(TEMPLATES[lang], WORDINGS[lang], any_tokenizer)
+    return make_encoder(TEMPLATES[lang], WORDINGS[lang], any_tokenizer)

@@ -42,7 +42,7 @@ class Paper:
 
     @classmethod
     def of(cls, lm: CausalLM, *args, **kwargs) -> Paper:
-        return cls(lm.model, lm.tokenizer, *args, bidirectional=lm.bidirectional, **kwargs)
+        return cls(lm.model, lm.tokenizer, *args, bidirectional=lm.bidirectional_prefix, **kwargs)
 
     @property
     def bos(self) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import pytest
@@ -21,7 +21,8 @@ from transformers import (
 from spacy_padellm.checkpoints.options import DEFAULT_OPTIONS
 from spacy_padellm.checkpoints.sentencepiece_tokenizer import load_sentencepiece_tokenizer
 from spacy_padellm.checkpoints.small_lm import train_tokenizer
-from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
 from tests.checkpoints.baichuan_folders import write_tokenizer
 from tests.sample_texts import CHINESE, ENGLISH
 
@@ -78,6 +79,23 @@ def load_tokenizer(name: str, request: pytest.FixtureRequest) -> PreTrainedToken
     if name not in _loaded:
         _loaded[name] = _LOADERS[name](request)
     return _loaded[name]
+
+
+def make_encoder(
+    template: PromptTemplate,
+    labels: Mapping[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_mentions: int = 30,
+    max_mention_tokens: int = 16,
+) -> PromptEncoder:
+    """A prompt encoder with the limits that are the default."""
+    return PromptEncoder(
+        template,
+        labels,
+        tokenizer,
+        max_mentions=max_mentions,
+        max_mention_tokens=max_mention_tokens,
+    )
 
 
 def added_tokens_tokenizer() -> PreTrainedTokenizerBase:

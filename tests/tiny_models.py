@@ -80,7 +80,8 @@ def tiny_model(
 def tiny_lm(family: str, prefix_attention: str = "causal", **changes: Any) -> CausalLM:
     """The model, probed once."""
     model = tiny_model(family, **changes)
-    return CausalLM(model, small_tokenizer("en"), prefix_attention=prefix_attention)
+    bidirectional = prefix_attention == "bidirectional"
+    return CausalLM(model, small_tokenizer("en"), bidirectional_prefix=bidirectional)
 
 
 def plain_logits(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
@@ -111,7 +112,8 @@ def random_lm(
     """A model that writes with a trained tokenizer."""
     tokenizer = small_tokenizer(lang)
     model = tiny_model(family, vocab_size=len(tokenizer), seed=seed)
-    return CausalLM(model, tokenizer, prefix_attention=prefix_attention)
+    bidirectional = prefix_attention == "bidirectional"
+    return CausalLM(model, tokenizer, bidirectional_prefix=bidirectional)
 
 
 def ways_of(lm: CausalLM) -> list[str]:
