@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from .decode.mentions import ScoredMention
-from .texts import AnnotatedText
+from .texts import AnnotatedText, Entity
 
 
 @dataclass
@@ -32,13 +31,11 @@ class MentionScores:
         self.found += len(found)
         self.gold += len(gold)
 
-    def add_text(
-        self, text: AnnotatedText, found: Iterable[ScoredMention], labels: Iterable[str]
-    ) -> None:
+    def add_text(self, text: AnnotatedText, found: Iterable[Entity], labels: Iterable[str]) -> None:
         """Count a text.
 
         text (AnnotatedText): The text with its gold mentions.
-        found (Iterable[ScoredMention]): The mentions found.
+        found (Iterable[Entity]): The mentions found.
         labels (Iterable[str]): The labels that were looked for: only they count, and of what was
             found only those the text is annotated for.
         """

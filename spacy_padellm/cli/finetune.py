@@ -54,5 +54,5 @@ def finetune(
         if prepared.is_first:
             for name in sorted(figures):
                 typer.echo(f"{name}: {figures[name]}")
-            labels = ", ".join(prepared.settings.labels)
+            labels = ", ".join(prepared.padellm.settings.labels)
             typer.echo(f"{stated.output}: a checkpoint for the labels {labels}")

@@ -3,7 +3,6 @@
 # No `annotations` import: spaCy reads the types of `initialize` at run time.
 import multiprocessing
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -80,7 +79,6 @@ class PaDeLLMNER(TrainablePipe):
         self._swap = augment
         # Made at the first step, of the labels and the model there are then.
         self._versions: TextVersions | None = None
-        self._uses: Counter[int] = Counter()
         self._checked: PaDeLLM | None = None
         self.shim: PaDeLLMShim = model.shims[0]
         self.shim.configure(stated or Overrides(), options or DecodingOptions())
@@ -248,16 +246,9 @@ class PaDeLLMNER(TrainablePipe):
             objective = self.shim.make_objective()
             fits = self.shim.lm.fits
             self._versions = TextVersions(objective, swap=self._swap, fits=fits)
-            self._uses.clear()
-        versions, trees = self._versions, []
-        model = self.shim.padellm
-        for text in windowed_texts(examples, self.spans_key, model, self.get_spans):
-            for _, window in text.windows:
-                uses = self._uses[hash(window)]
-                self._uses[hash(window)] += 1
-                if uses == 0 and versions.swap is not None:
-                    versions.collect(window, versions.objective.examine(window).left_out)
-                trees.append(versions.build(window, versions.version(uses)))
+        texts = windowed_texts(examples, self.spans_key, self.shim.padellm, self.get_spans)
+        windows = [window for text in texts for _, window in text.windows]
+        trees = [self._versions.build_next(window) for window in windows]
         return [tree for tree in trees if tree.nodes]
 
     def update(

@@ -26,10 +26,10 @@ from pydantic import (
 from pydantic_core import to_json
 
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.settings import CheckpointSettings, load_settings
+from ..checkpoints.settings import load_settings
 from ..errors import Errors
-from ..prompt.presets import PRESETS, find_preset
-from ..prompt.template import get_template
+from ..prompt.template import PRESETS, find_preset, get_template
+from ..settings import Overrides, Settings, check_choice, word_labels
 from ..texts import AnnotatedText
 from .augmentation import MentionSwap
 
@@ -40,6 +40,11 @@ _OF_LOADING = {
     "device": "Trainer chooses devices: set training.use_cpu, or CUDA_VISIBLE_DEVICES",
     "device_map": "to spread a model over devices use training.fsdp",
 }
+# What is stated in the place of the checkpoint's settings, as it stands.
+_OVERRIDES = (
+    *("labels", "output_format", "prefix_attention", "softmax"),
+    *("max_mentions", "max_mention_tokens"),
+)
 _SHOULD_BE = "Input should be "
 # YAML 1.1 takes a number without a point (2e-5) for a string.
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
@@ -287,7 +292,7 @@ def read_config(path: Path) -> FinetuneConfig:
     return validate(FinetuneConfig, stated)
 
 
-def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> CheckpointSettings:
+def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Settings:
     """Find what a model is trained with.
 
     What is stated comes first, then the preset's, then what the checkpoint was trained with, then
@@ -296,28 +301,20 @@ def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Che
     Raises:
         ValueError: A value is not possible, or there is no label at all.
     """
-    settings = load_settings(config.checkpoint, config.load) or CheckpointSettings()
-    known = settings.labels
-    changes: dict[str, Any] = {"labels": known}
+    checkpoint = load_settings(config.checkpoint, config.load) or Settings()
+    preset = None
     if config.preset is not None:
         preset = find_preset(config.preset)
         if preset is None:
-            names = tuple(PRESETS)
-            raise ValueError(Errors.P031.format(name="preset", value=config.preset, values=names))
-        known = {**known, **preset.labels}
-        changes = {"template": preset.template, "labels": preset.labels}
-    if config.template is not None:
-        changes["template"] = get_template(config.template)
-    for name in ("output_format", "prefix_attention", "softmax"):
-        if getattr(config, name) is not None:
-            changes[name] = getattr(config, name)
-    if isinstance(config.labels, dict):
-        changes["labels"] = config.labels
-    else:
+            check_choice("preset", config.preset, tuple(PRESETS))
+    template = None if config.template is None else get_template(config.template)
+    others = {name: getattr(config, name) for name in _OVERRIDES}
+    overrides = Overrides(preset=preset, template=template, **others)
+    settings = overrides.resolve(checkpoint)
+    labels = dict(settings.labels)
+    if config.labels is None:
         found = sorted({mention.label for text in texts for mention in text.mentions})
-        labels = [*changes["labels"], *found] if config.labels is None else config.labels
-        changes["labels"] = {label: known.get(label, label) for label in labels}
-    if not changes["labels"]:
+        labels |= word_labels(found, overrides.known_wordings(checkpoint))
+    if not labels:
         raise ValueError(Errors.P078.format(labels="none stated"))
-    settings = replace(settings, untrained=(), **changes)
-    return settings.override_limits(config.max_mentions, config.max_mention_tokens)
+    return replace(settings, labels=labels, untrained=())

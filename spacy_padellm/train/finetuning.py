@@ -7,7 +7,6 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,24 @@ from transformers.training_args import TrainingArguments
 from ..checkpoints.baichuan import is_baichuan
 from ..checkpoints.loading import load_causal_lm
 from ..checkpoints.locations import find_folder
+from ..checkpoints.options import LoadOptions
 from ..checkpoints.quantization import is_stored_quantized
-from ..checkpoints.saving import remove_weights, save_checkpoint, save_settings
-from ..checkpoints.settings import CheckpointSettings
-from ..decode.windows import Fit
+from ..checkpoints.saving import remove_weights, save_settings
 from ..errors import Errors, Warnings
+from ..model import PaDeLLM
 from ..optional import require
-from ..prompt.encoder import PromptEncoder
+from ..settings import Settings
 from ..texts import AnnotatedText
 from ..tree.causal_lm import CausalLM
 from .arguments import make_arguments
 from .config import FinetuneConfig, find_settings
 from .evaluation import DevEvaluation
-from .factory import make_objective
 from .lora import add_lora, make_lora
 from .objective import Objective
-from .preparation import TaughtText, prepare_texts
-from .rows import RowDataset, RowFigures, measure_rows, pack_rows
+from .rows import RowDataset, RowFigures, TaughtText, measure_rows, pack_rows, prepare_texts
 from .trainable import check_trainable
 from .trainer import TreeTrainer
-from .versions import Versions
+from .versions import TextVersions
 
 # What a training was begun with, beside its steps.
 _BEGUN_WITH = "begun_with.json"
@@ -56,8 +53,7 @@ class Finetuning:
     Attributes:
         config: What is stated.
         arguments: Trainer's arguments.
-        settings: What the model is trained with.
-        lm: The model.
+        padellm: The model, with the settings it is trained with.
         rows: The training texts.
         figures: How full rows are.
         dev: What is evaluated on.
@@ -66,8 +62,7 @@ class Finetuning:
 
     config: FinetuneConfig
     arguments: TrainingArguments
-    settings: CheckpointSettings
-    lm: CausalLM
+    padellm: PaDeLLM
     rows: RowDataset
     figures: RowFigures
     dev: DevEvaluation | None
@@ -110,7 +105,7 @@ class Finetuning:
 
     def make_trainer(self, callbacks: Sequence[TrainerCallback] = ()) -> TreeTrainer:
         """Make what trains, with an adapter in the model if one is asked for."""
-        model: Any = self.lm.model
+        model: Any = self.padellm.lm.model
         if self.config.lora is not None:
             # The same adapter in every process.
             set_seed(self.arguments.seed)
@@ -119,11 +114,10 @@ class Finetuning:
         patience = self.config.patience
         stopping = [] if patience is None else [EarlyStoppingCallback(patience)]
         return TreeTrainer(
-            self.lm,
+            self.padellm,
             model,
             self.arguments,
             self.rows,
-            self.settings,
             self.dev,
             sequences=self.sequences,
             callbacks=[*stopping, *callbacks],
@@ -132,7 +126,7 @@ class Finetuning:
     def _compare_begin(self, *, go_on: bool) -> None:
         """Note what a training begins with; one that goes on has to be the same."""
         stated = self.config.model_dump(mode="json", exclude=_MAY_DIFFER)
-        stated["settings"] = json.loads(self.settings.to_json())
+        stated["settings"] = json.loads(self.padellm.settings.to_json())
         path = self.config.steps / _BEGUN_WITH
         if go_on and path.is_file():
             noted = json.loads(path.read_text(encoding="utf8"))
@@ -162,12 +156,11 @@ class Finetuning:
                 plain = replace(
                     config.load, quantization=None, revision=None, attn_implementation=None
                 )
-                attention = self.settings.prefix_attention
-                lm = load_causal_lm(str(written), prefix_attention=attention, options=plain)
-                save_checkpoint(config.folder, lm, self.settings)
+                settings = self.padellm.settings
+                _load(str(written), settings, plain).save_pretrained(config.folder)
                 shutil.rmtree(written)
             else:
-                save_settings(config.folder, self.settings)
+                save_settings(config.folder, self.padellm.settings)
         trainer.accelerator.wait_for_everyone()
 
 
@@ -204,36 +197,33 @@ def prepare(
     if options.quantization is not None:
         # Other weights are loaded on the CPU and moved, or divided, from there.
         options = replace(options, device=str(arguments.device))
-    lm = load_causal_lm(
-        config.checkpoint, prefix_attention=settings.prefix_attention, options=options
-    )
-    _check_weights(config, lm)
-    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-    objective = make_objective(encoder, settings, config.tag_text)
-    settings = replace(settings, text_tags=objective.teaches_tags)
-    examine = partial(
-        prepare_texts,
-        objective=objective,
-        labels=list(settings.labels),
-        fits=Fit(lm, encoder, settings),
-        check_depth=lm.check_depth,
-    )
-    taught, report = examine(train)
+    padellm = _load(config.checkpoint, settings, options)
+    _check_weights(config, padellm.lm)
+    objective = padellm.make_objective(config.tag_text)
+    padellm = padellm.with_settings(replace(settings, text_tags=objective.teaches_tags))
+    labels = ", ".join(settings.labels)
+    taught, report = prepare_texts(train, padellm, objective)
     large = [text.size for text in taught if text.size > config.row_tokens]
     if arguments.process_index == 0:
         report.warn()
         if large:
             _warn(Warnings.W074, count=len(large), row_tokens=config.row_tokens, longest=max(large))
     if not taught:
-        raise ValueError(Errors.P078.format(labels=", ".join(settings.labels)))
-    rows, figures = _make_rows(config, arguments, taught, objective, settings, lm)
+        raise ValueError(Errors.P078.format(labels=labels))
+    rows, figures = _make_rows(config, arguments, taught, padellm, objective)
     evaluation = None
     if dev:
-        evaluated, gold = examine(dev)
+        evaluated, gold = prepare_texts(dev, padellm, objective)
         if arguments.process_index == 0 and not gold.gold:
-            _warn(Warnings.W076, labels=", ".join(settings.labels))
-        evaluation = DevEvaluation(dev, evaluated, objective, settings, config.row_tokens)
-    return Finetuning(config, arguments, settings, lm, rows, figures, evaluation, sequences)
+            _warn(Warnings.W076, labels=labels)
+        evaluation = DevEvaluation(dev, evaluated, objective, config.row_tokens)
+    return Finetuning(config, arguments, padellm, rows, figures, evaluation, sequences)
+
+
+def _load(name: str, settings: Settings, options: LoadOptions) -> PaDeLLM:
+    bidirectional = settings.prefix_attention == "bidirectional"
+    lm = load_causal_lm(name, bidirectional_prefix=bidirectional, options=options)
+    return PaDeLLM(lm, settings)
 
 
 def find_last_step(folder: Path) -> Path | None:
@@ -270,25 +260,20 @@ def _make_rows(
     config: FinetuneConfig,
     arguments: TrainingArguments,
     taught: Sequence[TaughtText],
+    padellm: PaDeLLM,
     objective: Objective,
-    settings: CheckpointSettings,
-    lm: CausalLM,
 ) -> tuple[RowDataset, RowFigures]:
-    versions = Versions(
-        taught,
-        objective,
-        list(settings.labels),
-        swap=None if config.augment is None else config.augment.make_swap(),
-        fits=lm.fits,
-        seed=arguments.seed,
-    )
+    swap = None if config.augment is None else config.augment.make_swap()
+    # Texts that are the same differ in their versions, so that no tree can be kept.
+    versions = TextVersions(objective, swap=swap, fits=padellm.lm.fits, max_bytes=0)
     # Room for what augmentation adds.
-    planned = int(config.row_tokens / versions.growth)
+    planned = int(config.row_tokens / (1 if swap is None else swap.growth))
     rows = pack_rows([text.size for text in taught], planned, arguments.seed)
     at_once = arguments.per_device_train_batch_size
     figures = measure_rows(rows, taught, config.row_tokens, at_once)
     multiple = at_once * arguments.gradient_accumulation_steps * arguments.world_size
-    return RowDataset(rows, versions, config.row_tokens, arguments.seed, multiple), figures
+    seed = arguments.seed
+    return RowDataset(rows, taught, versions, config.row_tokens, seed, multiple), figures
 
 
 def _warn(message: str, **values: Any) -> None:
