@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import torch
 from torch import Tensor
 
-from spacy_padellm.limits import MentionLimits
-from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.settings import Settings
 from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
-from spacy_padellm.train.parallel import ParallelObjective
-from spacy_padellm.train.supervised_tree import SupervisedTree, target_log_probs
+from spacy_padellm.train.objective import ParallelObjective
+from spacy_padellm.train.supervised import SupervisedTree, target_log_probs, weighted_loss
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.sample_texts import cut_at_characters, cut_at_spaces
-from tests.sample_tokenizers import WORDINGS, small_tokenizer
+from tests.sample_tokenizers import WORDINGS, make_encoder, small_tokenizer
 
-LIMITS = MentionLimits(max_mentions=4, max_mention_tokens=5)
+LIMITS = {"max_mentions": 4, "max_mention_tokens": 5}
 
 
 def annotate(
@@ -61,11 +59,22 @@ def by_label(text: AnnotatedText, labels: Sequence[str]) -> dict[str, list[str]]
 
 
 @cache
-def objective(lang: str = "en", softmax: str = "vocabulary") -> ParallelObjective:
-    encoder = PromptEncoder(TEMPLATES[lang], WORDINGS[lang], small_tokenizer(lang))
-    return ParallelObjective(encoder, LIMITS, softmax)
+def objective(
+    lang: str = "en",
+    softmax: str = "vocabulary",
+    labels: tuple[str, ...] | None = None,
+    tag_text: float = 0.0,
+    max_mentions: int = LIMITS["max_mentions"],
+    max_mention_tokens: int = LIMITS["max_mention_tokens"],
+) -> ParallelObjective:
+    """What teaches some of the labels, by default all, each with its wording or its own name."""
+    wordings = {label: WORDINGS[lang].get(label, label) for label in labels or WORDINGS[lang]}
+    limits = (max_mentions, max_mention_tokens)
+    encoder = make_encoder(TEMPLATES[lang], wordings, small_tokenizer(lang), *limits)
+    settings = Settings(TEMPLATES[lang], wordings, "causal", softmax, *limits)
+    return ParallelObjective(encoder, settings, tag_text)
 
 
 def tree_loss(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
-    weights = torch.tensor([w for tree in trees for w in tree.weights], dtype=torch.double)
-    return -(weights * target_log_probs(lm, trees).double()).sum()
+    """The sum over all that is taught, not its mean."""
+    return weighted_loss(trees, target_log_probs(lm, trees).double(), total=1.0)

@@ -10,8 +10,7 @@ import pytest
 
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_settings
-from spacy_padellm.prompt.presets import PRESETS
-from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
+from spacy_padellm.prompt.template import PRESETS, TEMPLATES, PromptTemplate
 from spacy_padellm.train.arguments import make_arguments
 from spacy_padellm.train.config import (
     Augment,
@@ -250,7 +249,8 @@ def settings(folder: Path, **changes):
 def test_a_checkpoints_settings_are_the_defaults(own: Path):
     found = settings(own)
     assert found.labels == {"PER": "person", "DATE": "date", "LOC": "LOC", "ORG": "ORG"}
-    assert found.limits == LIMITS and found.untrained == ()
+    assert (found.max_mentions, found.max_mention_tokens) == tuple(LIMITS.values())
+    assert found.untrained == ()
 
 
 def test_stated_labels_are_all(own: Path):
@@ -286,7 +286,7 @@ def test_what_is_stated_overrides_the_rest(own: Path):
     )
     assert found.template == PromptTemplate(**template)
     assert (found.prefix_attention, found.softmax) == ("bidirectional", "admissible")
-    assert (found.limits.max_mentions, found.limits.max_mention_tokens) == (7, 9)
+    assert (found.max_mentions, found.max_mention_tokens) == (7, 9)
     assert settings(own, output_format="augmented").output_format == "augmented"
 
 

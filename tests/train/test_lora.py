@@ -9,7 +9,7 @@ pytest.importorskip("peft")
 
 from spacy_padellm.checkpoints.loading import load_causal_lm
 from spacy_padellm.train.lora import add_lora, make_lora
-from spacy_padellm.train.supervised_tree import target_log_probs
+from spacy_padellm.train.supervised import target_log_probs
 from tests.train.toys import config, toy
 
 FIELDS = {"r": 4, "target_modules": ["q_proj", "up_proj"]}
@@ -33,11 +33,12 @@ def test_arguments_reach_the_model_through_it(base: Path, tmp_path: Path):
     adapted = prepared.make_trainer().model
     trees = prepared.rows[0]
     assert len(trees) > 1  # in one row, so that positions and mask matter
+    lm = prepared.padellm.lm
     with torch.no_grad():
-        found = target_log_probs(prepared.lm.through(adapted), trees)
-        one_by_one = torch.cat([target_log_probs(prepared.lm, [tree]) for tree in trees])
+        found = target_log_probs(lm.through(adapted), trees)
+        one_by_one = torch.cat([target_log_probs(lm, [tree]) for tree in trees])
         with adapted.disable_adapter():
-            plain = target_log_probs(prepared.lm, trees)
+            plain = target_log_probs(lm, trees)
     assert torch.allclose(found, one_by_one, atol=1e-4)
     assert not torch.allclose(found, plain, atol=1e-2)
 
