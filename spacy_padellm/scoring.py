@@ -12,9 +12,10 @@ from .texts import AnnotatedText, Entity
 class MentionScores:
     """Counts over texts, and the scores they give (paper, section 4.2).
 
-    found_gold (int): Mentions found that are gold.
-    found (int): Mentions found.
-    gold (int): Gold mentions.
+    Args:
+        found_gold: Mentions found that are gold.
+        found: Mentions found.
+        gold: Gold mentions.
     """
 
     found_gold: int = 0
@@ -22,22 +23,24 @@ class MentionScores:
     gold: int = 0
 
     def add(self, found: Set[tuple[str, str]], gold: Set[tuple[str, str]]) -> None:
-        """Count a text.
+        """Count what was found in a text.
 
-        found (Set[Tuple[str, str]]): Label and string of each mention found.
-        gold (Set[Tuple[str, str]]): Label and string of each gold mention.
+        Args:
+            found: Label and string of each mention found.
+            gold: Label and string of each gold mention.
         """
         self.found_gold += len(found & gold)
         self.found += len(found)
         self.gold += len(gold)
 
     def add_text(self, text: AnnotatedText, found: Iterable[Entity], labels: Iterable[str]) -> None:
-        """Count a text.
+        """Count the entities found in a text.
 
-        text (AnnotatedText): The text with its gold mentions.
-        found (Iterable[Entity]): The mentions found.
-        labels (Iterable[str]): The labels that were looked for: only they count, and of what was
-            found only those the text is annotated for.
+        Args:
+            text: The text with its gold mentions.
+            found: The entities found.
+            labels: The labels that were looked for: only they count, and of what was found only
+                those the text is annotated for.
         """
         string = text.source.text
         sought = set(labels)
@@ -49,16 +52,16 @@ class MentionScores:
 
     @property
     def precision(self) -> float:
-        """RETURNS (float): Share of what was found that is gold, 0 where nothing was."""
+        """Share of what was found that is gold, 0 where nothing was."""
         return self.found_gold / self.found if self.found else 0.0
 
     @property
     def recall(self) -> float:
-        """RETURNS (float): Share of the gold that was found, 0 where there is none."""
+        """Share of the gold that was found, 0 where there is none."""
         return self.found_gold / self.gold if self.gold else 0.0
 
     @property
     def fscore(self) -> float:
-        """RETURNS (float): Harmonic mean of both."""
+        """Harmonic mean of both, 0 where nothing was found and there is no gold."""
         total = self.found + self.gold
         return 2 * self.found_gold / total if total else 0.0

@@ -54,14 +54,14 @@ class Continuations:
     """
 
     def __init__(self, admissible: Sequence[Sequence[int]], *, over_vocabulary: bool) -> None:
-        most = max(map(len, admissible), default=0)
+        most = max(map(len, admissible), default=1)
         padded = [[*ids, *[-1] * (most - len(ids))] for ids in admissible]
         self.ids = torch.tensor(padded, dtype=torch.long).reshape(len(padded), most)
         self.needed: Tensor | None = None
         self._columns = self.ids.clamp_min(0)
         if not over_vocabulary:
             self.needed = torch.tensor(sorted(set().union(*admissible)), dtype=torch.long)
-            self._columns = torch.searchsorted(self.needed, self._columns.clamp_min(self.needed[0]))
+            self._columns = torch.searchsorted(self.needed, self._columns)
 
     def log_probs(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Take the softmax.
