@@ -217,9 +217,13 @@ def test_what_is_told_of_a_corpus():
         report.add(WindowedText(each, ((0, each),)), [(LeftOut(), 9, is_taught)])
     assert (report.gold, report.windows, report.idle) == (1, 2, 1)
     assert (report.others, report.absent) == ({"LOC": 2}, ["ORG"])
+
+    def prepare() -> None:
+        report.warn()
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        report.warn()
+        prepare()
     assert [str(each.message)[1:5] for each in caught] == ["W071", "W072", "W073"]
     assert {each.filename for each in caught} == {__file__}
     assert "1 of 2 texts" in str(caught[0].message)
