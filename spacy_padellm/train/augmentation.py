@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from ..errors import Errors
@@ -20,6 +20,7 @@ Item = TypeVar("Item")
 Labels = tuple[str, ...] | None
 
 
+@dataclass
 class MentionSwap:
     """Puts other mentions of the same label in the place of some of a text's, so that a model
     learns where mentions stand rather than which ones there are.
@@ -36,17 +37,18 @@ class MentionSwap:
         ValueError: A rate is no probability, or there are no uses.
     """
 
-    def __init__(self, rate: float, uses: int = 1, join: int = 1, capitals: float = 0.0) -> None:
-        for name, value in (("rate", rate), ("capitals", capitals)):
-            if not 0 <= value <= 1:
-                raise ValueError(Errors.P030.format(name=name, value=value))
-        for name, value in (("uses", uses), ("join", join)):
-            if value < 1:
-                raise ValueError(Errors.P032.format(name=name, value=value))
-        self.rate = rate
-        self.uses = uses
-        self.join = join
-        self.capitals = capitals
+    rate: float
+    uses: int = 1
+    join: int = 1
+    capitals: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "capitals"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(Errors.P030.format(name=name, value=getattr(self, name)))
+        for name in ("uses", "join"):
+            if getattr(self, name) < 1:
+                raise ValueError(Errors.P032.format(name=name, value=getattr(self, name)))
         self._pools: dict[tuple[str, Labels], list[TokenizedText]] = {}
         self._texts: dict[Labels, list[AnnotatedText]] = {}
 
@@ -57,7 +59,7 @@ class MentionSwap:
 
     def fresh(self) -> MentionSwap:
         """Make one with the same settings that has collected nothing yet."""
-        return MentionSwap(self.rate, self.uses, self.join, self.capitals)
+        return replace(self)
 
     def collect(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -50,34 +50,10 @@ _SHOULD_BE = "Input should be "
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
-class Augment(BaseModel):
-    """How more texts are made of those there are, as `MentionSwap` takes it.
-
-    Attributes:
-        rate: Probability of a mention to be swapped.
-        uses: For how many epochs a version of a text is used.
-        join: Most texts that are put one behind the other.
-        capitals: Probability of a text to be put in capitals.
-    """
-
-    model_config = _CONFIG
-
-    rate: float
-    uses: int = 1
-    join: int = 1
-    capitals: float = 0.0
-
-    def make_swap(self) -> MentionSwap:
-        """Make what augments texts, with nothing collected yet.
-
-        Raises:
-            ValueError: A value is not possible.
-        """
-        return MentionSwap(self.rate, self.uses, self.join, self.capitals)
-
-
 def _read_augment(stated: Any) -> Any:
-    return None if stated is None else validate(Augment, stated, "augment")
+    if stated is None or isinstance(stated, MentionSwap):
+        return stated
+    return MentionSwap(**check_fields(MentionSwap, stated, "augment", {}))
 
 
 def _read_load(stated: Any) -> Any:
@@ -129,7 +105,11 @@ class FinetuneConfig(BaseModel):
     max_mentions: int | None = None
     max_mention_tokens: int | None = None
     tag_text: float = 0.0
-    augment: Annotated[Augment | None, PlainValidator(_read_augment)] = None
+    augment: Annotated[
+        MentionSwap | None,
+        PlainValidator(_read_augment),
+        PlainSerializer(asdict, when_used="unless-none"),
+    ] = None
     load: Annotated[LoadOptions, PlainValidator(_read_load), PlainSerializer(asdict)] = (
         LoadOptions()
     )
@@ -155,8 +135,6 @@ class FinetuneConfig(BaseModel):
             raise ValueError(Errors.P074)
         if self.patience is not None and self.dev is None:
             raise ValueError(Errors.P073.format(key="patience"))
-        if self.augment is not None:
-            self.augment.make_swap()
         return self
 
     @property
@@ -216,19 +194,23 @@ def check_fields(kind: type, stated: Any, where: str, instead: Mapping[str, str]
         The entries, as the fields' types have them.
 
     Raises:
-        ValueError: An entry does not exist, is not to be stated, or is of another type.
+        ValueError: An entry does not exist, is missing, is not to be stated, or is of another type.
     """
     entries = stated if isinstance(stated, Mapping) else {}
     for key in entries:
         if key in instead:
             raise ValueError(Errors.P072.format(key=f"{where}.{key}", instead=instead[key]))
-    names = [each.name for each in fields(kind) if each.init and each.name not in instead]
+    possible = [each for each in fields(kind) if each.init and each.name not in instead]
+    needed = [e.name for e in possible if e.default is e.default_factory is MISSING]
+    names = [each.name for each in possible]
     try:
         hints = get_type_hints(kind)
     except (NameError, TypeError):  # of what only a type checker imports
         hints = {}
     # Of the entries alone, as pydantic may not know the types of others.
-    stated_fields: dict[str, Any] = {n: (hints.get(n, Any), ...) for n in names if n in entries}
+    stated_fields: dict[str, Any] = {
+        n: (hints.get(n, Any), ...) for n in names if n in {*entries, *needed}
+    }
     model = create_model(kind.__name__, __config__=_CONFIG, **stated_fields)
     return dict(validate(model, stated, where, names))
 

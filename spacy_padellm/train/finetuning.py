@@ -263,7 +263,7 @@ def _make_rows(
     padellm: PaDeLLM,
     objective: Objective,
 ) -> tuple[RowDataset, RowFigures]:
-    swap = None if config.augment is None else config.augment.make_swap()
+    swap = config.augment
     # Texts that are the same differ in their versions, so that no tree can be kept.
     versions = TextVersions(objective, swap=swap, fits=padellm.lm.fits, max_bytes=0)
     # Room for what augmentation adds.

@@ -12,8 +12,8 @@ from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_settings
 from spacy_padellm.prompt.template import PRESETS, TEMPLATES, PromptTemplate
 from spacy_padellm.train.arguments import make_arguments
+from spacy_padellm.train.augmentation import MentionSwap
 from spacy_padellm.train.config import (
-    Augment,
     FinetuneConfig,
     check_fields,
     find_settings,
@@ -67,9 +67,10 @@ training: {learning_rate: 2e-5, eval_strategy: no, max_steps: 10}
     )
     stated = read_config(path)
     assert stated.corpora("train") == ["a.jsonl", "b.conll"]
-    assert stated.augment == Augment(rate=0.4, join=2)
-    swap = stated.augment.make_swap()
-    assert (swap.rate, swap.uses, swap.join, swap.capitals) == (0.4, 1, 2, 0.0)
+    assert stated.augment == MentionSwap(rate=0.4, uses=1, join=2, capitals=0.0)
+    # As it is noted beside the steps of a training.
+    entries = {"rate": 0.4, "uses": 1, "join": 2, "capitals": 0.0}
+    assert stated.model_dump(mode="json")["augment"] == entries
     assert stated.load == LoadOptions(dtype="bfloat16", quantization="4bit")
     # A number without a point is one.
     assert stated.training["learning_rate"] == 2e-5

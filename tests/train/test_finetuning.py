@@ -92,6 +92,20 @@ def test_large_texts_are_told(base: Path, tmp_path: Path):
     assert [len(row) for row in prepared.rows.rows] == [1] * len(TRAIN)
 
 
+def test_augmented_texts_do_not_depend_on_what_was_read_before(base: Path, tmp_path: Path):
+    """A training that is resumed sees only what is left of an epoch: of texts that are the same,
+    too, each has versions of its own.
+    """
+    found = []
+    for step in (1, -1):
+        rows = toy(base, tmp_path, texts=TRAIN[:2] * 6, augment={"rate": 0.9}).rows
+        rows.epoch = 1
+        trees = [[tree.tree.ids for tree in rows[place]] for place in range(len(rows))[::step]]
+        found.append(trees[::step])
+    assert found[0] == found[1] and len(found[0]) > 1
+    assert len({tuple(ids) for row in found[0] for ids in row}) > 2
+
+
 def test_without_accelerate(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from importlib.util import find_spec
 
