@@ -1,3 +1,18 @@
-"""Generative named entity recognition for spaCy, all labels and mentions decoded in parallel."""
+"""Generative named entity recognition, all labels and mentions decoded in parallel."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import PaDeLLM
 
 __version__ = "0.1.0"
+__all__ = ["PaDeLLM"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `PaDeLLM` when it is first asked for: spaCy imports this package for every pipeline."""
+    if name == "PaDeLLM":
+        from .model import PaDeLLM
+
+        return PaDeLLM
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

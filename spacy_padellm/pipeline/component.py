@@ -23,6 +23,7 @@ from ..settings import SPANS_KEY, DecodingOptions, Labels, Overrides, word_label
 from ..texts import Entity
 from ..train.augmentation import MentionSwap
 from ..train.gold import GoldReport
+from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, weighted_loss
 from ..train.versions import TextVersions
 from .docs import (
@@ -171,8 +172,8 @@ class PaDeLLMNER(TrainablePipe):
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
         self.shim.create(eg.reference.text for eg in get_examples())
-        self._versions = None
         objective = self.shim.make_objective()
+        self._learn_from(objective)
         report = GoldReport(self.labels, self.shim.lm.check_depth)
         # One at a time: a corpus may be larger than memory.
         for eg in as_in_training(get_examples(), nlp, self):
@@ -242,14 +243,18 @@ class PaDeLLMNER(TrainablePipe):
         Returns:
             A tree for each window that teaches something.
         """
-        if self._versions is None:
-            objective = self.shim.make_objective()
-            fits = self.shim.lm.fits
-            self._versions = TextVersions(objective, swap=self._swap, fits=fits)
+        versions = self._versions
+        if versions is None:
+            versions = self._learn_from(self.shim.make_objective())
+        self.shim.note_text_tags(versions.objective.teaches_tags)
         texts = windowed_texts(examples, self.spans_key, self.shim.padellm, self.get_spans)
         windows = [window for text in texts for _, window in text.windows]
-        trees = [self._versions.build_next(window) for window in windows]
+        trees = [versions.build_next(window) for window in windows]
         return [tree for tree in trees if tree.nodes]
+
+    def _learn_from(self, objective: Objective) -> TextVersions:
+        self._versions = TextVersions(objective, swap=self._swap, fits=self.shim.lm.fits)
+        return self._versions
 
     def update(
         self,

@@ -157,10 +157,8 @@ class PaDeLLMShim(Shim):  # type: ignore[misc]
         return self._padellm
 
     def make_objective(self) -> Objective:
-        """Make what teaches the model, and note whether it teaches tags that can be read.
-
-        Without tags, and with a warning, where a label or number that came after the tokenizer was
-        made is no single token.
+        """Make what teaches the model: without tags, and with a warning, where a label or number that
+        came after the tokenizer was made is no single token.
         """
         tag_text = self.tag_text
         if tag_text:
@@ -168,10 +166,12 @@ class PaDeLLMShim(Shim):  # type: ignore[misc]
             if untaggable := find_untaggable(encoder, encoder.labels):
                 warnings.warn(Warnings.W204.format(name=untaggable[0]), stacklevel=3)
                 tag_text = 0.0
-        objective = self.padellm.make_objective(tag_text)
-        if self.settings.text_tags != objective.teaches_tags:
-            self._set(replace(self.settings, text_tags=objective.teaches_tags))
-        return objective
+        return self.padellm.make_objective(tag_text)
+
+    def note_text_tags(self, taught: bool) -> None:
+        """Note whether the model is taught text tags that can be read."""
+        if self.settings.text_tags != taught:
+            self._set(replace(self.settings, text_tags=taught))
 
     def find_untrained(self) -> list[str]:
         """Find the labels whose wording the model was never trained with."""
@@ -197,8 +197,12 @@ class PaDeLLMShim(Shim):  # type: ignore[misc]
         """
         # What a saved pipeline has is trained further, as the folder it came from may be gone.
         made = self.source.create(self.settings, texts)
-        if made is not None or not self._is_saved:
-            self._model, self._trained = made, None
+        if made is not None:
+            self._model, self._trained = made, set()
+        elif not self._is_saved:
+            # Read again, whatever it was trained with since.
+            self._model, self._trained = None, None
+            self._find_trained()
         self._padellm, self._optimizer = None, None
 
     def __call__(
