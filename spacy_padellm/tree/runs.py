@@ -61,6 +61,7 @@ class Continuations:
         self._columns = self.ids.clamp_min(0)
         if not over_vocabulary:
             self.needed = torch.tensor(sorted(set().union(*admissible)), dtype=torch.long)
+            # Padding, now 0, has the first column.
             self._columns = torch.searchsorted(self.needed, self._columns)
 
     def log_probs(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
