@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_padellm.decode.mentions import ScoredMention
 from spacy_padellm.scoring import MentionScores
+from spacy_padellm.texts import Entity
 from tests.toy_corpus import parse
 
 
@@ -37,9 +37,9 @@ def test_all_found():
 def test_texts_are_scored_on_the_labels_looked_for():
     """One string twice is one mention; a label the text is not annotated for is unknown."""
     found = [
-        ScoredMention(0, 3, "PER", 1.0),
-        ScoredMention(10, 13, "PER", 1.0),
-        ScoredMention(17, 21, "LOC", 1.0),
+        Entity(0, 3, "PER", 1.0),
+        Entity(10, 13, "PER", 1.0),
+        Entity(17, 21, "LOC", 1.0),
     ]
     for labels, annotated, counts in [
         (["PER", "LOC"], None, (1, 2, 1)),

@@ -36,8 +36,9 @@ class EncodedText(TokenizedText):
 
     @cached_property
     def spans(self) -> list[Span]:
-        """The stretches that may be a mention: character offsets, by start, then end, of what starts
-        and ends on token boundaries, and not with a whitespace token.
+        """The stretches that may be a mention: character offsets, by start, then end.
+
+        Each starts and ends on token boundaries, and not with a whitespace token.
         """
         solid = [not self.text[start:end].isspace() for start, end in self.tokens]
         longest = self.encoder.max_mention_tokens

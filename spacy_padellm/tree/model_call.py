@@ -82,10 +82,15 @@ class ModelCall:
         model: A model with a language modelling head.
         outermost: What the model is called through, if not itself: an adapter around it, or what
             trains it on several devices.
+
+    Attributes:
+        parameters: The arguments that the model's forward pass takes.
     """
 
     def __init__(self, model: PreTrainedModel, outermost: torch.nn.Module | None = None) -> None:
         self.model = model
+        # Read now, as what wraps the model later may change its forward.
+        self.parameters = frozenset(inspect.signature(model.forward).parameters)
         self._outermost = outermost or model
         # Hooks on the model are seen by every thread that runs it.
         self._lock = threading.Lock()
@@ -99,11 +104,6 @@ class ModelCall:
         # A wrapper may have changed the model's own forward since.
         call.parameters = self.parameters
         return call
-
-    @cached_property
-    def parameters(self) -> frozenset[str]:
-        """The arguments that the model's forward pass takes."""
-        return frozenset(inspect.signature(self.model.forward).parameters)
 
     @property
     def device(self) -> torch.device:

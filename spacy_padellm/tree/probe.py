@@ -110,7 +110,8 @@ def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
     for parameter in small.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter.data, std=parameter.shape[-1] ** -0.5)
-    return small.float().eval()
+    small.float().eval()
+    return small
 
 
 def _is_exact(call: ModelCall, support: TreeSupport, depth: int) -> bool:

@@ -130,7 +130,7 @@ class TokenTree:
                 self._visible[node, : parent + 1] = self._visible[parent, : parent + 1]
             self._visible[node, node] = True
         self._visible_rows = size
-        rows = self._visible[first:size, :size].copy()
+        rows: np.ndarray = self._visible[first:size, :size].copy()
         if bidirectional_prefix and first < self.prefix_length:
             rows[: self.prefix_length - first, : self.prefix_length] = True
         return rows

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from spacy_padellm.prompt.tokenization import TextEncoder
+from spacy_padellm.prompt.tokenization import CaseMarks, Encoding, TextEncoder, join_encodings
 from tests.sample_texts import CHINESE, ENGLISH, NASTY, mixed_texts
 from tests.sample_tokenizers import (
     TOKENIZERS,
@@ -19,6 +22,10 @@ from tests.sample_tokenizers import (
 )
 
 
+def ids_of(encoder: TextEncoder, texts: Sequence[str]) -> list[list[int]]:
+    return [each.ids for each in encoder.encode(texts)]
+
+
 @pytest.fixture(scope="session")
 def encoder(any_tokenizer: PreTrainedTokenizerBase) -> TextEncoder:
     return TextEncoder(any_tokenizer)
@@ -27,14 +34,14 @@ def encoder(any_tokenizer: PreTrainedTokenizerBase) -> TextEncoder:
 @settings(max_examples=150)
 @given(text=mixed_texts)
 def test_text_decodes_to_itself_and_holds_no_special_token(encoder, text):
-    (ids,) = encoder.encode([text])
+    (ids,) = ids_of(encoder, [text])
     assert special_ids(encoder.tokenizer).isdisjoint(ids)
     assert stretch(encoder.tokenizer, encoder.encode_wording("x:\n"), ids) == text
 
 
 @pytest.mark.parametrize("text", NASTY)
 def test_what_spells_a_special_token_is_text(encoder, text):
-    (ids,) = encoder.encode([f"a{text}b"])
+    (ids,) = ids_of(encoder, [f"a{text}b"])
     assert special_ids(encoder.tokenizer).isdisjoint(ids)
     assert decode(encoder.tokenizer, ids).removeprefix(" ") == f"a{text}b"
 
@@ -43,16 +50,17 @@ def test_texts_are_encoded_one_by_one(encoder):
     texts = [*ENGLISH, *CHINESE, *NASTY, ""]
     assert encoder.encode(texts) == [encoder.encode([text])[0] for text in texts]
     assert encoder.encode([]) == []
-    assert encoder.encode([""]) == [[]]
+    assert encoder.encode([""]) == [Encoding([])]
 
 
 @settings(max_examples=100)
 @given(text=mixed_texts)
 def test_ids_are_told_where_they_are(encoder, text):
-    if not encoder.has_offsets:
+    ((ids, offsets),) = encoder.encode([text], with_offsets=True)
+    assert [ids] == ids_of(encoder, [text])
+    assert (offsets is not None) == encoder.has_offsets == encoder.tokenizer.is_fast
+    if offsets is None:
         return
-    ids, offsets = encoder.encode_with_offsets(text)
-    assert [ids] == encoder.encode([text])
     assert len(offsets) == len(ids)
     assert offsets == sorted(offsets)
     assert all(0 <= start < end <= len(text) for start, end in offsets)
@@ -64,9 +72,13 @@ def test_where_ids_are_of_what_spells_a_special_token(encoder):
     if not encoder.has_offsets:
         pytest.skip("a slow tokenizer")
     for text in NASTY:
-        ids, offsets = encoder.encode_with_offsets(f"a{text}b")
-        assert [ids] == encoder.encode([f"a{text}b"])
+        ((ids, offsets),) = encoder.encode([f"a{text}b"], with_offsets=True)
+        assert [ids] == ids_of(encoder, [f"a{text}b"])
         assert offsets == sorted(offsets) and offsets[-1][1] == len(text) + 2
+
+
+def test_offsets_are_told_only_where_they_are_asked_for(encoder):
+    assert [each.offsets for each in encoder.encode(["Anna", "</s>"])] == [None, None]
 
 
 def test_ids_of_llama_2(request):
@@ -77,7 +89,7 @@ def test_ids_of_llama_2(request):
         encoder = TextEncoder(load_tokenizer(name, request))
         assert encoder.bos_ids == [1]
         assert encoder.end_id == 2
-        assert encoder.encode(["JAPAN", " JAPAN", "你好", "\n\n", "</s>"]) == [
+        assert ids_of(encoder, ["JAPAN", " JAPAN", "你好", "\n\n", "</s>"]) == [
             [29967, 3301, 2190],
             [435, 3301, 2190],
             [30919, 31076],
@@ -95,7 +107,7 @@ def test_ids_of_gpt_2(request):
         # Its one special token both begins and ends; models never saw it before a text.
         assert encoder.bos_ids == []
         assert encoder.end_id == 50256
-        assert encoder.encode(["Hello", " Hello", "\n\n", "<|endoftext|>"]) == [
+        assert ids_of(encoder, ["Hello", " Hello", "\n\n", "<|endoftext|>"]) == [
             [15496],
             [18435],
             [628],
@@ -134,7 +146,7 @@ def test_added_tokens_of_the_template_stay_out_of_text():
     num, dna, paris = encoder.tokenizer.convert_tokens_to_ids(["<num>", "[DNA]", "Paris"])
     assert encoder.encode_wording("<num>") == [num]
     assert encoder.encode_wording("[DNA]") == [dna]
-    (ids,) = encoder.encode(["Paris <num>5 [DNA]"])
+    (ids,) = ids_of(encoder, ["Paris <num>5 [DNA]"])
     assert {num, dna}.isdisjoint(ids)
     assert decode(encoder.tokenizer, ids) == "Paris <num>5 [DNA]"
     # Another one is a word like any other.
@@ -148,7 +160,7 @@ def test_added_tokens_that_overlap_or_are_a_single_character():
     one, two = encoder.tokenizer.convert_tokens_to_ids(["\n", "\n\n"])
     assert encoder.encode_wording("\n\n") == [two]
     for text in ("a\n\nb", "\n\n\n", "\n\n\n\n<num><num>"):
-        (ids,) = encoder.encode([text])
+        (ids,) = ids_of(encoder, [text])
         assert ids.count(one) == text.count("\n")
         assert decode(encoder.tokenizer, ids) == text
 
@@ -161,7 +173,7 @@ def test_added_tokens_that_are_found_in_any_case():
     (dna,) = encoder.encode_wording("[DNA]")
     assert tokenizer("[dna]", add_special_tokens=False).input_ids == [dna]
     for text in ("[DNA]", "[dna]", "[Dna] in"):
-        assert dna not in encoder.encode([text])[0]
+        assert dna not in encoder.encode([text])[0].ids
 
 
 def test_no_end_token():
@@ -177,14 +189,14 @@ def test_a_special_token_that_is_a_letter_of_text():
         tokenizer_object=Tokenizer(models.BPE({"a": 0, "#": 1}, [])), eos_token="#"
     )
     encoder = TextEncoder(tokenizer)
-    assert encoder.encode(["aa"]) == [[0, 0]]
+    assert ids_of(encoder, ["aa"]) == [[0, 0]]
     with pytest.raises(ValueError, match=r"P011.*'a#a'.*longer than one character"):
         encoder.encode(["a#a"])
 
 
 def test_a_lower_casing_tokenizer():
     encoder = TextEncoder(lower_casing_tokenizer())
-    assert encoder.encode(["Paris", "PARIS [SEP]", "[sep]", "[CLS]in"]) == [
+    assert ids_of(encoder, ["Paris", "PARIS [SEP]", "[sep]", "[CLS]in"]) == [
         [7],
         [7, 3, 6, 4],
         [3, 6, 4],
@@ -195,12 +207,12 @@ def test_a_lower_casing_tokenizer():
 
 def test_what_the_tokenizer_does_not_know_is_unknown():
     encoder = TextEncoder(lower_casing_tokenizer())
-    assert encoder.encode(["Rome", "paris Rome"]) == [[0], [7, 0]]
+    assert ids_of(encoder, ["Rome", "paris Rome"]) == [[0], [7, 0]]
 
 
 def test_what_normalisation_leaves_nothing_of_has_no_ids():
     encoder = TextEncoder(lower_casing_tokenizer())
-    assert encoder.encode(["\u200d", "", " ", "in"]) == [[], [], [], [8]]
+    assert ids_of(encoder, ["\u200d", "", " ", "in"]) == [[], [], [], [8]]
 
 
 def test_an_end_token_that_also_stands_for_the_unknown():
@@ -211,7 +223,7 @@ def test_an_end_token_that_also_stands_for_the_unknown():
         unk_token="</s>",
     )
     encoder = TextEncoder(tokenizer)
-    assert encoder.encode(["aa"]) == [[0, 0]]
+    assert ids_of(encoder, ["aa"]) == [[0, 0]]
     with pytest.raises(ValueError, match=r"P011.*'a人'"):
         encoder.encode(["a人"])
 
@@ -222,7 +234,7 @@ def test_text_that_begins_with_a_line_break():
     backend = Tokenizer(models.BPE(vocabulary, [("\n", "\n")]))
     backend.normalizer = normalizers.Prepend("▁")
     encoder = TextEncoder(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="e"))
-    assert encoder.encode(["a", "\na", "\n\na"]) == [[4], [1, 4], [2, 4]]
+    assert ids_of(encoder, ["a", "\na", "\n\na"]) == [[4], [1, 4], [2, 4]]
 
 
 def test_a_tokenizer_whose_line_breaks_and_colons_merge():
@@ -232,4 +244,111 @@ def test_a_tokenizer_whose_line_breaks_and_colons_merge():
         tokenizer_object=Tokenizer(models.BPE(vocabulary, [("\n", "a"), (":", "a")])),
         eos_token="e",
     )
-    assert TextEncoder(tokenizer).encode(["a", "aa", ":a"]) == [[2], [2, 2], [4]]
+    assert ids_of(TextEncoder(tokenizer), ["a", "aa", ":a"]) == [[2], [2, 2], [4]]
+
+
+# Case marks
+
+CAPITALIZED, ALL_CAPITALS = 1001, 1002
+MARKS = CaseMarks((CAPITALIZED,), (ALL_CAPITALS,))
+
+
+@pytest.fixture(scope="module")
+def lower() -> TextEncoder:
+    return TextEncoder(lower_casing_tokenizer())
+
+
+def encode_marked(encoder: TextEncoder, text: str, marks: CaseMarks = MARKS) -> Encoding:
+    """A text's ids, with marks, as a prompt encoder takes them."""
+    pieces = list(marks.cut(text))
+    encoded = encoder.encode([piece for _, piece in pieces], with_offsets=True)
+    return join_encodings(pieces, encoded)
+
+
+@pytest.mark.parametrize(
+    "word, mark",
+    [
+        ("paris", ()),
+        ("Paris", (CAPITALIZED,)),
+        ("McDonald", (CAPITALIZED,)),
+        ("A", (CAPITALIZED,)),
+        ("PARIS", (ALL_CAPITALS,)),
+        ("COVID19", (ALL_CAPITALS,)),
+        ("iPhone", ()),
+        ("2nd", ()),
+        ("A4", (CAPITALIZED,)),
+        ("42", ()),
+        ("Élan", (CAPITALIZED,)),
+        ("李涛", ()),
+    ],
+)
+def test_the_mark_of_a_word(word, mark):
+    assert list(MARKS.cut(word)) == [(mark, word)]
+
+
+def test_a_text_is_cut_where_marks_stand():
+    assert list(MARKS.cut("in Paris, in-NATO's")) == [
+        ((), "in "),
+        ((CAPITALIZED,), "Paris, in-"),
+        ((ALL_CAPITALS,), "NATO's"),
+    ]
+    assert list(MARKS.cut("")) == [((), "")]
+
+
+@given(text=mixed_texts, marks=st.sampled_from([MARKS, CaseMarks((1,)), CaseMarks((), (2, 3))]))
+def test_the_pieces_are_the_text(text, marks):
+    mark, *marked = [mark for mark, _ in marks.cut(text)]
+    assert "".join(piece for _, piece in marks.cut(text)) == text
+    assert all(marked) and mark in ((), marks.capitalized, marks.all_capitals)
+
+
+@given(text=mixed_texts)
+def test_without_marks_a_text_is_one_piece(text):
+    assert list(CaseMarks().cut(text)) == [((), text)]
+
+
+def test_marks_stand_before_their_words(lower):
+    whole, paris, inside = ids_of(lower, ["paris in paris", "paris", " in "])
+    texts = ["Paris in PARIS", "paris in paris", "in", "", "PARIS"]
+    assert [encode_marked(lower, text).ids for text in texts] == [
+        [CAPITALIZED, *paris, *inside, ALL_CAPITALS, *paris],
+        whole,
+        inside,
+        [],
+        [ALL_CAPITALS, *paris],
+    ]
+
+
+def test_one_mark_may_do_for_both(lower):
+    ids = encode_marked(lower, "PARIS", CaseMarks((CAPITALIZED,))).ids
+    assert ids[0] == CAPITALIZED
+    ids = encode_marked(lower, "Paris", CaseMarks((), (ALL_CAPITALS,))).ids
+    assert [ids] == ids_of(lower, ["paris"])
+
+
+@given(text=st.text(alphabet="aAéÉ1 -_.İ李", max_size=12))
+def test_without_its_marks_a_text_is_as_ever(lower, text):
+    ids = encode_marked(lower, text).ids
+    assert [[i for i in ids if i < CAPITALIZED]] == ids_of(lower, [text])
+
+
+@given(text=st.text(alphabet="aAéÉ1 -_.李", max_size=12))
+def test_marks_are_told_where_they_are(lower, text):
+    ids, offsets = encode_marked(lower, text)
+    assert len(ids) == len(offsets) and offsets == sorted(offsets)
+    for token_id, (start, _) in zip(ids, offsets, strict=True):
+        begins_word = text[start].isalnum() and not text[max(start - 1, 0) : start].isalnum()
+        assert begins_word or token_id < CAPITALIZED
+
+
+@given(text=st.text(alphabet="aA1 -.", max_size=12), place=st.integers(0, 12))
+def test_what_is_read_first_has_the_same_ids_alone(lower, text, place):
+    """Where a word ends."""
+    if not text[place : place + 1].isalnum():
+        start = encode_marked(lower, text[:place]).ids
+        assert encode_marked(lower, text).ids[: len(start)] == start
+
+
+def test_pieces_without_offsets_have_none_together():
+    encoded = [Encoding([7], [(0, 2)]), Encoding([8])]
+    assert join_encodings([((), "ab"), ((5,), "c")], encoded) == Encoding([7, 5, 8])

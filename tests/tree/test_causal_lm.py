@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spacy_padellm.tree.causal_lm import CausalLM
-from spacy_padellm.tree.runs import CachedRun, RecomputedRun, SequencesRun
-from spacy_padellm.tree.support import TreeSupport
+from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
+from spacy_padellm.tree.runs import CachedRun, RecomputedRun, SequencesRun, TreeSupport
 from tests.sample_tokenizers import small_tokenizer
 from tests.tiny_models import plain_logits, prefix_lm_logits, tiny_lm, tiny_model
 from tests.tree.forests import expected_logits, random_forest, run_forest, written_forest
@@ -39,10 +38,10 @@ def test_trees_longer_than_the_window_are_right(family):
         assert alone < 1e-4
 
 
-@pytest.mark.parametrize("way", ["batch", "batch_shared", "one_by_one"])
+@pytest.mark.parametrize("way", ["cached", "recomputed", "sequences"])
 @pytest.mark.parametrize("family", WINDOWED)
-def test_so_are_padded_batches(family, way):
-    lm = tiny_lm(family, **WINDOWED[family]).forced(way)
+def test_so_are_trees_that_grow_as_they_are_written(family, way):
+    lm = tiny_lm(family, **WINDOWED[family]).run_as(way)
     for seed in range(4):
         forest = written_forest(seed, 2)
         depth = depth_of(forest)
@@ -85,7 +84,10 @@ def test_trees_within_the_window_are_cached_and_right(family):
 @pytest.mark.parametrize("family", WINDOWED)
 def test_a_bidirectional_prefix_has_to_fit_into_the_window(family):
     lm = tiny_lm(family, "bidirectional", **WINDOWED[family])
-    with pytest.raises(ValueError, match=r"P024.* 9 tokens.*window of 8.*get_spans"):
+    assert lm.max_depth == 8 and lm.fits(8) and not lm.fits(9)
+    # Otherwise longer ones are run as separate sequences.
+    assert tiny_lm(family, **WINDOWED[family]).max_depth == 128
+    with pytest.raises(TextTooLongError, match=r"P024.* 9 tokens.*window of 8.*get_spans"):
         lm.open(random_forest(0, 1, prefix=(9, 9)).plant(), 9)
     forest = random_forest(4, 1, prefix=(3, 3), passes=1)
     assert depth_of(forest) <= 8
@@ -99,8 +101,8 @@ def test_a_bidirectional_prefix_has_to_fit_into_the_window(family):
 
 @pytest.mark.parametrize("way", ["cached", "recomputed", "sequences"])
 def test_the_prefix_attention_is_passed_on(way):
-    lm = tiny_lm("llama", "bidirectional").forced(way)
-    assert lm.prefix_attention == "bidirectional"
+    lm = tiny_lm("llama", "bidirectional").run_as(way)
+    assert lm.bidirectional_prefix
     forest = random_forest(0, 3, prefix=(3, 8))
     assert (
         difference(
@@ -115,22 +117,19 @@ def test_a_model_without_custom_masks_has_no_bidirectional_prefix():
         tiny_lm("bloom", "bidirectional")
 
 
-def test_unknown_prefix_attention():
-    with pytest.raises(ValueError, match=r"P031.*'sideways'.*'causal', 'bidirectional'"):
-        tiny_lm("llama", "sideways")
-
-
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bert"])
 def test_texts_longer_than_the_positions_are_an_error(family):
     lm = tiny_lm(family)
-    assert lm.max_positions == 128
+    assert lm.max_depth == 128
     trees = random_forest(0, 1, prefix=(2, 2)).plant()
     for depth in (129, 1000):
         message = rf"P023.* {depth} tokens.* 128 positions.*get_spans"
-        with pytest.raises(ValueError, match=message):
-            lm.open(trees, depth)
-        with pytest.raises(ValueError, match=message):
-            lm.open_for_training(trees, depth)
+        assert not lm.fits(depth)
+        for for_training in (False, True):
+            with pytest.raises(TextTooLongError, match=message):
+                lm.open(trees, depth, for_training=for_training)
+        with pytest.raises(TextTooLongError, match=message):
+            lm.check_depth(depth)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bert"])
@@ -138,22 +137,23 @@ def test_all_positions_can_be_used(family):
     lm = tiny_lm(family)
     forest = random_forest(0, 1, prefix=(124, 124), passes=1)
     assert depth_of(forest) == 128
+    assert lm.fits(128)
     assert difference(lm, forest, 128, lambda ids, _: plain_logits(lm.model, ids)) < 1e-4
 
 
 def test_a_model_without_positions_takes_any_length():
     lm = tiny_lm("bloom")
-    assert lm.max_positions is None
+    assert lm.max_depth is None and lm.fits(10_000)
     forest = random_forest(0, 1, prefix=(200, 200), passes=1)
     assert difference(lm, forest, 204, lambda ids, _: plain_logits(lm.model, ids)) < 1e-4
 
 
-def test_forced_runs_the_same_model():
+def test_run_as_runs_the_same_model():
     lm = tiny_lm("llama")
-    forced = lm.forced("sequences")
-    assert forced.model is lm.model
-    assert forced.tokenizer is lm.tokenizer
-    assert forced.support == TreeSupport("sequences", "4d")
+    other = lm.run_as("sequences")
+    assert other.model is lm.model
+    assert other.tokenizer is lm.tokenizer
+    assert other.support == TreeSupport("sequences", "4d")
     assert lm.support == TreeSupport("cached", "4d")
 
 
@@ -168,15 +168,38 @@ def test_support_that_is_known_is_not_probed():
     [("cached", RecomputedRun), ("recomputed", RecomputedRun), ("sequences", SequencesRun)],
 )
 def test_training_needs_no_cache(way, kind):
-    lm = tiny_lm("llama").forced(way)
+    lm = tiny_lm("llama").run_as(way)
     forest = random_forest(1, 2, prefix=(3, 5), passes=1)
-    run = lm.open_for_training(forest.grown(), depth_of(forest))
+    run = lm.open(forest.grown(), depth_of(forest), for_training=True)
     assert type(run) is kind
     run.logits(forest.asked[0]).sum().backward()
     gradient = lm.model.get_input_embeddings().weight.grad
     assert gradient is not None
     assert gradient.abs().sum() > 0
     lm.model.zero_grad(set_to_none=True)
+
+
+def test_through_calls_the_same_model_through_its_wrapper():
+    lm = tiny_lm("llama")
+    calls = []
+
+    class Wrapper(torch.nn.Module):
+        def forward(self, *args, **kwargs):
+            calls.append(kwargs["input_ids"].shape)
+            return lm.model(*args, **kwargs)
+
+    wrapped = lm.through(Wrapper())
+    assert (wrapped.model, wrapped.tokenizer, wrapped.support) == (
+        lm.model,
+        lm.tokenizer,
+        lm.support,
+    )
+    forest = random_forest(1, 2, prefix=(3, 5))
+    alone = difference(wrapped, forest, depth_of(forest), lambda i, _: plain_logits(lm.model, i))
+    assert alone < 1e-4
+    assert len(calls) == len(forest.asked)
+    run_forest(forest, lambda trees: lm.open(trees, depth_of(forest)))
+    assert len(calls) == len(forest.asked)
 
 
 def test_to_moves_the_model():

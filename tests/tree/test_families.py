@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from spacy_padellm.tree.model_call import ModelCall
-from spacy_padellm.tree.support import TreeSupport
+from spacy_padellm.tree.runs import TreeSupport, open_run
 from spacy_padellm.tree.token_tree import TokenTree
-from spacy_padellm.tree.ways import open_run
 from tests.sample_tokenizers import TRANSFORMERS_5
 from tests.tiny_models import FAMILIES, plain_logits, prefix_lm_logits, tiny_lm
 from tests.tree.forests import Forest, expected_logits, random_forest, run_forest, written_forest
@@ -26,10 +25,6 @@ WAYS = [
     for family in FAMILIES
     for way in ("cached", "recomputed", "sequences")
     if not (family == "bloom" and way != "sequences")
-]
-# What trees are measured against.
-BASELINES = [
-    (family, way) for family in FAMILIES for way in ("batch", "batch_shared", "one_by_one")
 ]
 MASKED = [family for family in FAMILIES if MASK[family]]
 
@@ -147,9 +142,10 @@ def test_a_tree_may_have_more_nodes_than_the_model_has_positions(family, way):
     assert largest_difference([run_forest(forest, runner(family, way))], [expected]) < 1e-4
 
 
-@pytest.mark.parametrize("family, way", BASELINES)
+@pytest.mark.parametrize("family, way", WAYS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_baselines_have_the_logits_of_the_sequences(family, way, bidirectional):
+def test_trees_that_grow_as_they_are_written(family, way, bidirectional):
+    """Branch by branch, a token a pass, some longer than others."""
     model = tiny_lm(family).model
     if bidirectional and MASK[family] is None:
         pytest.skip("takes no custom mask")

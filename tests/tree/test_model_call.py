@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from spacy_padellm.tree.model_call import ModelCall, Readout, additive_mask
+from spacy_padellm.tree.model_call import KVCache, ModelCall, Readout
+from tests.sample_tokenizers import TRANSFORMERS_5
 from tests.tiny_models import FAMILIES, plain_logits, tiny_lm
 
 
@@ -147,6 +148,19 @@ def test_threads_may_share_a_model():
             assert torch.allclose(found, logits, atol=1e-4)
 
 
+def test_what_a_model_takes_is_read_when_the_call_is_made(monkeypatch):
+    """A wrapper may change the model's own forward later, so that it tells no more."""
+    model = copy.deepcopy(tiny_lm("llama").model)
+    call = ModelCall(model)
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda *args, **kwargs: forward(*args, **kwargs))
+    place, ids = torch.tensor([0]), torch.tensor([[3, 4]])
+    expected = plain_logits(tiny_lm("llama").model, [3, 4])[:1]
+    for each in (call, call.through(Wrapper(model))):
+        assert {"input_ids", "position_ids", "attention_mask"} <= each.parameters
+        assert torch.allclose(each(place, place, input_ids=ids), expected, atol=1e-4)
+
+
 def test_it_can_be_pickled():
     call = ModelCall(tiny_lm("llama").model)
     again = pickle.loads(pickle.dumps(call))
@@ -166,12 +180,62 @@ def test_the_model_is_left_as_it_was():
     assert torch.equal(plain_logits(model, [3, 4]), before)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_additive_mask(dtype):
-    visible = torch.tensor([[[True, False], [True, True]]])
-    mask = additive_mask(visible, dtype)
-    assert mask.dtype == dtype
-    assert mask.tolist() == [[[[0.0, torch.finfo(dtype).min], [0.0, 0.0]]]]
+# A model's own, and the tuples that older ones take and give back.
+@pytest.mark.parametrize("family, mask_form", [("llama", "4d"), ("bert", "3d")])
+def test_a_cache_is_kept_cut_and_copied_row_by_row(family, mask_form):
+    if family == "bert" and TRANSFORMERS_5:
+        pytest.skip("keeps what all others keep")
+    model = tiny_lm(family).model
+    call, cache = ModelCall(model), KVCache(mask_form)
+
+    def run(ids: list[list[int]], seen: int, cache: KVCache) -> torch.Tensor:
+        """The logits at the last place of each row."""
+        tokens = torch.tensor(ids)
+        n, length = tokens.shape
+        places = torch.arange(seen, seen + length)
+        with torch.no_grad():
+            return call(
+                torch.arange(n),
+                torch.full((n,), length - 1),
+                cache=cache,
+                input_ids=tokens,
+                position_ids=places.expand(n, -1),
+                attention_mask=torch.ones(n, seen + length, dtype=torch.long),
+                cache_position=places,
+            )
+
+    def alone(*ids: int) -> torch.Tensor:
+        with torch.no_grad():
+            return plain_logits(model, ids)[-1]
+
+    # Nothing is kept yet.
+    cache.select(torch.tensor([0]))
+    cache = KVCache(mask_form)
+    run([[3, 4], [5, 6], [7, 8]], 0, cache)
+    copied = cache.copy()
+    cache.select(torch.tensor([2, 0]))
+    found = run([[9, 10], [11, 12]], 2, cache)
+    expected = torch.stack([alone(7, 8, 9, 10), alone(3, 4, 11, 12)])
+    assert torch.allclose(found, expected, atol=1e-4)
+    cache.cut(1)
+    found = run([[13], [14]], 3, cache)
+    assert torch.allclose(found, torch.stack([alone(7, 8, 9, 13), alone(3, 4, 11, 14)]), atol=1e-4)
+    # The copy has all rows, and nothing that came later.
+    found = run([[9], [9], [9]], 2, copied)
+    expected = torch.stack([alone(3, 4, 9), alone(5, 6, 9), alone(7, 8, 9)])
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_model_that_keeps_nothing():
+    class Forgetful(torch.nn.Module):
+        def forward(self, input_ids, use_cache=False, **_):
+            return model(input_ids=input_ids, use_cache=False)
+
+    model = tiny_lm("llama").model
+    call = ModelCall(model).through(Forgetful())
+    place = torch.tensor([0])
+    with pytest.raises(ValueError, match=r"P025.*LlamaForCausalLM"):
+        call(place, place, cache=KVCache("4d"), input_ids=torch.tensor([[3, 4]]))
 
 
 class Wrapper(torch.nn.Module):

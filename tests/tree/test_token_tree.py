@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.tree.token_tree import ROOT, TokenTree
+from spacy_padellm.tree.token_tree import ROOT, TokenTree, Trie
 
 # Few different tokens, so that beginnings are shared often.
 ids = st.lists(st.integers(0, 2), max_size=4)
@@ -65,6 +65,22 @@ def test_a_tree_that_is_cut_is_as_if_it_had_not_grown(prefix, additions, more, c
     for column in ("ids", "parents", "depths", "prefix_length"):
         assert getattr(tree, column) == getattr(fresh, column)
     assert np.array_equal(tree.visible(), fresh.visible())
+
+
+@given(prefix=ids, steps=st.lists(st.tuples(additions, st.integers(0, 1000)), max_size=4))
+def test_no_two_nodes_ever_have_the_same_serial(prefix, steps):
+    tree = TokenTree(prefix)
+    seen = list(tree.serials)
+    for additions, choice in steps:
+        size = tree.prefix_length + choice % (len(tree) - tree.prefix_length + 1)
+        kept = tree.serials[:size]
+        tree.cut(size)
+        grow(tree, additions)
+        assert tree.serials[:size] == kept
+        assert len(tree.serials) == len(tree) == len(tree.parents)
+        seen += tree.serials[size:]
+        assert tree.serials == sorted(tree.serials)
+    assert len(set(seen)) == len(seen)
 
 
 def test_the_prefix_is_not_cut():
@@ -132,3 +148,26 @@ def test_the_same_token_in_two_places_is_two_nodes():
         [1, 0, 0, 1, 1, 0],
         [1, 1, 0, 0, 0, 1],
     ]
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=4), max_size=10))
+def test_sequences_are_found_and_nothing_else(sequences):
+    trie: Trie[int] = Trie()
+    for value, sequence in enumerate(sequences):
+        trie.insert([*sequence, 9], value)
+    for sequence in sequences:
+        expected = [value for value, other in enumerate(sequences) if other == sequence]
+        assert trie.values[trie.find([*sequence, 9])] == expected
+    beginnings = {tuple(s[:i]) for s in sequences for i in range(len(s) + 1)} | {()}
+    for beginning in beginnings:
+        node = trie.find(beginning)
+        follow = {s[len(beginning)] for s in map(tuple, sequences) if _continues(s, beginning)}
+        follow |= {9} if list(beginning) in sequences else set()
+        assert set(trie.children[node]) == follow
+        assert trie.find([*beginning, 5]) is None
+        assert trie.find([*beginning, 5, 1]) is None
+    assert trie.depth == max((len(s) + 1 for s in sequences), default=0)
+
+
+def _continues(sequence: tuple[int, ...], beginning: tuple[int, ...]) -> bool:
+    return len(sequence) > len(beginning) and sequence[: len(beginning)] == beginning
