@@ -197,8 +197,12 @@ class GoldReport:
         annotated = text.text.labels
         self._annotated.update(self.labels if annotated is None else annotated)
 
-    def warn(self) -> None:
-        """Warn of it, each kind once, on behalf of who calls the caller."""
+    def warn(self, stacklevel: int = 2) -> None:
+        """Warn of it, each kind once.
+
+        Args:
+            stacklevel: Whose line the warnings name.
+        """
         messages = []
         if self.left_out:
             total, details = len(self.left_out), self.left_out.describe()
@@ -214,4 +218,4 @@ class GoldReport:
         if self.absent:
             messages.append(Warnings.W073.format(labels=", ".join(self.absent)))
         for message in messages:
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message, stacklevel=stacklevel + 1)
