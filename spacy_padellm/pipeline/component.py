@@ -179,7 +179,8 @@ class PaDeLLMNER(TrainablePipe):
         for eg in as_in_training(get_examples(), nlp, self):
             for text in windowed_texts([eg], self.spans_key, self.shim.padellm, self.get_spans):
                 report.add(text, [objective.examine(window) for _, window in text.windows])
-        report.warn()
+        # Labels from a file were chosen.
+        report.warn(of_labels=labels is None)
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
         """Find the entities of docs, which stay as they are.

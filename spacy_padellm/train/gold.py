@@ -197,11 +197,12 @@ class GoldReport:
         annotated = text.text.labels
         self._annotated.update(self.labels if annotated is None else annotated)
 
-    def warn(self, stacklevel: int = 2) -> None:
+    def warn(self, stacklevel: int = 2, *, of_labels: bool = True) -> None:
         """Warn of it, each kind once.
 
         Args:
             stacklevel: Whose line the warnings name.
+            of_labels: Whether to warn of labels that no text has, and of those that are not taught.
         """
         messages = []
         if self.left_out:
@@ -212,10 +213,10 @@ class GoldReport:
             messages.append(
                 Warnings.W071.format(count=self.idle, total=self.windows, labels=labels)
             )
-        if self.others:
+        if self.others and of_labels:
             counts = ", ".join(f"{count} {label}" for label, count in sorted(self.others.items()))
             messages.append(Warnings.W072.format(counts=counts))
-        if self.absent:
+        if self.absent and of_labels:
             messages.append(Warnings.W073.format(labels=", ".join(self.absent)))
         for message in messages:
             warnings.warn(message, stacklevel=stacklevel + 1)
