@@ -144,7 +144,7 @@ class TreeTrainer(Trainer):
             (0, 1) if self.is_fsdp_enabled else (self.args.process_index, self.args.world_size)
         )
         trained = PaDeLLM(self.padellm.lm.through(model), self.padellm.settings)
-        with self.compute_loss_context_manager():
+        with cast(Any, self).compute_loss_context_manager():
             at_once = self.args.per_device_eval_batch_size
             counts = self.dev.count(trained, at_once, share, shares)
         if shares > 1:
