@@ -49,7 +49,9 @@ def trace(title: str, action: Callable[[], Any]) -> None:
         sys.setprofile(None)
     files: dict[str, list[str]] = {}
     for (file, function), count in calls.items():
-        files.setdefault(file, []).append(function.partition(":")[0] + (f" x{count}" if count > 1 else ""))
+        files.setdefault(file, []).append(
+            function.partition(":")[0] + (f" x{count}" if count > 1 else "")
+        )
     print(f"{title}: {len(calls)} functions in {len(files)} files")
     for file, functions in files.items():
         print(f"  {file}: {', '.join(functions)}")

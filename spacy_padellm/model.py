@@ -9,10 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .checkpoints.loading import load_causal_lm
+import torch
+
+from .checkpoints.loading import load_causal_lm, load_settings
 from .checkpoints.options import LoadOptions
 from .checkpoints.saving import save_checkpoint
-from .checkpoints.settings import load_settings
 from .decode.decoder import Decoder, DecodingCost, ParallelDecoder
 from .decode.mentions import keep_most_probable, non_overlapping, resolve
 from .decode.replicas import Replicas, SharedDecoder
@@ -93,9 +94,50 @@ class PaDeLLM:
         replicas = Replicas(devices) if devices else None
         return cls(lm, settings, DecodingOptions(**decoding), replicas)
 
+    @classmethod
+    def from_average(cls, names: Sequence[str], **options: Any) -> PaDeLLM:
+        """Load checkpoints that were trained from the same weights, and average those they have
+        come to: often a better model than any of them, of the same size (Wortsman et al., 2022,
+        "Model soups").
+
+        Args:
+            names: Checkpoints, one or more.
+            **options: As of `from_pretrained`.
+
+        Raises:
+            ValueError: A checkpoint is not complete, or they differ in more than their weights.
+        """
+        first, *others = names
+        model = cls.from_pretrained(first, **options)
+        weights = model.lm.model.state_dict()
+        vocabulary = model.lm.tokenizer.get_vocab()
+        # In double precision, so that the order does not matter.
+        sums = {key: weight.double() for key, weight in weights.items()}
+        for name in others:
+            other = cls.from_pretrained(name)
+            added = other.lm.model.state_dict()
+            if (
+                other.settings != model.settings
+                or other.lm.tokenizer.get_vocab() != vocabulary
+                or {key: weight.shape for key, weight in added.items()}
+                != {key: weight.shape for key, weight in weights.items()}
+            ):
+                raise ValueError(Errors.P049.format(first=first, name=name))
+            for key, weight in added.items():
+                sums[key] += weight.double()
+        with torch.no_grad():
+            for key, weight in weights.items():
+                weight.copy_(sums[key] / len(names))
+        return model
+
     def with_settings(self, settings: Settings) -> PaDeLLM:
         """Run the same model with other settings, labels above all."""
-        return PaDeLLM(self.lm, settings, self.options, self.replicas)
+        other = PaDeLLM(self.lm, settings, self.options, self.replicas)
+        tags, untrained = settings.text_tags, settings.untrained
+        if replace(self.settings, text_tags=tags, untrained=untrained) == settings:
+            # Nothing that a prompt is made of is different.
+            other.encoder = self.encoder
+        return other
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a checkpoint folder, which transformers can load on its own as well.
@@ -158,8 +200,6 @@ class PaDeLLM:
         Args:
             text: The text. A string is split into words, marks and ideographs.
         """
-        if isinstance(text, EncodedText):
-            return text
         return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
 
     def cut(self, text: str | TokenizedText) -> list[Window]:

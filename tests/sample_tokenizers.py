@@ -18,8 +18,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from spacy_padellm.checkpoints.options import DEFAULT_OPTIONS
-from spacy_padellm.checkpoints.sentencepiece_tokenizer import load_sentencepiece_tokenizer
+from spacy_padellm.checkpoints.conversion.sentencepiece_tokenizer import (
+    load_sentencepiece_tokenizer,
+)
+from spacy_padellm.checkpoints.files import CheckpointFiles
 from spacy_padellm.checkpoints.small_lm import train_tokenizer
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
@@ -47,7 +49,7 @@ def _folder(request: pytest.FixtureRequest, name: str) -> str:
 
 def _baichuan(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     folder = request.getfixturevalue("tmp_path_factory").mktemp("baichuan")
-    return load_sentencepiece_tokenizer(write_tokenizer(folder), DEFAULT_OPTIONS)
+    return load_sentencepiece_tokenizer(CheckpointFiles(write_tokenizer(folder)))
 
 
 _LOADERS: dict[str, Callable[[pytest.FixtureRequest], PreTrainedTokenizerBase]] = {

@@ -37,9 +37,14 @@ def test_the_package_itself_is_light():
     assert modules.isdisjoint(HEAVY)
 
 
+def test_options_of_loading_are_light():
+    modules = loaded_after("from spacy_padellm.checkpoints.options import LoadOptions as L; L()")
+    assert modules.isdisjoint(HEAVY)
+
+
 def test_the_core_does_without_spacy():
     modules = loaded_after(
-        "from spacy_padellm.checkpoints import averaging, encoder_lm, loading, saving, small_lm\n"
+        "from spacy_padellm.checkpoints import encoder_lm, loading, saving, small_lm\n"
         "from spacy_padellm.decode import extraction\n"
         "from spacy_padellm.train import factory, finetuning"
     )

@@ -14,7 +14,7 @@ from ..decode.cost import DecodingCost
 from ..decode.guides import FreeGuide
 from ..decode.mentions import DecodedMention
 from ..decode.writing import Admissible, Branch, Choice, write_all
-from ..defaults import BATCH_TOKENS
+from ..settings import BATCH_TOKENS
 from ..prompt.encoder import PromptEncoder
 from ..texts import TokenizedText
 from ..tree.causal_lm import CausalLM

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..corpus.formats import FORMATS, read_annotated_texts
+from ..corpus.options import ReadingOptions
 from ..errors import Errors
 from ..prompt.presets import Preset, find_preset
 from ..prompt.template import PromptTemplate, get_template
@@ -104,7 +105,7 @@ def _find_test_file(folder: Path) -> Path | None:
 def _read(file: Path, format: str) -> list[AnnotatedText]:
     if file.suffix == _DOCBIN_SUFFIX:
         raise ValueError(Errors.P403.format(path=file, formats=", ".join(FORMATS[1:])))
-    return read_annotated_texts(file, format=format)
+    return read_annotated_texts(file, options=ReadingOptions(format=format))
 
 
 def _gold_labels(texts: Sequence[AnnotatedText]) -> list[str]:

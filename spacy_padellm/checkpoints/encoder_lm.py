@@ -21,20 +21,12 @@ from transformers import (
 from ..errors import Errors
 from ..prompt.template import PromptTemplate
 from ..tree.causal_lm import CausalLM
-from .locations import cannot_load
+from .files import check_complete, loading_errors
 
 END = "</s>"
 
 # BERT's vocabularies have some hundred entries for tokens to come.
 _UNUSED = re.compile(r"\[unused\d+\]")
-# An entry of the list of added tokens in a tokenizer.json.
-_ADDED = {
-    "single_word": False,
-    "lstrip": False,
-    "rstrip": False,
-    "normalized": False,
-    "special": True,
-}
 _NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 
 
@@ -45,17 +37,20 @@ def build_encoder_lm(
     bidirectional_prefix: bool,
 ) -> CausalLM:
     """Make a causal language model of an encoder that was trained with a mask over its whole text.
+
     The output layer is tied to the embeddings; what stands between is new where there is none, and
     begins as the identity, so that what the encoder knows is there from the start.
 
-    name (str): Folder or hub id of the encoder.
-    template (PromptTemplate): Each piece of its wording becomes a token.
-    max_mentions (int): Highest mention number.
-    bidirectional_prefix (bool): Whether the text will attend in both directions.
-    RETURNS (CausalLM): The model.
-    RAISES (ValueError): It cannot be loaded, or can be no decoder.
+    Args:
+        name: Folder or hub id of the encoder.
+        template: Each piece of its wording becomes a token.
+        max_mentions: Highest mention number.
+        bidirectional_prefix: Whether the text will attend in both directions.
+
+    Raises:
+        ValueError: It cannot be loaded, or can be no decoder.
     """
-    try:
+    with loading_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
         model, report = AutoModelForCausalLM.from_pretrained(
             name,
@@ -66,11 +61,8 @@ def build_encoder_lm(
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
-    except Exception as error:  # transformers, safetensors and tokenizers each have their own
-        raise cannot_load(name, error) from error
     encoder = f"{model.base_model_prefix}."
-    if missing := sorted(key for key in report["missing_keys"] if key.startswith(encoder)):
-        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
+    check_complete(name, [key for key in report["missing_keys"] if key.startswith(encoder)])
     positions = getattr(model.base_model.embeddings, "position_embeddings", None)
     if getattr(positions, "padding_idx", None) is not None:
         raise ValueError(Errors.P048.format(name=name, model=type(model).__name__))
@@ -99,7 +91,8 @@ def _embed(
     """Embed new tokens like others, or anywhere among them: unused entries of a vocabulary can
     hardly be told apart.
 
-    new (Mapping[str, Optional[str]]): Each new token, and one that it is to be like.
+    Args:
+        new: Each new token, and one that it is to be like.
     """
     embeddings = cast(Tensor, model.get_input_embeddings().weight)
     mean, deviation = embeddings.mean(dim=0), embeddings.std(dim=0)
@@ -112,34 +105,38 @@ def _embed(
 def add_wording(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_mentions: int
 ) -> PreTrainedTokenizerBase:
-    """tokenizer (PreTrainedTokenizerBase): An encoder's tokenizer, a fast one.
-    template (PromptTemplate): Its wording.
-    max_mentions (int): Highest mention number.
-    RETURNS (PreTrainedTokenizerBase): A tokenizer with a special token for each piece of the
-        wording that is no token yet, and for the end, on unused entries of the vocabulary as far
-        as there are any.
+    """Add a special token for each piece of a wording that is no token yet, and for the end.
+
+    Args:
+        tokenizer: An encoder's tokenizer, a fast one.
+        template: The wording.
+        max_mentions: Highest mention number.
+
+    Returns:
+        A tokenizer that has them on unused entries of the vocabulary, as far as there are any.
+
+    Raises:
+        ValueError: The tokenizer is no fast one.
     """
     if not tokenizer.is_fast:
         raise ValueError(Errors.P014.format(name=tokenizer.name_or_path))
     content = json.loads(tokenizer.backend_tokenizer.to_str())
-    added = content["added_tokens"]
     known = set(tokenizer.get_vocab())
     wanted = [piece for piece in _wording(template, max_mentions) if piece not in known]
     vocab = content["model"]["vocab"]
     # Only BERT's, a mapping, has unused entries; Unigram's is a list.
     unused = [token for token in vocab if isinstance(vocab, dict) and _UNUSED.fullmatch(token)]
     for piece, token in zip(wanted, unused, strict=False):
-        token_id = vocab[piece] = vocab.pop(token)
-        added.append({**_ADDED, "id": token_id, "content": piece})
-    added.sort(key=lambda token: token["id"])
+        vocab[piece] = vocab.pop(token)
+    named = {name: getattr(tokenizer, name) for name in _NAMED if getattr(tokenizer, name)}
     wrapped: Any = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(content)),
         clean_up_tokenization_spaces=False,
         eos_token=END,
-        **{name: getattr(tokenizer, name) for name in _NAMED if getattr(tokenizer, name)},
+        **named,
     )
-    wrapped.add_tokens([AddedToken(piece, special=True) for piece in wanted[len(unused) :]])
-    return wrapped
+    wrapped.add_tokens([AddedToken(piece, special=True) for piece in wanted])
+    return cast(PreTrainedTokenizerBase, wrapped)
 
 
 def _wording(template: PromptTemplate, max_mentions: int) -> list[str]:

@@ -1,80 +1,241 @@
-"""What a checkpoint's files hold: settings, and weights as they are stored."""
+"""Where a checkpoint is, a folder, one that comes with the package or a hub id; what it holds."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
-from transformers.utils import check_torch_load_is_safe
+from transformers.utils import cached_file, check_torch_load_is_safe
 
 from ..errors import Errors
-from .locations import WEIGHTS, cannot_load, find_file
-from .options import LoadOptions
+from .options import DEFAULT_OPTIONS, LoadOptions
+
+# Where the checkpoints are that come with the package.
+BUNDLED_FOLDER = Path(__file__).parents[1] / "models"
+
+CONFIG_FILE = "config.json"
+SETTINGS_FILE = "padellm.json"
+ADAPTER_FILE = "adapter_config.json"
+TOKENIZER_FILE = "tokenizer_config.json"
+
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+# What a folder is not complete without, and the files it may be in.
+_NEEDED: Mapping[str, Sequence[str]] = {
+    CONFIG_FILE: (CONFIG_FILE,),
+    "weights (model.safetensors)": _WEIGHTS,
+    # What a tokenizer without a tokenizer.json is kept in has many names.
+    "a tokenizer (tokenizer.json)": ("tokenizer.json", "*.model", "*vocab*", "*.tiktoken"),
+}
+# An adapter has the rest in the folder of its model.
+_NEEDED_OF_ADAPTER = {"weights (adapter_model.safetensors)": _ADAPTER_WEIGHTS}
 
 
-def read_json(name: str, file: str, options: LoadOptions) -> dict[str, Any]:
-    """name (str): A folder or hub id.
-    file (str): A JSON file in it.
-    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
-    RETURNS (Dict[str, Any]): The object in the file, empty without such a file.
-    RAISES (ValueError): The file cannot be read.
+def find_bundled(name: str) -> str:
+    """Find the folder of a checkpoint that comes with the package; other names stay as they are.
+
+    A folder of the same name is meant by a path to it, such as `./padellm_en_small`.
     """
-    path = find_file(name, file, options)
-    if path is None:
-        return {}
+    folder = BUNDLED_FOLDER / name
+    # A name and nothing else: no path leads out of there, and none into it.
+    is_name = name.isidentifier() and (folder / CONFIG_FILE).is_file()
+    return str(folder) if is_name else name
+
+
+def find_checkpoint(name: str) -> str:
+    """Find the checkpoint folder in a trained pipeline's; other names stay as they are."""
+    inner = next(Path(name).expanduser().glob(f"*/model/{SETTINGS_FILE}"), None)
+    return name if inner is None else str(inner.parent)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a name is that of a folder with a `padellm.json`, or of a bundled checkpoint."""
+    return (Path(find_bundled(os.path.expanduser(name))) / SETTINGS_FILE).is_file()
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has weights, of a model or of an adapter, not just settings."""
+    return any((folder / name).is_file() for name in (*_WEIGHTS, *_ADAPTER_WEIGHTS))
+
+
+def find_folder(name: str) -> str:
+    """Find a model or an adapter.
+
+    Args:
+        name: Its folder, its hub id or a bundled checkpoint's name.
+
+    Returns:
+        The folder, with the user's home directory in the place of `~`, or the hub id.
+
+    Raises:
+        ValueError: The folder is not there or not complete, or is that of a pipeline.
+    """
+    name = find_bundled(os.path.expanduser(name))
+    path = Path(name)
+    if not path.exists():
+        # What reads like a path and is not there is no hub id, either.
+        if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+            raise ValueError(Errors.P041.format(name=name, missing="the folder itself"))
+        return name
+    if (inner := find_checkpoint(name)) != name:
+        raise ValueError(Errors.P047.format(name=name, inner=inner))
+    needed = _NEEDED_OF_ADAPTER if (path / ADAPTER_FILE).is_file() else _NEEDED
+    for missing, patterns in needed.items():
+        if not any(file for pattern in patterns for file in path.glob(pattern)):
+            raise ValueError(Errors.P041.format(name=name, missing=missing))
+    return name
+
+
+@contextmanager
+def loading_errors(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong in loading a checkpoint into an error that names it.
+
+    Raises:
+        ValueError: It cannot be loaded.
+    """
     try:
-        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"{file} is not a JSON object")
-    except (OSError, ValueError) as error:
-        raise cannot_load(name, error) from error
-    return content
+        yield
+    # transformers, tokenizers, safetensors, PEFT, pickle and torch each have their own.
+    except Exception as error:
+        tried = "" if Path(name).exists() else "no folder of this name is here, and as a hub id: "
+        raise ValueError(Errors.P042.format(name=name, error=f"{tried}{error}")) from error
 
 
-def read_weights(name: str, options: LoadOptions) -> dict[str, Tensor]:
-    """Read all weights of a checkpoint, whatever files they are in.
+def check_complete(name: str, missing: Collection[str]) -> None:
+    """Check that a checkpoint's weights have lacked no parameter of the model.
 
-    name (str): A folder or hub id.
-    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
-    RETURNS (Dict[str, Tensor]): Name → weight. They are mapped from the files, so that they take
-        no memory of their own (but for files that torch wrote before version 1.6).
-    RAISES (ValueError): A file is missing or cannot be read.
+    Raises:
+        ValueError: They have: transformers fills such parameters at random.
     """
-    weights: dict[str, Tensor] = {}
-    for path in _weight_files(name, options):
-        try:
-            weights |= _read_safetensors(path) if path.endswith(".safetensors") else _read_bin(path)
-        except Exception as error:  # safetensors, pickle and torch each have their own
-            raise cannot_load(name, error) from error
-    return weights
+    if missing:
+        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=min(missing)))
 
 
-def _weight_files(name: str, options: LoadOptions) -> list[str]:
-    for file in WEIGHTS:
-        path = find_file(name, file, options)
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """The files of a checkpoint, wherever it is.
+
+    Args:
+        name: A folder or hub id, as `find_folder` returns it.
+        options: Which revision of a hub id, and whether it may be fetched.
+    """
+
+    name: str
+    options: LoadOptions = DEFAULT_OPTIONS
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The model's configuration, empty without one."""
+        return self.read_json(CONFIG_FILE)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights were saved quantized."""
+        return bool(self.config.get("quantization_config"))
+
+    def find(self, file: str) -> Path | None:
+        """Find a file on this machine, fetched if need be; `None` if there is no such file.
+
+        Raises:
+            ValueError: The hub id cannot be reached.
+        """
+        if Path(self.name).is_dir():
+            path = Path(self.name) / file
+            return path if path.is_file() else None
+        with loading_errors(self.name):
+            found = cached_file(
+                self.name,
+                file,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                **self._hub,
+            )
+        return None if found is None else Path(found)
+
+    def read_json(self, file: str) -> dict[str, Any]:
+        """Read the object in a JSON file, empty without such a file.
+
+        Raises:
+            ValueError: The file cannot be read.
+        """
+        path = self.find(file)
         if path is None:
-            continue
-        if not file.endswith(".index.json"):
-            return [path]
-        shards = sorted(set(read_json(name, file, options).get("weight_map", {}).values()))
-        paths = {shard: find_file(name, shard, options) for shard in shards}
-        if missing := [shard for shard, found in paths.items() if found is None]:
-            raise ValueError(Errors.P041.format(name=name, missing=missing[0]))
-        return [found for found in paths.values() if found is not None]
-    raise ValueError(Errors.P041.format(name=name, missing="weights (model.safetensors)"))
+            return {}
+        with loading_errors(self.name):
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"{file} is not a JSON object")
+        return content
+
+    def read_weights(self) -> dict[str, Tensor]:
+        """Read all weights by their names, whatever files they are in.
+
+        They are mapped from the files, so that they take no memory of their own (but for files
+        that torch wrote before version 1.6).
+
+        Raises:
+            ValueError: A file is missing or cannot be read.
+        """
+        weights: dict[str, Tensor] = {}
+        for path in self._find_weights():
+            with loading_errors(self.name):
+                weights |= load_file(path) if path.suffix == ".safetensors" else _read_bin(path)
+        return weights
+
+    def require(self, file: str, missing: str) -> Path:
+        """Find a file that the checkpoint is not complete without.
+
+        Args:
+            file: The file.
+            missing: What to call it in the error.
+
+        Raises:
+            ValueError: There is no such file.
+        """
+        path = self.find(file)
+        if path is None:
+            raise ValueError(Errors.P041.format(name=self.name, missing=missing))
+        return path
+
+    def _find_weights(self) -> list[Path]:
+        for file in _WEIGHTS:
+            path = self.find(file)
+            if path is not None and file.endswith(".index.json"):
+                shards = set(self.read_json(file).get("weight_map", {}).values())
+                return [self.require(shard, shard) for shard in sorted(shards)]
+            if path is not None:
+                return [path]
+        raise ValueError(Errors.P041.format(name=self.name, missing="weights (model.safetensors)"))
+
+    @cached_property
+    def _hub(self) -> dict[str, Any]:
+        # Once: an id that cannot be reached is not one without a file.
+        try:
+            cached_file(self.name, CONFIG_FILE, **self.options.hub)
+        except OSError as error:
+            try:
+                cached_file(self.name, ADAPTER_FILE, **self.options.hub)
+            except OSError:
+                raise error from None
+        return self.options.hub
 
 
-def _read_safetensors(path: str) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-
-
-def _read_bin(path: str) -> dict[str, Tensor]:
+def _read_bin(path: Path) -> dict[str, Tensor]:
     check_torch_load_is_safe()
     weights: dict[str, Tensor] = torch.load(
         path, map_location="cpu", weights_only=True, mmap=is_zipfile(path)

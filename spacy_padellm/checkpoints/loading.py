@@ -1,26 +1,38 @@
-"""Loading a checkpoint: model and tokenizer, from a folder or hub id."""
+"""Loading a checkpoint: model, tokenizer and settings, from a folder or hub id."""
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any, cast
 
-from torch.nn import Embedding
+import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..optional import require
 from ..tree.causal_lm import CausalLM
-from .adapters import Adapter, apply_adapter, find_adapter
-from .baichuan import is_baichuan, load_baichuan
-from .locations import TOKENIZER_FILE, cannot_load, find_file, find_folder
+from .adapters import apply_adapter, find_adapted
+from .conversion import find_conversion
+from .files import (
+    SETTINGS_FILE,
+    TOKENIZER_FILE,
+    CheckpointFiles,
+    check_complete,
+    find_folder,
+    loading_errors,
+)
 from .options import DEFAULT_OPTIONS, LoadOptions, find_device
-from .quantization import is_quantized, quantization_config
-from .sentencepiece_tokenizer import is_bare_llama, load_sentencepiece_tokenizer
+from ..settings import Settings
+
+# Smaller steps than their precision are lost to such weights.
+_SHORT = (torch.bfloat16, torch.float16)
 
 
 def load_causal_lm(
@@ -29,40 +41,50 @@ def load_causal_lm(
     bidirectional_prefix: bool = False,
     options: LoadOptions = DEFAULT_OPTIONS,
 ) -> CausalLM:
-    """Load model and tokenizer, and find out how the model runs trees. Of an adapter (PEFT), the
-    model it was trained for is loaded, and the adapter merged into it.
+    """Load model and tokenizer, and find out how the model runs trees.
 
-    name (str): A folder or hub id.
-    bidirectional_prefix (bool): Whether the text attends in both directions.
-    options (LoadOptions): Where to, in which precision, from where.
-    RETURNS (CausalLM): The model, in evaluation mode.
-    RAISES (ValueError): The folder is missing or not complete, or there is no such device.
-    RAISES (ImportError): An option needs a package that isn't installed.
+    Of an adapter (PEFT), the model it was trained for is loaded, and the adapter merged into it;
+    it stays beside weights that are quantized, as merging would round it away.
+
+    Args:
+        name: A folder or hub id.
+        bidirectional_prefix: Whether the text attends in both directions.
+        options: Where to, in which precision, from where.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ValueError: The folder is missing or not complete, or there is no such device.
+        ImportError: An option needs a package that isn't installed.
     """
-    name = find_folder(name)
-    adapter = find_adapter(name, options)
-    tokenizer = _load_tokenizer(name, adapter, options)
-    if adapter is None:
-        model = load_model(name, options)
-    else:
-        model = load_model(adapter.base, adapter.base_options)
-        if len(tokenizer) > cast(Embedding, model.get_input_embeddings()).num_embeddings:
+    files = CheckpointFiles(find_folder(name), options)
+    adapted = find_adapted(files)
+    tokenizer = _load_tokenizer(files if adapted is None or files.find(TOKENIZER_FILE) else adapted)
+    model = load_model(adapted or files)
+    if adapted is not None:
+        embeddings = cast(torch.nn.Embedding, model.get_input_embeddings())
+        if len(tokenizer) > embeddings.num_embeddings:
             # Tokens that were added in training; their embeddings are the adapter's.
             model.resize_token_embeddings(len(tokenizer))
-        model = apply_adapter(model, adapter, options)
+        model = apply_adapter(model, files, merge=not is_quantized(model))
     lm = CausalLM(model.eval(), tokenizer, bidirectional_prefix=bidirectional_prefix)
     # What is quantized or spread over devices is where it belongs.
     is_placed = is_quantized(model) or options.device_map is not None
     return lm if is_placed else lm.to(options.place)
 
 
-def load_model(name: str, options: LoadOptions) -> PreTrainedModel:
-    """name (str): A folder or hub id, no adapter's.
-    options (LoadOptions): Where to, in which precision, from where.
-    RETURNS (PreTrainedModel): The model, on the CPU unless an option spreads or quantizes it.
-    RAISES (ValueError): It cannot be loaded, or its weights are not complete.
-    RAISES (ImportError): An option needs a package that isn't installed.
+def load_model(files: CheckpointFiles) -> PreTrainedModel:
+    """Load a model, to the CPU unless an option spreads or quantizes it.
+
+    Args:
+        files: Those of the model; no adapter's.
+
+    Raises:
+        ValueError: It cannot be loaded, or its weights are not complete.
+        ImportError: An option needs a package that isn't installed.
     """
+    name, options = files.name, files.options
     arguments: dict[str, Any] = {
         "torch_dtype": options.torch_dtype,
         "trust_remote_code": options.trust_remote_code,
@@ -73,35 +95,93 @@ def load_model(name: str, options: LoadOptions) -> PreTrainedModel:
     if options.quantization is not None:
         find_device(options.place)
         arguments["device_map"] = {"": options.place}
-        if (config := quantization_config(name, options)) is not None:
-            arguments["quantization_config"] = config
+        for package in ("bitsandbytes", "accelerate"):
+            require(package, f"Loading {name} with quantization", extra="quantization")
+        # What was saved quantized stays what it is.
+        if not files.is_quantized:
+            arguments["quantization_config"] = _quantization_config(options)
     if options.device_map is not None:
         require("accelerate", "A device_map", extra="llm")
         arguments["device_map"] = options.device_map
-    if is_baichuan(name, options):
-        return load_baichuan(name, options, arguments)
-    try:
+    conversion = find_conversion(files)
+    if conversion is not None and conversion.load_model is not None:
+        return conversion.load_model(arguments)
+    with loading_errors(name):
+        model: PreTrainedModel
         model, report = AutoModelForCausalLM.from_pretrained(
             name, output_loading_info=True, **arguments
         )
-    except Exception as error:  # transformers, safetensors and tokenizers each have their own
-        raise cannot_load(name, error) from error
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
+    check_complete(name, report["missing_keys"])
     return model
 
 
-def _load_tokenizer(
-    name: str, adapter: Adapter | None, options: LoadOptions
-) -> PreTrainedTokenizerBase:
-    if adapter is not None and find_file(name, TOKENIZER_FILE, options) is None:
-        name, options = adapter.base, adapter.base_options
-    if is_baichuan(name, options) or is_bare_llama(name, options):
-        return load_sentencepiece_tokenizer(name, options)
-    try:
+def _quantization_config(options: LoadOptions) -> BitsAndBytesConfig:
+    if options.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    # As QLoRA has it (Dettmers et al., 2023).
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=None if options.torch_dtype == "auto" else options.torch_dtype,
+    )
+
+
+def _load_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerBase:
+    conversion = find_conversion(files)
+    if conversion is not None:
+        return conversion.load_tokenizer()
+    with loading_errors(files.name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            name, trust_remote_code=options.trust_remote_code, **options.hub
+            files.name, trust_remote_code=files.options.trust_remote_code, **files.options.hub
         )
-    except Exception as error:
-        raise cannot_load(name, error) from error
     return tokenizer
+
+
+def is_quantized(model: PreTrainedModel) -> bool:
+    """Whether a model's weights are quantized, by an option or as they were saved."""
+    return getattr(model, "is_quantized", False)
+
+
+def check_trainable(model: PreTrainedModel) -> None:
+    """Check that all weights of a model can be trained; warn where steps will be lost to their
+    precision.
+
+    Raises:
+        ValueError: They are quantized.
+    """
+    if is_quantized(model):
+        raise ValueError(Errors.P074)
+    short = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _SHORT}
+    if short:
+        warnings.warn(Warnings.W075.format(dtype=", ".join(sorted(short))), stacklevel=3)
+
+
+def load_settings(name: str, options: LoadOptions = DEFAULT_OPTIONS) -> Settings | None:
+    """Load what a checkpoint's `padellm.json` says, `None` without one.
+
+    Args:
+        name: A folder or hub id.
+        options: Which revision of a hub id, and whether it may be fetched.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
+    path = CheckpointFiles(find_folder(name), options).find(SETTINGS_FILE)
+    return None if path is None else read_settings(path)
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a `padellm.json`.
+
+    Raises:
+        ValueError: It cannot be read, or saving it was interrupted.
+    """
+    try:
+        content = path.read_text(encoding="utf8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(Errors.P040.format(path=path, error=error)) from error
+    if not content:
+        missing = f"what {SETTINGS_FILE} holds"
+        raise ValueError(Errors.P041.format(name=path.parent, missing=missing))
+    return Settings.from_json(content, str(path))

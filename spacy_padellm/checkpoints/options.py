@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import Errors
 
+if TYPE_CHECKING:  # torch takes seconds to import
+    import torch
+
 # Of a model's linear layers; what they compute in stays `dtype`.
 Quantization = Literal["4bit", "8bit"]
-
 DeviceMap = str | Mapping[str, int | str]
-
 
 # Where a model runs if nothing is said.
 DEFAULT_DEVICE = "cpu"
@@ -24,17 +23,19 @@ DEFAULT_DEVICE = "cpu"
 class LoadOptions:
     """How model and tokenizer are loaded.
 
-    device (str): Where to run, e.g. `"cuda:0"`; `"auto"` for the first GPU, or the CPU without one.
-    dtype (str): What weights are kept in, e.g. `"bfloat16"`; `"auto"` for what they are stored in.
-    device_map (Optional[Union[str, Mapping[str, Union[int, str]]]]): Where each part of a model
-        goes that is too large for one device, in the place of `device`: `"auto"`, or devices by
-        the names of modules.
-    attn_implementation (Optional[str]): `"sdpa"` or `"eager"`, by default what transformers choose.
-    quantization (Optional[str]): `"4bit"` or `"8bit"`, by bitsandbytes.
-    revision (Optional[str]): Branch, tag or commit of a hub id.
-    local_files_only (bool): Whether a hub id is looked for on this machine only.
-    trust_remote_code (bool): Whether code may be run that comes with a checkpoint.
-    RAISES (ValueError): A value that is not possible.
+    Args:
+        device: Where to run, e.g. `"cuda:0"`; `"auto"` for the first GPU, or the CPU without one.
+        dtype: What weights are kept in, e.g. `"bfloat16"`; `"auto"` for what they are stored in.
+        device_map: Where each part of a model goes that is too large for one device, in the place
+            of `device`: `"auto"`, or devices by the names of modules.
+        attn_implementation: `"sdpa"` or `"eager"`, by default what transformers choose.
+        quantization: `"4bit"` or `"8bit"`, by bitsandbytes.
+        revision: Branch, tag or commit of a hub id.
+        local_files_only: Whether a hub id is looked for on this machine only.
+        trust_remote_code: Whether code may be run that comes with a checkpoint.
+
+    Raises:
+        ValueError: A value is not possible.
     """
 
     device: str = DEFAULT_DEVICE
@@ -52,29 +53,36 @@ class LoadOptions:
             raise ValueError(
                 Errors.P031.format(name="quantization", value=self.quantization, values=values)
             )
-
         if self.device_map is not None and self.device != DEFAULT_DEVICE:
             raise ValueError(Errors.P068.format(device=self.device))
 
     @property
     def torch_dtype(self) -> torch.dtype | Literal["auto"]:
-        """RETURNS (Union[torch.dtype, str]): What weights are kept in, as transformers take it.
-        RAISES (ValueError): No floating point dtype of torch.
+        """What weights are kept in, as transformers take it.
+
+        Raises:
+            ValueError: It is no floating point dtype of torch.
         """
         return "auto" if self.dtype == "auto" else get_dtype(self.dtype)
 
     @property
     def place(self) -> str:
-        """RETURNS (str): The device, found out if it is `"auto"`."""
-        return _choose_device() if self.device == "auto" else self.device
+        """The device, found out if it is `"auto"`."""
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
 
     @property
     def hub(self) -> dict[str, Any]:
-        """RETURNS (Dict[str, Any]): What `from_pretrained` takes to find files."""
+        """What `from_pretrained` takes to find files."""
         return {"revision": self.revision, "local_files_only": self.local_files_only}
 
     def of_folder(self) -> LoadOptions:
-        """RETURNS (LoadOptions): The options for a folder, which has no revision."""
+        """Return the options for a folder, which has no revision."""
         return replace(self, revision=None)
 
 
@@ -83,10 +91,13 @@ DEFAULT_OPTIONS = LoadOptions()
 
 
 def get_dtype(name: str) -> torch.dtype:
-    """name (str): A torch dtype's name.
-    RETURNS (torch.dtype): The dtype.
-    RAISES (ValueError): No floating point dtype of torch.
+    """Look up a dtype of torch by its name.
+
+    Raises:
+        ValueError: There is no floating point dtype of this name.
     """
+    import torch
+
     dtype = getattr(torch, name, None)
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(Errors.P043.format(dtype=name))
@@ -94,10 +105,13 @@ def get_dtype(name: str) -> torch.dtype:
 
 
 def find_device(name: str) -> torch.device:
-    """name (str): A torch device's name.
-    RETURNS (torch.device): The device with its number, which `"cuda"` leaves out.
-    RAISES (ValueError): There is no such device.
+    """Look up a device of torch, with the number that `"cuda"` leaves out.
+
+    Raises:
+        ValueError: There is no such device.
     """
+    import torch
+
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -105,11 +119,7 @@ def find_device(name: str) -> torch.device:
 
 
 def choose_device(device: str, devices: Sequence[str] | None) -> str:
-    """Choose the device to load a model to, and to train it on.
-
-    Args:
-        device: What is stated as the one device.
-        devices: What is stated as several, of which it is the first.
+    """Choose where to load a model to, and train it, of one device and several that are stated.
 
     Raises:
         ValueError: Both are stated.
@@ -119,9 +129,3 @@ def choose_device(device: str, devices: Sequence[str] | None) -> str:
     if device != DEFAULT_DEVICE:
         raise ValueError(Errors.P065.format(device=device, devices=", ".join(devices)))
     return devices[0]
-
-
-def _choose_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+from torch import Tensor
+
 from ..errors import Errors
-from ..settings import Settings
 from ..tree.causal_lm import CausalLM
 from .adapters import has_adapter
-from .locations import ADAPTER_FILE, SETTINGS_FILE
+from .files import ADAPTER_FILE, SETTINGS_FILE
+from ..settings import Settings
 
 
 def save_checkpoint(folder: Path, lm: CausalLM, settings: Settings) -> None:
     """Write a folder that `load_causal_lm`, and transformers on its own, can load.
 
-    folder (Path): Where to; made if missing.
-    lm (CausalLM): Model and tokenizer.
-    settings (Settings): What goes into `padellm.json`.
-    RAISES (ValueError): The model has an adapter beside quantized weights.
+    Args:
+        folder: Where to; made if missing.
+        lm: Model and tokenizer.
+        settings: What goes into `padellm.json`.
+
+    Raises:
+        ValueError: The model has an adapter beside quantized weights.
     """
     if has_adapter(lm.model):
         raise ValueError(Errors.P054)
@@ -43,10 +50,8 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: Settings) -> None:
 
 
 def remove_weights(folder: Path) -> None:
-    """Remove those of an earlier model or adapter, which would be loaded with, or in the place of,
-    what is saved next.
-
-    folder (Path): A checkpoint folder.
+    """Remove a folder's weights of an earlier model or adapter, which would be loaded with, or in
+    the place of, what is saved next.
     """
     for pattern in ("model*.safetensors*", ADAPTER_FILE, "adapter_model.*"):
         for path in folder.glob(pattern):
@@ -54,10 +59,6 @@ def remove_weights(folder: Path) -> None:
 
 
 def save_settings(folder: Path, settings: Settings) -> None:
-    """Write a `padellm.json`, and nothing else.
-
-    folder (Path): Where to; made if missing.
-    settings (Settings): What goes into it.
-    """
+    """Write a `padellm.json`, and nothing else, into a folder that is made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")

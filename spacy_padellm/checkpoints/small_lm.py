@@ -29,12 +29,13 @@ _PIECES = r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\W\d\p{Han}\p{Hiragana}\p{Kataka
 class SmallModelShape:
     """Size of a Llama-shaped model.
 
-    width (int): Hidden size.
-    depth (int): Layers.
-    heads (int): Attention heads.
-    feed_forward (int): Width of the feed-forward layers.
-    vocab_size (int): Most entries of the tokenizer's vocabulary.
-    max_positions (int): Longest sequence, in tokens.
+    Args:
+        width: Hidden size.
+        depth: Layers.
+        heads: Attention heads.
+        feed_forward: Width of the feed-forward layers.
+        vocab_size: Most entries of the tokenizer's vocabulary.
+        max_positions: Longest sequence, in tokens.
     """
 
     width: int = 256
@@ -54,12 +55,15 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Train a byte-level BPE tokenizer in which each piece of the template is one token.
 
-    texts (Iterable[str]): The training texts.
-    template (PromptTemplate): Its wording becomes special tokens, which text never turns into.
-    wordings (Iterable[str]): The labels' wordings, likewise.
-    max_mentions (int): Highest mention number.
-    vocab_size (int): Most entries.
-    RETURNS (PreTrainedTokenizerBase): The tokenizer; it decodes to exactly the text encoded.
+    Args:
+        texts: The training texts.
+        template: Its wording becomes special tokens, which text never turns into.
+        wordings: The labels' wordings, likewise.
+        max_mentions: Highest mention number.
+        vocab_size: Most entries.
+
+    Returns:
+        The tokenizer; it decodes to exactly the text encoded.
     """
     pieces = [template.before_text, template.before_label, template.before_count]
     pieces += [template.count_end, *(template.opener(n) for n in range(1, max_mentions + 1))]
@@ -97,10 +101,12 @@ def build_small_lm(
     shape: SmallModelShape,
     bidirectional_prefix: bool,
 ) -> CausalLM:
-    """tokenizer (PreTrainedTokenizerBase): The tokenizer.
-    shape (SmallModelShape): The model's size.
-    bidirectional_prefix (bool): Whether the text will attend in both directions.
-    RETURNS (CausalLM): A Llama-shaped model with fresh weights, from torch's random state.
+    """Make a Llama-shaped model with fresh weights, from torch's random state.
+
+    Args:
+        tokenizer: The tokenizer.
+        shape: The model's size.
+        bidirectional_prefix: Whether the text will attend in both directions.
     """
     config = LlamaConfig(
         vocab_size=tokenizer.backend_tokenizer.get_vocab_size(),
@@ -131,6 +137,6 @@ def _let_tokens_through(model: LlamaForCausalLM) -> None:
     torch.nn.init.normal_(model.model.embed_tokens.weight)
     # Output logits are products with the same embeddings: keep them at the size of one.
     model.model.norm.weight.fill_(width**-0.5)
-    for layer in model.model.layers:
-        for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
-            projection.weight.mul_((2 * depth) ** -0.5)
+    for name, weight in model.model.layers.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            weight.mul_((2 * depth) ** -0.5)

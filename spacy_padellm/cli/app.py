@@ -1,4 +1,4 @@
-"""The command line: one module a command, put together here."""
+"""The command line: the commands of the other modules, put together."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import typer
 from .benchmark import benchmark
 from .compare import compare
 from .convert import convert
-from .evaluate import evaluate
+from .evaluate import evaluate, scores
 from .export import export
 from .fetch import fetch
 from .finetune import finetune
 from .predict import predict
-from .scores import scores
 from .visualize import visualize
 
 HELP = "Named entities by parallel decoding: corpora, predictions, comparisons, measurements."
 
 
 def create_app() -> typer.Typer:
-    """Put the commands together. Their modules import what they run on only when they run.
-
-    RETURNS (typer.Typer): The app.
-    """
+    """Put the commands together. Their modules import what they run on only when they run."""
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
     corpora = (convert, fetch)
     models = (finetune, predict, compare, benchmark, evaluate, scores, visualize, export)

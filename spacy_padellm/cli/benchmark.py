@@ -11,8 +11,7 @@ import typer
 
 from ..errors import Errors
 from ..optional import require
-from .messages import shown_errors
-from .options import DeviceOption, DtypeOption, FormatOption
+from .console import DeviceOption, DtypeOption, FormatOption, shown_errors
 
 # What a shell has for Ctrl-C, so that a loop of commands stops as well.
 _INTERRUPTED = 130
@@ -80,7 +79,7 @@ def benchmark(
         from ..benchmark.decoders import parse_spec, runs_replicas
         from ..benchmark.environment import describe_environment
         from ..benchmark.report import to_markdown, write_json
-        from ..decode.replicas import choose_device
+        from ..checkpoints.options import choose_device
 
         names = dict.fromkeys(name.strip() for name in decoders.split(","))
         specs = [parse_spec(name) for name in names]
@@ -180,8 +179,8 @@ def _trained_models(
     if not checkpoints:
         raise ValueError(Errors.P410)
     from ..benchmark.subjects import TrainedModel, TrainedModels
+    from ..checkpoints.files import find_checkpoint
     from ..checkpoints.loading import load_checkpoint
-    from ..checkpoints.locations import find_checkpoint
     from ..checkpoints.options import LoadOptions
     from ..decode.replicas import replicate
 

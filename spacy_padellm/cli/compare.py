@@ -4,41 +4,26 @@ from __future__ import annotations
 
 import typer
 
-from .messages import shown_errors
-from .options import (
-    AttentionOption,
+from .console import (
     CheckpointArgument,
     CorpusArgument,
-    DeviceMapOption,
-    DeviceOption,
-    DtypeOption,
     FormatOption,
     LimitOption,
-    LocalFilesOnlyOption,
-    MaxMentionsOption,
-    MaxMentionTokensOption,
-    QuantizationOption,
-    RevisionOption,
-    TrustRemoteCodeOption,
+    ModelOptions,
+    shown_errors,
+    with_options,
+    with_progress,
 )
-from .progress import with_progress
 
 
+@with_options
 def compare(
     checkpoint: CheckpointArgument,
     corpus: CorpusArgument,
     format: FormatOption = "auto",
     limit: LimitOption = None,
-    max_mentions: MaxMentionsOption = None,
-    max_mention_tokens: MaxMentionTokensOption = None,
-    device: DeviceOption = "cpu",
-    dtype: DtypeOption = "float32",
-    device_map: DeviceMapOption = None,
-    attn_implementation: AttentionOption = None,
-    quantization: QuantizationOption = None,
-    revision: RevisionOption = None,
-    local_files_only: LocalFilesOnlyOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Decode a corpus in several ways and print how they agree.
 
@@ -51,23 +36,13 @@ def compare(
         from ..checkpoints.loading import load_checkpoint
         from ..checkpoints.options import LoadOptions
         from ..corpus.formats import read_annotated_texts
+        from ..corpus.options import ReadingOptions
 
-        texts = [each.source for each in read_annotated_texts(corpus, format=format)[:limit]]
-        lm, settings = load_checkpoint(
-            checkpoint,
-            options=LoadOptions(
-                device,
-                dtype,
-                device_map,
-                attn_implementation,
-                quantization,  # type: ignore[arg-type]
-                revision,
-                local_files_only,
-                trust_remote_code,
-            ),
-            max_mentions=max_mentions,
-            max_mention_tokens=max_mention_tokens,
-        )
+        annotated = read_annotated_texts(corpus, options=ReadingOptions(format=format))
+        texts = [each.source for each in annotated[:limit]]
+        load = dict(vars(model))
+        limits = {name: load.pop(name) for name in ("max_mentions", "max_mention_tokens")}
+        lm, settings = load_checkpoint(checkpoint, options=LoadOptions(**load), **limits)
         result = compare_decoders(lm, settings, with_progress(texts, len(texts)))
     typer.echo(f"Trees are run as: {lm.support.way}; softmax over: {settings.softmax}")
     names = {"sequences": "separate sequences", "batch": "padded batches with a KV cache"}

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..settings import SPANS_KEY
 from ..errors import Errors
 from ..optional import require
-from .messages import shown_errors
-from .options import FormatOption, parse_labels
-from .progress import with_progress
+from ..settings import SPANS_KEY
+from .console import FormatOption, echo_list, parse_labels, shown_errors, with_progress
 
 if TYPE_CHECKING:
-    from ..texts import AnnotatedText
-    from .summary import Missed
+    from ..texts import AnnotatedText, Mention
 
 SUFFIXES = (".spacy", ".jsonl")
+# How many entities are listed without --verbose.
+_LIMIT = 10
 
 
 def convert(
@@ -82,20 +82,19 @@ def convert(
         if output_path.suffix not in SUFFIXES:
             raise ValueError(Errors.P302.format(path=output_path))
         from ..corpus.formats import read_annotated_texts
-        from ..corpus.parts import shuffle, take_part
-        from .summary import echo_summary
+        from ..corpus.options import ReadingOptions, shuffle, take_part
 
-        options: dict[str, Any] = {
-            "format": format,
-            "scheme": scheme,
-            "token_column": token_column,
-            "tag_column": tag_column,
-            "offsets": offsets,
-            "annotated_labels": parse_labels(annotated_labels),
-            "label_map": _parse_label_map(label_map or []),
-            "dropped_labels": parse_labels(drop),
-        }
-        texts = [text for path in input_paths for text in read_annotated_texts(path, **options)]
+        options = ReadingOptions(
+            format=format,
+            scheme=scheme,
+            token_column=token_column,
+            tag_column=tag_column,
+            offsets=offsets,
+            annotated_labels=parse_labels(annotated_labels),
+            label_map=_parse_label_map(label_map or []),
+            dropped_labels=parse_labels(drop),
+        )
+        texts = read_annotated_texts(*input_paths, options=options, spans_key=spans_key)
         if shuffle_seed is not None:
             texts = shuffle(texts, shuffle_seed)
         if part is not None:
@@ -104,7 +103,8 @@ def convert(
             missed = _write_docbin(output_path, texts, lang, spans_key)
         else:
             missed = _write_jsonl(output_path, texts)
-        echo_summary(output_path, texts, missed, verbose=verbose)
+        _echo_summary(texts, missed, verbose=verbose)
+        typer.echo(f"Written to {output_path}")
 
 
 def _parse_label_map(values: Sequence[str]) -> dict[str, str]:
@@ -119,26 +119,24 @@ def _parse_label_map(values: Sequence[str]) -> dict[str, str]:
     return label_map
 
 
-def _write_jsonl(path: Path, texts: Sequence[AnnotatedText]) -> list[Missed]:
-    from ..corpus.boundaries import off_boundaries
+# Which tokens, and the entities of each text that aren't on their boundaries.
+_Missed = dict[str, list[list["Mention"]]]
+
+
+def _write_jsonl(path: Path, texts: Sequence[AnnotatedText]) -> _Missed:
     from ..corpus.jsonl import write_jsonl
-    from .summary import Missed
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(path, with_progress(texts, len(texts)))
-    off = [off_boundaries(each.source.tokens, each.mentions) for each in texts]
-    return [Missed("the written tokens", off)]
+    return {"the written tokens": [off_boundaries(each) for each in texts]}
 
 
-def _write_docbin(
-    path: Path, texts: Sequence[AnnotatedText], lang: str, spans_key: str
-) -> list[Missed]:
+def _write_docbin(path: Path, texts: Sequence[AnnotatedText], lang: str, spans_key: str) -> _Missed:
     require("spacy", "Writing a .spacy file")
     import spacy
     from spacy.tokens import DocBin
 
     from ..corpus.docs import docs_from_annotated_texts, off_tokens
-    from .summary import Missed
 
     nlp = spacy.blank(lang)
     docbin = DocBin(store_user_data=True)
@@ -151,7 +149,47 @@ def _write_docbin(
         off_tokenizer.append(off_tokens(nlp.make_doc(doc.text), annotated.mentions))
     path.parent.mkdir(parents=True, exist_ok=True)
     docbin.to_disk(path)
-    return [
-        Missed("the written tokens", off_written),
-        Missed(f"the tokenizer of spacy.blank({lang!r})", off_tokenizer),
-    ]
+    tokenizer = f"the tokenizer of spacy.blank({lang!r})"
+    return {"the written tokens": off_written, tokenizer: off_tokenizer}
+
+
+def off_boundaries(annotated: AnnotatedText) -> list[Mention]:
+    """Find the mentions that no run of the text's tokens covers exactly."""
+    starts = {start for start, _ in annotated.source.tokens}
+    ends = {end for _, end in annotated.source.tokens}
+    return [each for each in annotated.mentions if each.start not in starts or each.end not in ends]
+
+
+def count_overlapping(mentions: Sequence[Mention]) -> int:
+    """Count the mentions of a text that share a character with another one, nested or crossing."""
+    overlapping: set[int] = set()
+    order = sorted(range(len(mentions)), key=lambda index: mentions[index])
+    for place, left in enumerate(order):
+        for right in order[place + 1 :]:
+            if mentions[right].start >= mentions[left].end:
+                break
+            overlapping.update((left, right))
+    return len(overlapping)
+
+
+def _echo_summary(texts: Sequence[AnnotatedText], missed: _Missed, *, verbose: bool) -> None:
+    counts = Counter(mention.label for each in texts for mention in each.mentions)
+    typer.echo(f"Texts: {len(texts)}")
+    typer.echo(f"Entities: {counts.total()}")
+    echo_list([f"{label}: {count}" for label, count in counts.most_common()], limit=None)
+    overlapping = sum(count_overlapping(each.mentions) for each in texts)
+    typer.echo(f"Nested or overlapping entities: {overlapping}")
+    for tokens, mentions in missed.items():
+        described = list(_describe(texts, mentions))
+        typer.echo(f"Entities not on the boundaries of {tokens}: {len(described)}")
+        echo_list(described, limit=None if verbose else _LIMIT)
+
+
+def _describe(
+    texts: Sequence[AnnotatedText], mentions: Sequence[Sequence[Mention]]
+) -> Iterator[str]:
+    for number, (annotated, listed) in enumerate(zip(texts, mentions, strict=True), start=1):
+        for mention in listed:
+            quoted = annotated.source.text[mention.start : mention.end]
+            place = f"text {number}, characters {mention.start}-{mention.end}"
+            yield f"{place}: {quoted!r} ({mention.label})"

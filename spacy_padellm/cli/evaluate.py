@@ -1,26 +1,29 @@
-"""`evaluate`: scores and speed of whole pipelines, ours and others, side by side."""
+"""`evaluate`: scores and speed of whole pipelines, ours and others, side by side. `scores`: those
+that `spacy evaluate` wrote to a file."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..optional import require
-from .messages import shown_errors
-from .options import LimitOption, parse_labels
+from .console import LimitOption, parse_labels, shown_errors
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation import Evaluation
 
+_Column = Literal["ents_f", "mentions_f", "texts_per_s"]
 # What is shown, with its heading; the file has the rest.
-TABLES = {
+TABLES: dict[_Column, str] = {
     "ents_f": "F1 of entities by their places (`ents_f`):",
     "mentions_f": "F1 of each text's set of mention strings (`mentions_f`):",
     "texts_per_s": "Texts a second (`nlp.pipe`):",
 }
+# What `scores` prints.
+SCORES = ("mentions_p", "mentions_r", "mentions_f", "ents_p", "ents_r", "ents_f")
 
 
 def evaluate(
@@ -83,18 +86,18 @@ def evaluate(
 
 
 def to_tables(results: list[Evaluation]) -> str:
-    """results (List[Evaluation]): What pipelines did on corpora.
-    RETURNS (str): Markdown: a table for each of the scores and for the speed.
+    """Write what pipelines did on corpora as Markdown: a table for each of the scores and for the
+    speed.
     """
     return "\n\n".join(f"{title}\n\n{_table(results, name)}" for name, title in TABLES.items())
 
 
-def _table(results: list[Evaluation], name: str) -> str:
+def _table(results: list[Evaluation], name: _Column) -> str:
     from ..benchmark.markdown import to_table
 
     corpora = list(dict.fromkeys(each["corpus"] for each in results))
     pipelines = dict.fromkeys(each["pipeline"] for each in results)
-    values = {(each["pipeline"], each["corpus"]): each[name] for each in results}  # type: ignore[literal-required]
+    values = {(each["pipeline"], each["corpus"]): each[name] for each in results}
     form = ".1f" if name == "texts_per_s" else ".4f"
     cells = []
     for pipeline in pipelines:
@@ -104,3 +107,16 @@ def _table(results: list[Evaluation], name: str) -> str:
         shown = ["–" if value is None else format(value, form) for value in (*row, mean)]
         cells.append([pipeline, *shown])
     return to_table(["pipeline", *corpora, "mean"], cells, 1)
+
+
+def scores(
+    path: Annotated[
+        Path, typer.Argument(metavar="METRICS", help="JSON file.", exists=True, dir_okay=False)
+    ],
+) -> None:
+    """Print the mention and entity scores that `spacy evaluate` wrote to a file."""
+    with shown_errors():
+        metrics = json.loads(path.read_text(encoding="utf8"))
+    for name in SCORES:
+        value = metrics.get(name)
+        typer.echo(f"{name:<10}  {'-' if value is None else format(value, '.4f')}")

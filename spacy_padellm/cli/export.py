@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .messages import shown_errors
-from .options import DtypeOption
+from .console import DtypeOption, shown_errors
 
 
 def export(
@@ -27,11 +26,10 @@ def export(
     from the same checkpoint, the average: often better than each.
     """
     with shown_errors():
-        from ..checkpoints.averaging import load_average
-        from ..checkpoints.locations import find_checkpoint
-        from ..checkpoints.saving import save_checkpoint
+        from ..checkpoints.files import find_checkpoint
+        from ..model import PaDeLLM
 
-        lm, settings = load_average([find_checkpoint(each) for each in sources], dtype=dtype)
-        save_checkpoint(output_path, lm, settings)
+        model = PaDeLLM.from_average([find_checkpoint(each) for each in sources], dtype=dtype)
+        model.save_pretrained(output_path)
         size = sum(path.stat().st_size for path in output_path.rglob("*") if path.is_file())
-        typer.echo(f"{output_path}: {size / 1e6:.1f} MB, labels {', '.join(settings.labels)}")
+        typer.echo(f"{output_path}: {size / 1e6:.1f} MB, labels {', '.join(model.settings.labels)}")

@@ -13,7 +13,7 @@ import typer
 
 from ..errors import Errors
 from ..optional import require
-from .messages import shown_errors
+from .console import shown_errors
 
 DATA_VARIABLE = "PADELLM_DATA"
 _ASSETS_FOLDER = "assets"
@@ -23,9 +23,10 @@ _ASSETS_FOLDER = "assets"
 class _Asset:
     """An asset as project.yml states it.
 
-    dest (str): Its place in the project.
-    path (Path): Its place on disk.
-    checksum (Optional[str]): Its MD5 checksum.
+    Args:
+        dest: Its place in the project.
+        path: Its place on disk.
+        checksum: Its MD5 checksum.
     """
 
     dest: str
@@ -127,4 +128,4 @@ def _download(assets: Sequence[_Asset], project_dir: Path, extra: bool) -> None:
 def _checksum(path: Path) -> str:
     from weasel.util import get_checksum
 
-    return get_checksum(path)
+    return str(get_checksum(path))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .messages import shown_errors
+from .console import shown_errors
 
 
 def finetune(
@@ -32,15 +32,15 @@ def finetune(
     --nproc_per_node N -m spacy_padellm finetune CONFIG`.
     """
     with shown_errors():
-        from ..corpus.files import read_files
+        from ..corpus.formats import read_annotated_texts
         from ..train.config import read_config
         from ..train.finetuning import prepare
 
         stated = read_config(config)
         prepared = prepare(
             stated,
-            read_files(stated.corpora("train")),
-            read_files(stated.corpora("dev")),
+            read_annotated_texts(*stated.corpora("train")),
+            read_annotated_texts(*stated.corpora("dev")),
             sequences=sequences,
         )
         if prepared.is_first:

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated
 
 import typer
 
-from ..defaults import TAG_SHARE
-from .messages import shown_errors
-from .options import (
-    AttentionOption,
+from ..settings import DecodingOptions
+from .console import (
     CheckpointArgument,
     CorpusArgument,
-    DeviceMapOption,
-    DevicesOption,
-    DtypeOption,
     FormatOption,
     LimitOption,
-    LocalFilesOnlyOption,
-    MaxMentionsOption,
-    MaxMentionTokensOption,
-    QuantizationOption,
-    RevisionOption,
-    TrustRemoteCodeOption,
+    ReplicaOptions,
+    shown_errors,
+    with_options,
+    with_progress,
 )
-from .progress import with_progress
-
-if TYPE_CHECKING:
-    from ..decode.extraction import MentionExtractor
-    from ..scoring import MentionScores
-    from ..texts import AnnotatedText
 
 
+@with_options
 def predict(
     checkpoint: CheckpointArgument,
     corpus: CorpusArgument,
@@ -45,65 +34,44 @@ def predict(
     threshold: Annotated[float, typer.Option(help="Lowest probability of a mention.")] = 0.0,
     tag_share: Annotated[
         float, typer.Option(help="What text tags count in it, with a model that was taught them.")
-    ] = TAG_SHARE,
-    max_mentions: MaxMentionsOption = None,
-    max_mention_tokens: MaxMentionTokensOption = None,
-    device: DevicesOption = "cpu",
-    dtype: DtypeOption = "float32",
-    device_map: DeviceMapOption = None,
-    attn_implementation: AttentionOption = None,
-    quantization: QuantizationOption = None,
-    revision: RevisionOption = None,
-    local_files_only: LocalFilesOnlyOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
+    ] = DecodingOptions.tag_share,
+    *,
+    model: ReplicaOptions,
 ) -> None:
     """Find the mentions of a corpus's texts, with scores, and print how they compare with its
     gold mentions (the paper's scores over sets of mention strings).
     """
     with shown_errors():
-        from ..checkpoints.loading import load_checkpoint
-        from ..checkpoints.options import LoadOptions
         from ..corpus.formats import read_annotated_texts
-        from ..decode.extraction import MentionExtractor
-        from ..decode.mentions import Resolution
-        from ..decode.replicas import Replicas
+        from ..corpus.options import ReadingOptions
+        from ..model import PaDeLLM
+        from ..scoring import MentionScores
 
-        devices = [each.strip() for each in device.split(",")]
-        resolution = Resolution(threshold, tag_share=tag_share)
-        texts = read_annotated_texts(corpus, format=format)[:limit]
-        lm, settings = load_checkpoint(
-            checkpoint,
-            options=LoadOptions(
-                devices[0],
-                dtype,
-                device_map,
-                attn_implementation,
-                quantization,  # type: ignore[arg-type]
-                revision,
-                local_files_only,
-                trust_remote_code,
-            ),
-            max_mentions=max_mentions,
-            max_mention_tokens=max_mention_tokens,
+        texts = read_annotated_texts(corpus, options=ReadingOptions(format=format))[:limit]
+        options = {**vars(model), "device": model.devices[0]}
+        devices = model.devices if len(model.devices) > 1 else ()
+        padellm = PaDeLLM.from_pretrained(
+            checkpoint, devices=devices, threshold=threshold, tag_share=tag_share, **options
         )
-        replicas = Replicas(devices if len(devices) > 1 else ()).of(lm)
-        extractor = MentionExtractor(lm, settings, resolution, replicas=replicas)
+        labels = padellm.settings.labels
+        scores = MentionScores()
+        remaining = iter(with_progress(texts, len(texts)))
         output_path.parent.mkdir(parents=True, exist_ok=True)
         # Under its own name only when whole.
         part_path = output_path.with_name(f"{output_path.name}.part")
         with part_path.open("w", encoding="utf8") as output:
-            scores = _predict(extractor, texts, batch_size, output)
+            while batch := list(islice(remaining, batch_size)):
+                found = padellm.predict([text.source for text in batch], nested=True)
+                for text, entities in zip(batch, found, strict=True):
+                    mentions = [vars(entity) for entity in entities]
+                    line = {"text": text.source.text, "mentions": mentions}
+                    output.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    scores.add_text(text, entities, labels)
         part_path.replace(output_path)
-    cost = extractor.cost
     typer.echo(f"{len(texts)} texts: {output_path}")
-    typer.echo(f"{cost.passes} forward passes, {cost.tokens} tokens run")
-    if settings.output_format != "parallel":
-        typer.echo(
-            f"{cost.malformed} stretches of the {settings.output_format} output malformed, "
-            f"{cost.ungrounded} mentions ungrounded"
-        )
+    typer.echo(padellm.cost.describe())
     others = Counter(m.label for text in texts for m in text.mentions)
-    if unsought := others.keys() - set(extractor.labels):
+    if unsought := others.keys() - set(labels):
         count = sum(others[label] for label in unsought)
         names = ", ".join(sorted(unsought))
         typer.echo(f"{count} gold mentions of labels it does not look for are not counted: {names}")
@@ -111,22 +79,3 @@ def predict(
         f"mentions_p {scores.precision:.4f}, mentions_r {scores.recall:.4f}, "
         f"mentions_f {scores.fscore:.4f} (of {scores.gold} gold mentions)"
     )
-
-
-def _predict(
-    extractor: MentionExtractor, texts: list[AnnotatedText], batch_size: int, output: TextIO
-) -> MentionScores:
-    import json
-    from dataclasses import asdict
-
-    from ..scoring import MentionScores
-
-    scores = MentionScores()
-    remaining = iter(with_progress(texts, len(texts)))
-    while batch := list(islice(remaining, batch_size)):
-        mentions = extractor.extract_long([text.source for text in batch])
-        for text, found in zip(batch, mentions, strict=True):
-            line = {"text": text.source.text, "mentions": [asdict(mention) for mention in found]}
-            output.write(json.dumps(line, ensure_ascii=False) + "\n")
-            scores.add_text(text, found, extractor.labels)
-    return scores

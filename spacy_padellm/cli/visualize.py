@@ -12,8 +12,7 @@ import typer
 
 from ..errors import Errors
 from ..optional import require
-from .messages import shown_errors
-from .progress import with_progress
+from .console import shown_errors, with_progress
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -95,16 +94,13 @@ def _read_texts(path: Path, nlp: Language) -> list[str]:
 
 
 def render_page(docs: list[Doc]) -> str:
-    """docs (List[Doc]): Docs with entities.
-    RETURNS (str): An HTML page with their texts, entities and scores.
-    """
+    """Write an HTML page with the texts of docs, their entities and scores."""
     return _render(docs, page=True)
 
 
 def render_picture(docs: list[Doc]) -> str:
-    """docs (List[Doc]): Docs with entities.
-    RETURNS (str): The same as an SVG picture, for places that show no HTML. It is as high as the
-        texts take, at most.
+    """Write the same as an SVG picture, for places that show no HTML. It is as high as the texts
+    take, at most.
     """
     inner = WIDTH - 2 * MARGIN
     lines = sum(_count_lines(doc, inner) for doc in docs)

@@ -1,8 +1,9 @@
-"""Annotated texts as spaCy's docs, and what gold such docs hold."""
+"""Annotated texts as spaCy's docs, and what gold such docs hold. Gold mentions are the spans of a
+doc's group `spans_key`, or its entities where it has no such group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from spacy.language import Language
@@ -13,7 +14,7 @@ from spacy.vocab import Vocab
 from ..settings import SPANS_KEY
 from ..errors import Errors
 from ..texts import AnnotatedText, Mention, TokenizedText
-from .boundaries import has_gold_tokens
+from .paper import character_offsets
 
 LABELS_ATTR = "labels"
 
@@ -24,11 +25,13 @@ def docs_from_annotated_texts(
     """Make docs of the texts of a corpus: on the gold tokens if the corpus has any, else on those
     of the pipeline's tokenizer.
 
-    texts (Sequence[AnnotatedText]): All texts of a corpus.
-    nlp (Language): The pipeline whose tokenizer and vocabulary are used.
-    spans_key (str): See `annotate_doc`.
-    YIELDS (Tuple[Doc, List[Mention]]): A doc and the gold mentions that aren't on its tokens'
-        boundaries, which it therefore lacks.
+    Args:
+        texts: All texts of a corpus.
+        nlp: The pipeline whose tokenizer and vocabulary are used.
+        spans_key: See `annotate_doc`.
+
+    Yields:
+        A doc and the gold mentions that aren't on its tokens' boundaries, which it therefore lacks.
     """
     gold_tokens = has_gold_tokens(texts)
     for annotated in texts:
@@ -37,11 +40,18 @@ def docs_from_annotated_texts(
         yield doc, annotate_doc(doc, annotated, spans_key=spans_key)
 
 
+def has_gold_tokens(texts: Iterable[AnnotatedText]) -> bool:
+    """Tell whether the texts of one file come with tokens of their own. A reader that finds none
+    yields the characters as tokens, so texts whose tokens are all their characters have none."""
+    sources = (annotated.source for annotated in texts)
+    return any(source.tokens != character_offsets(source.text) for source in sources)
+
+
 def load_docs(path: Path, vocab: Vocab) -> list[Doc]:
-    """path (Path): A .spacy file.
-    vocab (Vocab): The docs' vocabulary.
-    RETURNS (List[Doc]): The docs in it.
-    RAISES (ValueError): It is no such file.
+    """Read the docs of a .spacy file.
+
+    Raises:
+        ValueError: It is no such file.
     """
     try:
         return list(DocBin().from_disk(path).get_docs(vocab))
@@ -52,10 +62,6 @@ def load_docs(path: Path, vocab: Vocab) -> list[Doc]:
 def doc_from_tokens(source: TokenizedText, vocab: Vocab) -> Doc:
     """Make a doc of a text on its own tokens. What lies between tokens, other than a single
     space, becomes a token too, as spaCy's tokenizers do it: the doc keeps the text as it is.
-
-    source (TokenizedText): The text.
-    vocab (Vocab): The doc's vocabulary.
-    RETURNS (Doc): The doc.
     """
     words: list[str] = []
     spaces: list[bool] = []
@@ -80,11 +86,13 @@ def annotate_doc(
     the text states which labels it's annotated for, the group is there too and its `attrs` hold
     them.
 
-    doc (Doc): The doc, changed in place.
-    annotated (AnnotatedText): The text's mentions.
-    spans_key (str): Key of the span group.
-    RETURNS (List[Mention]): The mentions that aren't on the boundaries of the doc's tokens, which
-        it therefore lacks.
+    Args:
+        doc: The doc, changed in place.
+        annotated: The text's mentions.
+        spans_key: Key of the span group.
+
+    Returns:
+        The mentions that aren't on the boundaries of the doc's tokens, which it therefore lacks.
     """
     found = [doc.char_span(each.start, each.end, label=each.label) for each in annotated.mentions]
     spans = [span for span in found if span is not None]
@@ -96,28 +104,12 @@ def annotate_doc(
 
 
 def off_tokens(doc: Doc, mentions: Sequence[Mention]) -> list[Mention]:
-    """Find the mentions that aren't on the boundaries of a doc's tokens.
-
-    doc (Doc): A doc of the mentions' text.
-    mentions (Sequence[Mention]): The mentions.
-    RETURNS (List[Mention]): Those that no run of tokens covers exactly.
-    """
+    """Find the mentions of a doc's text that no run of its tokens covers exactly."""
     return [each for each in mentions if doc.char_span(each.start, each.end) is None]
 
 
-def gold_spans(doc: Doc, spans_key: str) -> list[Span]:
-    """doc (Doc): A reference doc.
-    spans_key (str): Its span group with gold mentions.
-    RETURNS (List[Span]): The group's spans, the doc's entities where it has no such group.
-    """
-    return list(doc.spans[spans_key]) if spans_key in doc.spans else list(doc.ents)
-
-
 def annotated_text(doc: Doc, spans_key: str) -> AnnotatedText:
-    """doc (Doc): A reference doc.
-    spans_key (str): Its span group with gold mentions.
-    RETURNS (AnnotatedText): Its text and tokens with the gold mentions.
-    """
+    """Take text, tokens and gold mentions of a reference doc."""
     tokens = tuple((token.idx, token.idx + len(token)) for token in doc)
     spans = gold_spans(doc, spans_key)
     mentions = sorted(Mention(span.start_char, span.end_char, span.label_) for span in spans)
@@ -125,12 +117,19 @@ def annotated_text(doc: Doc, spans_key: str) -> AnnotatedText:
     return AnnotatedText(TokenizedText(doc.text, tokens), tuple(mentions), labels)
 
 
+def has_gold(doc: Doc, spans_key: str) -> bool:
+    """Tell whether entities are annotated; if not, none are known to be absent."""
+    return spans_key in doc.spans or doc.has_annotation("ENT_IOB")
+
+
+def gold_spans(doc: Doc, spans_key: str) -> list[Span]:
+    """Take the gold mentions of a reference doc as spans."""
+    return list(doc.spans[spans_key]) if spans_key in doc.spans else list(doc.ents)
+
+
 def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
-    """doc (Doc): A reference doc.
-    spans_key (str): Its span group with gold mentions.
-    RETURNS (Optional[Tuple[str, ...]]): The labels the doc is annotated for, where the group's
-        `attrs["labels"]` states them; `None` for all.
-    """
+    """Find the labels a reference doc is annotated for, where the group's `attrs["labels"]` states
+    them; `None` for all."""
     if spans_key not in doc.spans:
         return None
     labels = doc.spans[spans_key].attrs.get(LABELS_ATTR)
@@ -141,9 +140,10 @@ def keep_labels(doc: Doc, labels: Sequence[str], spans_key: str) -> None:
     """Make a reference doc one that is annotated for these labels only; one without annotation
     stays as it is.
 
-    doc (Doc): The doc, changed in place.
-    labels (Sequence[str]): The labels. One it is not annotated for stays unknown.
-    spans_key (str): Its span group with gold mentions.
+    Args:
+        doc: The doc, changed in place.
+        labels: The labels. One it is not annotated for stays unknown.
+        spans_key: Its span group with gold mentions.
     """
     if not has_gold(doc, spans_key):
         return
@@ -152,11 +152,3 @@ def keep_labels(doc: Doc, labels: Sequence[str], spans_key: str) -> None:
     spans = [span for span in gold_spans(doc, spans_key) if span.label_ in kept]
     doc.set_ents([ent for ent in doc.ents if ent.label_ in kept])
     doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs={LABELS_ATTR: kept})
-
-
-def has_gold(doc: Doc, spans_key: str) -> bool:
-    """doc (Doc): A reference doc.
-    spans_key (str): Its span group with gold mentions.
-    RETURNS (bool): Whether entities are annotated; if not, none are known to be absent.
-    """
-    return spans_key in doc.spans or doc.has_annotation("ENT_IOB")

@@ -3,89 +3,93 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from ..settings import SPANS_KEY
 from ..errors import Errors
+from ..optional import require
 from ..texts import AnnotatedText
-from .columns import numbered_rows
 from .conll import parse_conll
 from .jsonl import parse_jsonl
-from .labels import check_label_options, drop_labels, rename_labels, state_labels
-from .lines import NumberedText, numbered_lines
+from .lines import NumberedText, numbered_lines, numbered_rows
+from .options import DEFAULTS, ReadingOptions
 from .paper import parse_paper
 from .tags import split_tag
 
-FORMATS = ("auto", "paper", "conll", "jsonl")
+_PARSERS: dict[str, Callable[[Path, ReadingOptions], list[NumberedText]]] = {
+    "paper": parse_paper,
+    "conll": parse_conll,
+    "jsonl": lambda path, options: parse_jsonl(path),
+}
+FORMATS = ("auto", *_PARSERS)
 
 
 def read_annotated_texts(
-    path: str | Path,
-    *,
-    format: str = "auto",
-    scheme: str = "auto",
-    token_column: int = 0,
-    tag_column: int = -1,
-    offsets: str = "auto",
-    annotated_labels: Sequence[str] | None = None,
-    label_map: Mapping[str, str] | None = None,
-    dropped_labels: Sequence[str] | None = None,
+    *paths: str | Path, options: ReadingOptions = DEFAULTS, spans_key: str = SPANS_KEY
 ) -> list[AnnotatedText]:
-    """Read the texts of a corpus with their gold mentions.
+    """Read the texts of corpus files with their gold mentions, one file's after the other's.
 
-    path (Union[str, Path]): The file.
-    format (str): One of `FORMATS`; "auto" tells it by the content, see `detect_format`.
-    scheme (str): Tag scheme of a conll file, see `parse_conll`.
-    token_column (int): Column of the tokens of a conll file.
-    tag_column (int): Column of the tags of a conll file.
-    offsets (str): What offsets count in a file of the paper format, see `parse_paper`.
-    annotated_labels (Optional[Sequence[str]]): The labels the corpus is annotated for, after
-        renaming; `None` for all, or for what a jsonl file states.
-    label_map (Optional[Mapping[str, str]]): New labels by old ones.
-    dropped_labels (Optional[Sequence[str]]): Old labels that are left out.
-    RETURNS (List[AnnotatedText]): The texts, at least one.
-    RAISES (ValueError): If an option or the file is wrong.
+    Args:
+        *paths: The files. With the format "auto", a .spacy file is read as well; of its docs those
+            that are annotated.
+        options: How they are read.
+        spans_key: The span group of docs with gold mentions.
+
+    Returns:
+        The texts, at least one of each file that isn't a .spacy file.
+
+    Raises:
+        ValueError: An option or a file is wrong.
+        ImportError: A file is a .spacy file, and spaCy isn't installed.
     """
-    path = Path(path)
-    label_map = label_map or {}
-    check_label_options(annotated_labels, label_map)
-    if format not in FORMATS:
-        raise ValueError(Errors.P104.format(option="format", value=format, choices=FORMATS))
-    name = detect_format(path) if format == "auto" else format
-    numbered: list[NumberedText]
-    if name == "paper":
-        numbered = parse_paper(path, offsets=offsets)
-    elif name == "jsonl":
-        numbered = parse_jsonl(path)
-    else:
-        numbered = parse_conll(
-            path, scheme=scheme, token_column=token_column, tag_column=tag_column
-        )
-    if not numbered:
-        raise ValueError(Errors.P105.format(path=path))
-    kept = ((line, drop_labels(annotated, dropped_labels or ())) for line, annotated in numbered)
     return [
-        state_labels(path, (line, rename_labels(annotated, label_map)), annotated_labels)
-        for line, annotated in kept
+        options.state_labels(path, line, options.relabel(annotated))
+        for path in map(Path, paths)
+        for line, annotated in _read(path, options, spans_key)
     ]
 
 
-def detect_format(path: Path) -> str:
-    """Tell the format of a file by its first line with content: a JSON array is "paper", a JSON
-    object "jsonl". Else it's "conll" if the rows of the first sentence have a column, other than
-    the first, that holds a tag in each of them.
+def _read(path: Path, options: ReadingOptions, spans_key: str) -> list[NumberedText]:
+    if options.format not in FORMATS:
+        choices = {"value": options.format, "choices": FORMATS}
+        raise ValueError(Errors.P104.format(option="format", **choices))
+    if options.format == "auto" and path.suffix == ".spacy":
+        return list(enumerate(_read_docs(path, spans_key), start=1))
+    name = detect_format(path) if options.format == "auto" else options.format
+    numbered = _PARSERS[name](path, options)
+    if not numbered:
+        raise ValueError(Errors.P105.format(path=path))
+    return numbered
 
-    path (Path): The file.
-    RETURNS (str): The format.
-    RAISES (ValueError): If it's none of these, or the file is empty.
+
+def _read_docs(path: Path, spans_key: str) -> list[AnnotatedText]:
+    require("spacy", f"Reading {path}")
+    from spacy.vocab import Vocab
+
+    from .docs import annotated_text, has_gold, load_docs
+
+    docs = load_docs(path, Vocab())
+    return [annotated_text(doc, spans_key) for doc in docs if has_gold(doc, spans_key)]
+
+
+def detect_format(path: Path) -> str:
+    """Tell the format of a text file by its first line with content: a JSON array is "paper", a
+    JSON object "jsonl". Else it's "conll" if the rows of the first sentence have a column, other
+    than the first, that holds a tag in each of them.
+
+    Raises:
+        ValueError: It's none of these, or the file is empty.
     """
     with_content = (numbered for numbered in numbered_lines(path) if numbered[1].strip())
     first = next(with_content, None)
     if first is None:
         raise ValueError(Errors.P105.format(path=path))
     line, content = first
-    value = _as_json(content)
+    value: object = None
+    with suppress(json.JSONDecodeError):
+        value = json.loads(content)
     if isinstance(value, list):
         return "paper"
     if isinstance(value, dict):
@@ -93,13 +97,6 @@ def detect_format(path: Path) -> str:
     if _has_tag_column(path):
         return "conll"
     raise ValueError(Errors.P103.format(path=path, line=line, formats=", ".join(FORMATS[1:])))
-
-
-def _as_json(content: str) -> Any:
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError:
-        return None
 
 
 def _has_tag_column(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,29 +10,33 @@ from typing import Any
 
 from ..errors import Errors
 from ..texts import AnnotatedText, Mention, TokenizedText
-from .boundaries import Offsets, character_offsets, word_offsets
-from .lines import NumberedText, check_encodable, numbered_json
+from .lines import NumberedText, check_encodable, line_error, numbered_json
+from .options import DEFAULTS, ReadingOptions
+
+Span = tuple[int, int]
+# A mention as a line lists it: offsets (what they count is yet to be found), mention and label.
+_Listed = tuple[int, int, str, str]
+
+_WORD = re.compile(r"\S+")
+_CHARACTER = re.compile(r"\S")
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """A mention as a line lists it; what its offsets count is yet to be found."""
+def word_offsets(text: str) -> tuple[Span, ...]:
+    """Take each stretch without whitespace as a token."""
+    return tuple(match.span() for match in _WORD.finditer(text))
 
-    start: int
-    end: int
-    mention: str
-    label: str
+
+def character_offsets(text: str) -> tuple[Span, ...]:
+    """Take each character that isn't whitespace as a token."""
+    return tuple(match.span() for match in _CHARACTER.finditer(text))
 
 
 @dataclass(frozen=True)
 class _Row:
     line: int
     text: str
-    words: Offsets
+    words: tuple[Span, ...]
     listed: tuple[_Listed, ...]
-
-
-Span = tuple[int, int]
 
 
 def _words(row: _Row, start: int, end: int) -> Span | None:
@@ -57,18 +62,24 @@ _CONVENTIONS: dict[str, Callable[[_Row, int, int], Span | None]] = {
 OFFSETS = ("auto", *_CONVENTIONS)
 
 
-def parse_paper(path: Path, *, offsets: str = "auto") -> list[NumberedText]:
+def parse_paper(path: Path, options: ReadingOptions = DEFAULTS) -> list[NumberedText]:
     """Read a file of the paper format. Offsets count whitespace tokens with an inclusive end
     ("words"), whitespace tokens with an exclusive end ("words-exclusive") or characters with an
     inclusive end ("characters"). With "auto" it's the reading under which every mention of the
     file equals the text at its offsets. Tokens are the whitespace tokens, or the characters that
     aren't whitespace where offsets count characters.
 
-    path (Path): The file.
-    offsets (str): What the offsets count, one of `OFFSETS`.
-    RETURNS (List[NumberedText]): The texts with the number of their line.
-    RAISES (ValueError): If a line is malformed, or no reading or several fit the file.
+    Args:
+        path: The file.
+        options: What offsets count.
+
+    Returns:
+        The texts with the number of their line.
+
+    Raises:
+        ValueError: A line is malformed, or no reading or several fit the file.
     """
+    offsets = options.offsets
     if offsets not in OFFSETS:
         raise ValueError(Errors.P104.format(option="offsets", value=offsets, choices=OFFSETS))
     rows = [_parse_row(path, line, value) for line, value in numbered_json(path)]
@@ -79,10 +90,10 @@ def parse_paper(path: Path, *, offsets: str = "auto") -> list[NumberedText]:
 def _parse_row(path: Path, line: int, value: Any) -> _Row:
     problem = _shape_problem(value)
     if problem:
-        raise ValueError(Errors.P107.format(path=path, line=line, problem=problem))
-    text, *items = value
+        raise line_error(Errors.P107, path, line, problem=problem)
+    text, *listed = value
     check_encodable(path, line, text)
-    return _Row(line, text, word_offsets(text), tuple(_Listed(*item) for item in items))
+    return _Row(line, text, word_offsets(text), tuple(tuple(each) for each in listed))
 
 
 def _shape_problem(value: Any) -> str | None:
@@ -92,65 +103,52 @@ def _shape_problem(value: Any) -> str | None:
     if not isinstance(value[0], str):
         return f"the text is {value[0]!r}, not a string"
     for item in value[1:]:
-        if not _is_listed(item):
+        is_typed = isinstance(item, list) and [*map(type, item)] == [int, int, str, str]
+        if not (is_typed and all(item[2:])):
             return f"the mention {item!r} isn't [int, int, str, str] with nothing empty"
         if value[1:].count(item) > 1:
             return f"the mention {item!r} is listed twice"
     return None
 
 
-def _is_listed(item: Any) -> bool:
-    if not isinstance(item, list) or len(item) != 4:
-        return False
-    # `type` rather than `isinstance`: true and false are integers to Python.
-    return all(type(each) is int for each in item[:2]) and all(
-        isinstance(each, str) and each for each in item[2:]
-    )
-
-
 def _find_convention(path: Path, rows: Sequence[_Row], offsets: str) -> str:
     candidates = list(_CONVENTIONS) if offsets == "auto" else [offsets]
-    misses = {each: _misses(rows, each) for each in candidates}
-    total = sum(len(row.listed) for row in rows)
-    best = min(candidates, key=lambda each: len(misses[each]))
+    listed = [(row, each) for row in rows for each in row.listed]
+    misses = {
+        name: [(row.line, each) for row, each in listed if _locate(row, each, name) is None]
+        for name in candidates
+    }
+    best = min(candidates, key=lambda name: len(misses[name]))
     if misses[best]:
-        line, listed = misses[best][0]
-        raise ValueError(
-            Errors.P108.format(
-                path=path,
-                line=line,
-                mention=listed.mention,
-                start=listed.start,
-                end=listed.end,
-                convention=best,
-                failing=len(misses[best]),
-                total=total,
-                conventions=", ".join(candidates),
-            )
+        line, (start, end, mention, _) = misses[best][0]
+        raise line_error(
+            Errors.P108,
+            path,
+            line,
+            mention=mention,
+            start=start,
+            end=end,
+            convention=best,
+            failing=len(misses[best]),
+            total=len(listed),
+            conventions=", ".join(candidates),
         )
-    fitting = [each for each in candidates if not misses[each]]
+    fitting = [name for name in candidates if not misses[name]]
     if len(fitting) > 1 and rows:
-        raise ValueError(Errors.P109.format(path=path, fitting=", ".join(fitting), total=total))
+        names = ", ".join(fitting)
+        raise ValueError(Errors.P109.format(path=path, fitting=names, total=len(listed)))
     return best
 
 
-def _misses(rows: Sequence[_Row], convention: str) -> list[tuple[int, _Listed]]:
-    """List the mentions that differ from the text at their offsets, with their line."""
-    locate = _CONVENTIONS[convention]
-    misses = []
-    for row in rows:
-        for listed in row.listed:
-            span = locate(row, listed.start, listed.end)
-            if span is None or row.text[span[0] : span[1]] != listed.mention:
-                misses.append((row.line, listed))
-    return misses
+def _locate(row: _Row, listed: _Listed, convention: str) -> Span | None:
+    """Find the characters of a mention, `None` if they aren't the mention."""
+    start, end, mention, _ = listed
+    span = _CONVENTIONS[convention](row, start, end)
+    return span if span and row.text[slice(*span)] == mention else None
 
 
 def _annotate(row: _Row, convention: str) -> AnnotatedText:
-    mentions = []
-    for listed in row.listed:
-        span = _CONVENTIONS[convention](row, listed.start, listed.end)
-        assert span is not None  # _find_convention saw every mention at its offsets
-        mentions.append(Mention(*span, listed.label))
+    located = [(_locate(row, listed, convention), listed[-1]) for listed in row.listed]
+    mentions = sorted(Mention(*span, label) for span, label in located if span)
     tokens = character_offsets(row.text) if convention == "characters" else row.words
-    return AnnotatedText(TokenizedText(row.text, tokens), tuple(sorted(mentions)))
+    return AnnotatedText(TokenizedText(row.text, tokens), tuple(mentions))

@@ -13,7 +13,7 @@ from ..settings import SPANS_KEY
 from ..errors import Errors, Warnings
 
 if TYPE_CHECKING:
-    from ..texts import AnnotatedText, Mention
+    from ..texts import AnnotatedText
 
 # How many gold entities a warning names.
 _EXAMPLES = 5
@@ -35,21 +35,15 @@ def create_annotated_corpus_v1(
     """Create a reader of annotated texts, to be named in a config as
     `@readers = "spacy_padellm.AnnotatedCorpus.v1"`. The pipeline tokenizes the texts itself; the
     reference has the gold tokens if the corpus has any. The options but the last two are those
-    of `read_annotated_texts`.
+    of `ReadingOptions`.
 
-    path (Optional[Path]): The file.
-    format (str): Its format, or "auto".
-    scheme (str): Tag scheme of a conll file, or "auto".
-    token_column (int): Column of the tokens of a conll file.
-    tag_column (int): Column of the tags of a conll file.
-    offsets (str): What offsets count in a file of the paper format, or "auto".
-    annotated_labels (Optional[List[str]]): The labels the corpus is annotated for.
-    label_map (Optional[Dict[str, str]]): New labels by old ones.
-    dropped_labels (Optional[List[str]]): Old labels that are left out.
-    spans_key (str): Key of the span group for nested and partially annotated gold.
-    limit (int): How many texts to read, 0 for all.
-    RETURNS (Callable[[Language], Iterator[Example]]): The reader.
-    RAISES (ValueError): If the path is null; the reader does if an option or the file is wrong.
+    Args:
+        path: The file.
+        spans_key: Key of the span group for nested and partially annotated gold.
+        limit: How many texts to read, 0 for all.
+
+    Raises:
+        ValueError: The path is null; the reader raises it if an option or the file is wrong.
     """
     if path is None:
         raise ValueError(Errors.P121)
@@ -58,9 +52,9 @@ def create_annotated_corpus_v1(
     def read_examples(nlp: Language) -> Iterator[Example]:
         # Imported here because spaCy imports this module for every pipeline, with the registry.
         from .formats import read_annotated_texts
+        from .options import ReadingOptions
 
-        texts = read_annotated_texts(
-            file,
+        options = ReadingOptions(
             format=format,
             scheme=scheme,
             token_column=token_column,
@@ -70,6 +64,7 @@ def create_annotated_corpus_v1(
             label_map=label_map,
             dropped_labels=dropped_labels,
         )
+        texts = read_annotated_texts(file, options=options, spans_key=spans_key)
         return _examples(file, texts[:limit] if limit else texts, nlp, spans_key)
 
     return read_examples
@@ -86,13 +81,9 @@ def _examples(
         predicted = nlp.make_doc(reference.text)
         # An entity may miss the tokens of either doc, or of both.
         missed = dict.fromkeys([*misaligned, *off_tokens(predicted, annotated.mentions)])
-        lost.extend(_describe(reference.text, mention) for mention in missed)
+        lost.extend(f"{reference.text[m.start : m.end]!r} ({m.label})" for m in missed)
         yield Example(predicted, reference)
     if lost:
         examples = ", ".join(lost[:_EXAMPLES])
         message = Warnings.W101.format(count=len(lost), path=path, examples=examples)
         warnings.warn(message, stacklevel=2)
-
-
-def _describe(text: str, mention: "Mention") -> str:
-    return f"{text[mention.start : mention.end]!r} ({mention.label})"

@@ -12,14 +12,18 @@ _TAG = re.compile(r"([BIESLU])-(\S+)")
 
 @dataclass(frozen=True)
 class Tag:
-    """A tag taken apart.
+    """A tag taken apart; as a string it's put together again.
 
-    prefix (str): `O`, or the place in the entity.
-    label (str): The entity's label, empty for `O`.
+    Args:
+        prefix: `O`, or the place in the entity.
+        label: The entity's label, empty for `O`.
     """
 
     prefix: str
     label: str
+
+    def __str__(self) -> str:
+        return f"{self.prefix}-{self.label}" if self.label else self.prefix
 
 
 OUTSIDE = Tag("O", "")
@@ -28,11 +32,7 @@ _BILOU_TO_BIOES = {"L": "E", "U": "S"}
 
 
 def split_tag(tag: str) -> Tag | None:
-    """Take a tag apart.
-
-    tag (str): E.g. `O` or `B-PER`.
-    RETURNS (Optional[Tag]): Its parts, `None` if it isn't a tag of any scheme.
-    """
+    """Take a tag such as `O` or `B-PER` apart; `None` if it isn't a tag of any scheme."""
     if tag == "O":
         return OUTSIDE
     match = _TAG.fullmatch(tag)
@@ -53,10 +53,6 @@ def _follows_in_strict_iob1(previous: Tag, tag: Tag) -> bool:
     return tag.prefix != "B" or (previous.prefix in ("B", "I") and previous.label == tag.label)
 
 
-def _follows_in_iob1(previous: Tag, tag: Tag) -> bool:
-    return True
-
-
 def _follows_in_bioes(previous: Tag, tag: Tag) -> bool:
     previous, tag = _to_bioes(previous), _to_bioes(tag)
     if previous.prefix in ("B", "I"):
@@ -72,9 +68,10 @@ def _to_bioes(tag: Tag) -> Tag:
 class Scheme:
     """A tag scheme.
 
-    prefixes (str): The prefixes of tags that aren't `O`.
-    follows (Callable[[Tag, Tag], bool]): Whether the second tag may follow the first. The start
-        and the end of a sentence count as `O`.
+    Args:
+        prefixes: The prefixes of tags that aren't `O`.
+        follows: Whether the second tag may follow the first. The start and the end of a sentence
+            count as `O`.
     """
 
     prefixes: str
@@ -82,7 +79,7 @@ class Scheme:
 
 
 SCHEMES = {
-    "iob1": Scheme("BI", _follows_in_iob1),
+    "iob1": Scheme("BI", lambda previous, tag: True),
     "bio": Scheme("BI", _follows_in_bio),
     "bioes": Scheme("BIES", _follows_in_bioes),
     "bilou": Scheme("BILU", _follows_in_bioes),
@@ -93,16 +90,16 @@ SCHEME_NAMES = ("auto", *SCHEMES)
 def first_illegal(tags: Sequence[Tag], follows: Callable[[Tag, Tag], bool]) -> int | None:
     """Find the first tag of a sentence that may not follow the one before it.
 
-    tags (Sequence[Tag]): Tags of a sentence.
-    follows (Callable[[Tag, Tag], bool]): Whether the second tag may follow the first.
-    RETURNS (Optional[int]): Its index, the number of tags if the last one leaves an entity
-        unfinished, `None` if all is legal.
+    Args:
+        tags: Tags of a sentence.
+        follows: Whether the second tag may follow the first.
+
+    Returns:
+        Its index, the number of tags if the last one leaves an entity unfinished, `None` if all is
+        legal.
     """
-    sequence = [OUTSIDE, *tags, OUTSIDE]
-    for index, (previous, tag) in enumerate(pairwise(sequence)):
-        if not follows(previous, tag):
-            return index
-    return None
+    pairs = enumerate(pairwise([OUTSIDE, *tags, OUTSIDE]))
+    return next((index for index, pair in pairs if not follows(*pair)), None)
 
 
 def detect_scheme(sentences: Iterable[Sequence[Tag]]) -> str | None:
@@ -112,8 +109,11 @@ def detect_scheme(sentences: Iterable[Sequence[Tag]]) -> str | None:
     an I- that starts an entity and a B- that separates nothing follows no scheme, so one of its
     tags is wrong; it's called BIO, whose rules then find the I-.
 
-    sentences (Iterable[Sequence[Tag]]): The tags of each sentence.
-    RETURNS (Optional[str]): The scheme, `None` if tags of BILOU and BIOES are mixed.
+    Args:
+        sentences: The tags of each sentence.
+
+    Returns:
+        The scheme, `None` if tags of BILOU and BIOES are mixed.
     """
     sentences = list(sentences)
     prefixes = {tag.prefix for tags in sentences for tag in tags}
@@ -128,12 +128,11 @@ def detect_scheme(sentences: Iterable[Sequence[Tag]]) -> str | None:
 
 
 def entities_from_tags(tags: Sequence[Tag]) -> list[tuple[int, int, str]]:
-    """Read the entities off the tags of a sentence. Tags that are legal in their scheme mean the
-    same whichever scheme that is.
+    """Read the entities off the legal tags of a sentence. Tags that are legal in their scheme mean
+    the same whichever scheme that is.
 
-    tags (Sequence[Tag]): Legal tags.
-    RETURNS (List[Tuple[int, int, str]]): First token, one past the last token and label of each
-        entity, in order.
+    Returns:
+        First token, one past the last token and label of each entity, in order.
     """
     entities: list[tuple[int, int, str]] = []
     previous = OUTSIDE

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..checkpoints.loading import is_quantized
 from ..checkpoints.options import find_device
-from ..checkpoints.quantization import is_quantized
 from ..errors import Errors
 from ..prompt.encoder import EncodedText
 from ..tree.causal_lm import CausalLM

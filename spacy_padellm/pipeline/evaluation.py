@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from ..checkpoints.locations import is_checkpoint
+from ..checkpoints.files import is_checkpoint
 from ..corpus.docs import keep_labels, load_docs
 from ..errors import Errors
 from ..settings import SPANS_KEY

@@ -18,10 +18,9 @@ from thinc.api import Model, Optimizer
 from thinc.shims import Shim
 from thinc.types import Floats1d
 
-from ..checkpoints.loading import load_causal_lm
-from ..checkpoints.locations import SETTINGS_FILE, has_weights
+from ..checkpoints.files import SETTINGS_FILE, has_weights
+from ..checkpoints.loading import check_trainable, load_causal_lm, read_settings
 from ..checkpoints.saving import save_settings
-from ..checkpoints.settings import read_settings
 from ..decode.replicas import Replicas
 from ..errors import Errors, Warnings
 from ..model import PaDeLLM
@@ -30,7 +29,6 @@ from ..settings import DecodingOptions, Overrides, Settings
 from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, target_log_probs
 from ..train.tags import find_untaggable
-from ..train.trainable import check_trainable
 from ..tree.causal_lm import CausalLM
 from .sources import LMSource
 
@@ -171,7 +169,8 @@ class PaDeLLMShim(Shim):  # type: ignore[misc]
     def note_text_tags(self, taught: bool) -> None:
         """Note whether the model is taught text tags that can be read."""
         if self.settings.text_tags != taught:
-            self._set(replace(self.settings, text_tags=taught))
+            self._settings = replace(self.settings, text_tags=taught)
+            self._padellm = self.padellm.with_settings(self._settings)
 
     def find_untrained(self) -> list[str]:
         """Find the labels whose wording the model was never trained with."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..checkpoints.encoder_lm import build_encoder_lm
-from ..checkpoints.loading import load_causal_lm
+from ..checkpoints.loading import load_causal_lm, load_settings
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.settings import load_settings
 from ..checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from ..errors import Errors
 from ..prompt.template import Preset

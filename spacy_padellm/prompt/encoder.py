@@ -36,9 +36,9 @@ class EncodedText(TokenizedText):
 
     @cached_property
     def spans(self) -> list[Span]:
-        """The stretches that may be a mention: character offsets, by start, then end.
+        """The stretches that may be a mention, as character offsets, by start, then end.
 
-        Each starts and ends on token boundaries, and not with a whitespace token.
+        They start and end on token boundaries, and not with a whitespace token.
         """
         solid = [not self.text[start:end].isspace() for start, end in self.tokens]
         longest = self.encoder.max_mention_tokens
@@ -93,6 +93,7 @@ class PromptEncoder:
         max_mention_tokens: Longest mention, in tokens of the text.
 
     Attributes:
+        has_offsets: Whether encoded texts have offsets.
         wordings: The ids of each label's wording.
         branches: The ids from the end of the text to where each label's count is written.
         end_id: The id that ends a mention.
@@ -133,6 +134,7 @@ class PromptEncoder:
             tuple(encode(template.capitalized)), tuple(encode(template.all_capitals))
         )
         self.end_id = self._text.end_id
+        self.has_offsets = self._text.has_offsets
         self.count_end = encode(template.count_end)
         self._before_text = self._text.bos_ids + encode(template.before_text, first=True)
         before_label, before_count = encode(template.before_label), encode(template.before_count)
@@ -148,17 +150,14 @@ class PromptEncoder:
         for number, ids in enumerate(self.count_ids):
             self.counts.insert(ids, number)
 
-    @property
-    def has_offsets(self) -> bool:
-        """Whether encoded texts have offsets."""
-        return self._text.has_offsets
-
     def encode(self, text: TokenizedText) -> EncodedText:
-        """Encode a text as it stands at the beginning of its sequences.
+        """Encode a text as it stands at the beginning of its sequences, if it is not yet encoded.
 
         Raises:
             ValueError: It cannot be encoded without a special token.
         """
+        if isinstance(text, EncodedText):
+            return text
         pieces = list(self._case_marks.cut(text.text))
         encoded = self._text.encode([piece for _, piece in pieces], with_offsets=True)
         ids, offsets = join_encodings(pieces, encoded)

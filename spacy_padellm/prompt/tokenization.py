@@ -46,6 +46,11 @@ class TextEncoder:
     Args:
         tokenizer: A Hugging Face tokenizer, fast or slow.
 
+    Attributes:
+        end_id: The id of its end token.
+        bos_ids: That of what its texts begin with, if there is one.
+        has_offsets: Whether it says where in a text its ids are.
+
     Raises:
         ValueError: It has no end token.
     """
@@ -65,16 +70,12 @@ class TextEncoder:
             self._fast.no_padding()
             self._fast.no_truncation()
             self._fast.encode_special_tokens = True
+        self.has_offsets = self._fast is not None
         self._contexts = [(c, self._encode_all([c])[0].ids) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         # Ordinary text may well become the unknown token, unless that is the end token too.
         unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
         self._reserved_ids = (special | set(tokenizer.all_special_ids)) - unknown
-
-    @property
-    def has_offsets(self) -> bool:
-        """Whether the tokenizer says where in a text its ids are."""
-        return self._fast is not None
 
     def reserve(self, pieces: Iterable[str]) -> None:
         """Keep the added tokens in these pieces out of user text, but for single characters.

@@ -25,8 +25,8 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
+from ..checkpoints.loading import load_settings
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.settings import load_settings
 from ..errors import Errors
 from ..prompt.template import PRESETS, find_preset, get_template
 from ..settings import Overrides, Settings, check_choice, word_labels

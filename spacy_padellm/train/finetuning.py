@@ -14,11 +14,10 @@ from transformers.trainer_callback import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
 from transformers.training_args import TrainingArguments
 
-from ..checkpoints.baichuan import is_baichuan
-from ..checkpoints.loading import load_causal_lm
-from ..checkpoints.locations import find_folder
+from ..checkpoints.conversion import find_conversion
+from ..checkpoints.files import CheckpointFiles, find_folder
+from ..checkpoints.loading import check_trainable, load_causal_lm
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.quantization import is_stored_quantized
 from ..checkpoints.saving import remove_weights, save_settings
 from ..errors import Errors, Warnings
 from ..model import PaDeLLM
@@ -32,7 +31,6 @@ from .evaluation import DevEvaluation
 from .lora import add_lora, make_lora
 from .objective import Objective
 from .rows import RowDataset, RowFigures, TaughtText, measure_rows, pack_rows, prepare_texts
-from .trainable import check_trainable
 from .trainer import TreeTrainer
 from .versions import TextVersions
 
@@ -240,9 +238,12 @@ def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
     """Refuse what could not be saved, before it is trained."""
     if config.lora is None:
         check_trainable(lm.model)
-    elif config.merges and is_stored_quantized(find_folder(config.checkpoint), config.load):
+        return
+    files = CheckpointFiles(find_folder(config.checkpoint), config.load)
+    if config.merges and files.is_quantized:
         raise ValueError(Errors.P080.format(name=config.checkpoint))
-    elif config.save == "adapter" and is_baichuan(find_folder(config.checkpoint), config.load):
+    conversion = find_conversion(files)
+    if config.save == "adapter" and conversion is not None and conversion.load_model is not None:
         raise ValueError(Errors.P081.format(name=config.checkpoint))
 
 

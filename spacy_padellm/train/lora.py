@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoints.adapters import find_adapter
-from ..checkpoints.locations import find_folder
-from ..checkpoints.quantization import is_quantized
+from ..checkpoints.adapters import find_adapted
+from ..checkpoints.files import CheckpointFiles, find_folder
+from ..checkpoints.loading import is_quantized
 from ..errors import Errors
 from ..optional import require
 from .config import FinetuneConfig, check_fields
@@ -36,7 +36,7 @@ def make_lora(config: FinetuneConfig) -> LoraConfig:
     from peft import LoraConfig
 
     fields = check_fields(LoraConfig, config.lora, "lora", _OF_PEFT)
-    if find_adapter(find_folder(config.checkpoint), config.load) is not None:
+    if find_adapted(CheckpointFiles(find_folder(config.checkpoint), config.load)) is not None:
         raise ValueError(Errors.P079.format(name=config.checkpoint))
     try:
         return LoraConfig(task_type="CAUSAL_LM", **fields)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import Settings
-from ..texts import AnnotatedText, TokenizedText
+from ..texts import AnnotatedText
 from ..tree.token_tree import TokenTree, Trie
 from .gold import LeftOut, TaughtMention, find_teachable
 from .supervised import SupervisedTree
@@ -46,6 +46,10 @@ class Objective(ABC):
         tag_text: Weight of what each token of the text is taught in addition (see `tags`), as a
             part of a sequence's; 0 for the paper's objective.
 
+    Attributes:
+        labels: The labels it teaches.
+        teaches_tags: Whether it teaches text tags that can be read in decoding.
+
     Raises:
         ValueError: The weight is negative, or the tokenizer is one that text tags are not possible
             with.
@@ -59,11 +63,7 @@ class Objective(ABC):
         self.tag_text = tag_text
         self.labels = tuple(settings.labels)
         self._tagger = TextTagger(encoder) if tag_text else None
-
-    @property
-    def teaches_tags(self) -> bool:
-        """Whether it teaches text tags that can be read in decoding."""
-        return self._tagger is not None and self.encoder.has_offsets
+        self.teaches_tags = self._tagger is not None and encoder.has_offsets
 
     def build(self, text: AnnotatedText) -> tuple[SupervisedTree, LeftOut]:
         """Build the tree of a text.
@@ -75,7 +75,7 @@ class Objective(ABC):
         Returns:
             The tree, and the gold that is not in it.
         """
-        encoded = self.encode(text.source)
+        encoded = self.encoder.encode(text.source)
         taught, left_out = self.select(text)
         built = self.teach(encoded, taught)
         if self._tagger is not None and taught:
@@ -93,14 +93,10 @@ class Objective(ABC):
     def examine(self, text: AnnotatedText) -> Examination:
         """Find out what `build` would do, without building."""
         taught, left_out = self.select(text)
-        encoded = self.encode(text.source)
+        encoded = self.encoder.encode(text.source)
         longest = max(self.lengths(encoded, taught), default=1)
         # A sequence's last token is a target only.
         return Examination(left_out, len(encoded.prefix) + longest - 1, bool(taught))
-
-    def encode(self, text: TokenizedText) -> EncodedText:
-        """Encode a text, if it is not."""
-        return text if isinstance(text, EncodedText) else self.encoder.encode(text)
 
     @abstractmethod
     def select(self, text: AnnotatedText) -> tuple[dict[str, list[TaughtMention]], LeftOut]:

@@ -15,7 +15,7 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.training_args import TrainingArguments
 
 from ..checkpoints.adapters import has_adapter
-from ..checkpoints.locations import has_weights
+from ..checkpoints.files import has_weights
 from ..checkpoints.saving import save_settings
 from ..errors import Errors
 from ..model import PaDeLLM

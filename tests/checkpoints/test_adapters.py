@@ -12,7 +12,8 @@ pytest.importorskip("peft")
 import peft
 from safetensors.torch import load_file, save_file
 
-from spacy_padellm.checkpoints.adapters import find_adapter
+from spacy_padellm.checkpoints.adapters import find_adapted
+from spacy_padellm.checkpoints.files import CheckpointFiles
 from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint, save_settings
@@ -164,14 +165,14 @@ def test_without_peft(adapter: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_folder_without_an_adapter(base: Path):
-    assert find_adapter(str(base), LoadOptions()) is None
+    assert find_adapted(CheckpointFiles(str(base))) is None
 
 
 def test_the_revision_of_the_model_is_the_adapters_word(adapter: Path, base: Path):
     change(adapter, revision="v7")
-    found = find_adapter(str(adapter), LoadOptions(revision="main", dtype="bfloat16"))
-    assert found is not None and found.base == str(base)
-    assert found.base_options == LoadOptions(revision="v7", dtype="bfloat16")
+    options = LoadOptions(revision="main", dtype="bfloat16")
+    found = find_adapted(CheckpointFiles(str(adapter), options))
+    assert found == CheckpointFiles(str(base), LoadOptions(revision="v7", dtype="bfloat16"))
 
 
 def change(adapter: Path, **changes) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacy_padellm.checkpoints.files import read_json, read_weights
-from spacy_padellm.checkpoints.options import DEFAULT_OPTIONS
+from spacy_padellm.checkpoints.files import CheckpointFiles, find_bundled
 from tests.checkpoints.baichuan_folders import LAYOUTS, write_weights
 
 WEIGHTS = {
@@ -21,7 +20,7 @@ WEIGHTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_are_read_from_any_layout(layout, tmp_path):
     write_weights(tmp_path, WEIGHTS, layout)
-    found = read_weights(str(tmp_path), DEFAULT_OPTIONS)
+    found = CheckpointFiles(str(tmp_path)).read_weights()
     assert found.keys() == WEIGHTS.keys()
     for name, weight in WEIGHTS.items():
         assert found[name].dtype == weight.dtype
@@ -30,25 +29,25 @@ def test_weights_are_read_from_any_layout(layout, tmp_path):
 
 def test_files_of_old_versions_of_torch(tmp_path):
     torch.save(WEIGHTS, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    found = read_weights(str(tmp_path), DEFAULT_OPTIONS)
+    found = CheckpointFiles(str(tmp_path)).read_weights()
     assert all(torch.equal(found[name], weight) for name, weight in WEIGHTS.items())
 
 
 def test_files_with_code_in_them_are_refused(tmp_path):
     torch.save({"a": Path("/")}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"(?s)P042.*weights_only"):
-        read_weights(str(tmp_path), DEFAULT_OPTIONS)
+        CheckpointFiles(str(tmp_path)).read_weights()
 
 
 def test_safetensors_come_first(tmp_path):
     write_weights(tmp_path, {"a": torch.zeros(1)}, "bin")
     write_weights(tmp_path, {"a": torch.ones(1)}, "safetensors")
-    assert read_weights(str(tmp_path), DEFAULT_OPTIONS)["a"] == 1
+    assert CheckpointFiles(str(tmp_path)).read_weights()["a"] == 1
 
 
 def test_no_weights(tmp_path):
     with pytest.raises(ValueError, match=r"P041.*weights \(model\.safetensors\) is missing"):
-        read_weights(str(tmp_path), DEFAULT_OPTIONS)
+        CheckpointFiles(str(tmp_path)).read_weights()
 
 
 @pytest.mark.parametrize("layout", ["sharded bin", "sharded safetensors"])
@@ -57,7 +56,7 @@ def test_a_missing_shard(layout, tmp_path):
     shard = next(iter(tmp_path.glob("*-00002-of-*")))
     shard.unlink()
     with pytest.raises(ValueError, match=rf"P041.*{shard.name} is missing"):
-        read_weights(str(tmp_path), DEFAULT_OPTIONS)
+        CheckpointFiles(str(tmp_path)).read_weights()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -66,17 +65,36 @@ def test_a_file_that_was_cut_off(layout, tmp_path):
     file = max(path for path in tmp_path.iterdir() if path.suffix != ".json")
     file.write_bytes(file.read_bytes()[:-50])
     with pytest.raises(ValueError, match=rf"(?s)P042.*Cannot load {tmp_path}"):
-        read_weights(str(tmp_path), DEFAULT_OPTIONS)
+        CheckpointFiles(str(tmp_path)).read_weights()
 
 
 def test_json(tmp_path):
-    assert read_json(str(tmp_path), "config.json", DEFAULT_OPTIONS) == {}
+    assert CheckpointFiles(str(tmp_path)).config == {}
     (tmp_path / "config.json").write_text(json.dumps({"名": 1}), encoding="utf8")
-    assert read_json(str(tmp_path), "config.json", DEFAULT_OPTIONS) == {"名": 1}
+    assert CheckpointFiles(str(tmp_path)).config == {"名": 1}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null"])
 def test_json_that_cannot_be_read(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=rf"(?s)P042.*Cannot load {tmp_path}"):
-        read_json(str(tmp_path), "config.json", DEFAULT_OPTIONS)
+        CheckpointFiles(str(tmp_path)).read_json("config.json")
+
+
+# Checkpoints that come with the package
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../core", "/", "gpt2", "user/model", "core", "~"])
+def test_other_names_stay(name):
+    assert find_bundled(name) == name
+
+
+def test_a_bundled_checkpoint_is_found_by_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "padellm_xy_small"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr("spacy_padellm.checkpoints.files.BUNDLED_FOLDER", tmp_path)
+    assert find_bundled("padellm_xy_small") == str(folder)
+    # An ordinary folder may be given by its path.
+    assert find_bundled(str(folder)) == str(folder)

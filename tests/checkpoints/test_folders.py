@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint
-from spacy_padellm.checkpoints.locations import SETTINGS_FILE
-from spacy_padellm.checkpoints.options import LoadOptions, get_dtype
+from spacy_padellm.checkpoints.files import SETTINGS_FILE
+from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint, load_settings
+from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.checkpoints.settings import CheckpointSettings, load_settings
+from spacy_padellm.checkpoints.settings import CheckpointSettings
 from spacy_padellm.limits import MentionLimits
 from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
 from spacy_padellm.prompt.tokenization import TextEncoder
@@ -459,11 +459,6 @@ def test_a_tokenizer_without_an_end_token(folder):
         lm.tokenizer.eos_token = None
     with pytest.raises(ValueError, match=r"P010.*has no end token.*add_special_tokens"):
         TextEncoder(lm.tokenizer)
-
-
-@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])
-def test_dtypes(name):
-    assert get_dtype(name) is getattr(torch, name)
 
 
 @pytest.mark.parametrize("name", ["int8", "fp16", "nn", ""])

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from spacy_padellm.checkpoints import locations
-from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint
+from spacy_padellm.checkpoints import files
+from spacy_padellm.checkpoints.loading import (
+    check_trainable,
+    load_causal_lm,
+    load_checkpoint,
+    load_settings,
+)
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.checkpoints.settings import load_settings
 from spacy_padellm.decode.extraction import MentionExtractor
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.tiny_models import plain_logits, random_lm
@@ -33,14 +39,6 @@ def found_by(lm: CausalLM) -> list[list]:
 
 
 # Where to
-
-
-def test_a_device_is_found():
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    if torch.backends.mps.is_available():
-        expected = "mps"
-    assert LoadOptions(device="auto").place == expected
-    assert LoadOptions(device="cuda:1").place == "cuda:1"
 
 
 def test_a_device_that_is_not_there(checkpoint: Path):
@@ -121,11 +119,6 @@ def test_quantized_weights_on_a_device_that_is_not_there(checkpoint: Path):
         load_causal_lm(str(checkpoint), options=options)
 
 
-def test_a_quantization_that_is_not_there():
-    with pytest.raises(ValueError, match=r"P031.*quantization is '3bit'.*'4bit', '8bit'"):
-        LoadOptions(quantization="3bit")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_attention_implementations(checkpoint: Path, implementation: str):
     lm = load_causal_lm(str(checkpoint), options=LoadOptions(attn_implementation=implementation))
@@ -163,7 +156,7 @@ class Hub:
 @pytest.fixture
 def hub(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub = Hub(Path(shutil.copytree(checkpoint, tmp_path / "hub")))
-    monkeypatch.setattr(locations, "cached_file", hub.cached_file)
+    monkeypatch.setattr(files, "cached_file", hub.cached_file)
     return hub
 
 
@@ -230,3 +223,26 @@ def test_code_that_comes_along_is_not_run_unless_asked_for(checkpoint: Path, tmp
     with pytest.raises(ValueError, match=r"(?s)P042.*trust_remote_code"):
         load_causal_lm(str(folder))
     assert not ran.exists()
+
+
+# Whether it can be trained
+
+
+def test_full_precision_is_trained_without_a_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_trainable(random_lm("llama", "en", "causal").model)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_steps_that_weights_are_too_short_for(dtype: str):
+    model = copy.deepcopy(random_lm("llama", "en", "causal").model).to(getattr(torch, dtype))
+    with pytest.warns(match=rf"W075\].* {dtype}: .*`lora`"):
+        check_trainable(model)
+
+
+def test_quantized_weights_are_not_trained():
+    model = copy.deepcopy(random_lm("llama", "en", "causal").model)
+    model.is_quantized = True
+    with pytest.raises(ValueError, match=r"P074.*`lora`"):
+        check_trainable(model)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from spacy_padellm.cli.convert import count_overlapping, off_boundaries
 from spacy_padellm.corpus.formats import read_annotated_texts
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
 
 Run = Callable[..., Result]
 
@@ -140,6 +142,20 @@ def test_characters_are_left_to_the_tokenizer(run: Run, tmp_path: Path):
     assert result.stdout.count("characters 0-1: 'a' (X)") == 2
     result = run("convert", path, tmp_path / "out.spacy", "--lang", "zh", "--offsets", "characters")
     assert result.stdout.count("characters 0-1: 'a' (X)") == 0
+
+
+def test_off_boundaries():
+    source = TokenizedText("ab cd", ((0, 2), (3, 5)))
+    inside, across, late = Mention(0, 1, "X"), Mention(0, 5, "X"), Mention(2, 5, "X")
+    assert off_boundaries(AnnotatedText(source, (inside, across, late))) == [inside, late]
+
+
+def test_count_overlapping():
+    outer, inner, apart = Mention(0, 9, "X"), Mention(2, 4, "Y"), Mention(9, 12, "X")
+    assert count_overlapping([outer, inner, apart]) == 2
+    assert count_overlapping([apart, Mention(5, 7, "X"), inner, outer]) == 3
+    assert count_overlapping([inner, Mention(4, 6, "X")]) == 0
+    assert count_overlapping([Mention(0, 1, "X"), Mention(0, 1, "Y")]) == 2
 
 
 @pytest.mark.parametrize(

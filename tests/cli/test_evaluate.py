@@ -114,3 +114,24 @@ def test_texts_that_were_trained_on_are_left_out(run: Run, rules, corpora, tmp_p
     assert (row["texts"], row["left_out"]) == (12 - left_out, left_out)
     result = run("evaluate", rules, "--corpora", known, "--exclude", corpora)
     assert result.exit_code == 1 and "[P420]" in result.output
+
+
+def test_scores(run: Run, tmp_path: Path):
+    path = tmp_path / "metrics.json"
+    metrics = {"mentions_f": 0.75, "mentions_p": 0.7, "ents_f": None, "ents_per_type": {}}
+    path.write_text(json.dumps(metrics))
+    result = run("scores", path)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "mentions_p  0.7000",
+        "mentions_r  -",
+        "mentions_f  0.7500",
+        "ents_p      -",
+        "ents_r      -",
+        "ents_f      -",
+    ]
+
+
+def test_scores_of_no_file(run: Run, tmp_path: Path):
+    result = run("scores", tmp_path / "absent.json")
+    assert result.exit_code == 2 and "absent.json" in result.output

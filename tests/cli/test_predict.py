@@ -107,13 +107,14 @@ def test_options_of_loading(
 ):
     """As stated, and the model is loaded by them."""
     from spacy_padellm.checkpoints import loading
+    from spacy_padellm.checkpoints.files import CheckpointFiles
 
     seen: list[LoadOptions] = []
     load_model = loading.load_model
 
-    def look(name: str, options: LoadOptions) -> Any:
-        seen.append(options)
-        return load_model(name, options)
+    def look(files: CheckpointFiles) -> Any:
+        seen.append(files.options)
+        return load_model(files)
 
     monkeypatch.setattr(loading, "load_model", look)
     out = [tmp_path / "found.jsonl"] if command == "predict" else []

@@ -3,20 +3,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spacy_padellm.corpus.conll import parse_conll
+from spacy_padellm.corpus.options import ReadingOptions
 from spacy_padellm.texts import Mention
 
 Write = Callable[..., Path]
 
 
-def quoted(path: Path, **options: object) -> list[tuple[str, list[tuple[str, str]]]]:
+def quoted(path: Path, **options: Any) -> list[tuple[str, list[tuple[str, str]]]]:
     """Texts with their mentions, spelled out."""
     return [
         (each.source.text, [(each.source.text[m.start : m.end], m.label) for m in each.mentions])
-        for _, each in parse_conll(path, **options)
+        for _, each in parse_conll(path, ReadingOptions(**options))
     ]
 
 
@@ -147,7 +149,7 @@ def test_errors_name_place_and_cause(
 ):
     path = write(*lines)
     with pytest.raises(ValueError) as caught:
-        parse_conll(path, **options)
+        parse_conll(path, ReadingOptions(**options))
     message = str(caught.value)
     assert message.startswith(f"[{code}]")
     assert place in message and names in message
@@ -173,7 +175,7 @@ UNER = {"token_column": 1, "tag_column": 2}
     ],
 )
 def test_real_corpora(data: Path, name: str, options: dict, sentences: int, entities: int):
-    texts = [each for _, each in parse_conll(data / "open" / name, **options)]
+    texts = [each for _, each in parse_conll(data / "open" / name, ReadingOptions(**options))]
     assert (len(texts), sum(len(each.mentions) for each in texts)) == (sentences, entities)
 
 

@@ -19,6 +19,7 @@ from spacy_padellm.corpus.docs import (
     docs_from_annotated_texts,
     gold_spans,
     has_gold,
+    has_gold_tokens,
     off_tokens,
 )
 from spacy_padellm.corpus.formats import read_annotated_texts
@@ -187,3 +188,11 @@ def test_real_corpora(data: Path, name: str, lang: str, off: int, nested: int):
     assert kept + off == sum(len(each.mentions) for each in texts)
     assert sum(len(misaligned) for _, misaligned in made) == off
     assert sum(bool(doc.spans) for doc, _ in made) == nested
+
+
+def test_has_gold_tokens_looks_at_the_whole_corpus():
+    characters = AnnotatedText(TokenizedText("我 I", ((0, 1), (2, 3))), ())
+    words = AnnotatedText(TokenizedText("am", ((0, 2),)), ())
+    assert not has_gold_tokens([characters])
+    assert has_gold_tokens([characters, words])
+    assert not has_gold_tokens([])

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from spacy_padellm.corpus.formats import detect_format, read_annotated_texts
+from spacy_padellm.corpus.jsonl import write_jsonl
+from spacy_padellm.corpus.options import ReadingOptions
 from spacy_padellm.texts import Mention
+from tests.toy_corpus import SENTENCES, parse
 
 Write = Callable[..., Path]
 
@@ -20,6 +24,8 @@ JSONL = json.dumps(
     }
 )
 CONLL = ["New\tB-LOC", "York\tI-LOC"]
+TEXTS = [parse(markup) for markup in SENTENCES[:6]]
+PARTLY = parse("[Dan|PER] left .", labels=["PER"])
 
 
 @pytest.mark.parametrize(
@@ -58,50 +64,88 @@ def test_all_formats_read_alike(write: Write, lines: list[str]):
 
 def test_options_reach_the_parsers(write: Write):
     path = write("1 a B-X _", "2 b I-X _")
-    (text,) = read_annotated_texts(path, token_column=1, tag_column=2, scheme="bio")
+    (text,) = read_annotated_texts(
+        path, options=ReadingOptions(token_column=1, tag_column=2, scheme="bio")
+    )
     assert (text.source.text, text.mentions) == ("a b", (Mention(0, 3, "X"),))
-    (text,) = read_annotated_texts(write('["a b"]'), offsets="characters")
+    (text,) = read_annotated_texts(write('["a b"]'), options=ReadingOptions(offsets="characters"))
     assert text.source.tokens == ((0, 1), (2, 3))
 
 
 def test_labels_are_renamed_before_they_are_checked(write: Write):
-    (text,) = read_annotated_texts(
-        write(*CONLL), annotated_labels=["GPE", "PER"], label_map={"LOC": "GPE"}
-    )
+    options = ReadingOptions(annotated_labels=["GPE", "PER"], label_map={"LOC": "GPE"})
+    (text,) = read_annotated_texts(write(*CONLL), options=options)
     assert text.labels == ("GPE", "PER")
     assert text.mentions == (Mention(0, 8, "GPE"),)
 
 
 def test_label_errors_name_the_line(write: Write):
     with pytest.raises(ValueError, match=r"\[P117\].*line 2"):
-        read_annotated_texts(write("", *CONLL), annotated_labels=["PER"])
-    with pytest.raises(ValueError, match=r"\[P119\]"):
-        read_annotated_texts(write(*CONLL), annotated_labels=[""])
+        read_annotated_texts(write("", *CONLL), options=ReadingOptions(annotated_labels=["PER"]))
 
 
 def test_unknown_format(write: Write):
     with pytest.raises(ValueError, match=r"\[P104\] Unknown format: 'iob'.*paper"):
-        read_annotated_texts(write(*CONLL), format="iob")
+        read_annotated_texts(write(*CONLL), options=ReadingOptions(format="iob"))
 
 
 @pytest.mark.parametrize("format", ["auto", "paper", "conll", "jsonl"])
 def test_empty_files(write: Write, format: str):
     with pytest.raises(ValueError, match=r"\[P105\]"):
-        read_annotated_texts(write(""), format=format)
+        read_annotated_texts(write(""), options=ReadingOptions(format=format))
 
 
 def test_binary_files(tmp_path: Path):
     path = tmp_path / "corpus.spacy"
     path.write_bytes(b"x\x9c\xb5\xd0")
     with pytest.raises(ValueError, match=r"\[P102\].*spacy.Corpus.v1"):
-        read_annotated_texts(path)
+        read_annotated_texts(path, options=ReadingOptions(format="conll"))
+    with pytest.raises(ValueError, match=r"\[P102\].*spacy.Corpus.v1"):
+        read_annotated_texts(path.rename(tmp_path / "corpus.bin"))
+
+
+def test_files_one_after_the_other(tmp_path: Path):
+    write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    (tmp_path / "b.conll").write_text("Dan\tB-PER\nleft\tO\n.\tO\n")
+    found = read_annotated_texts(tmp_path / "a.jsonl", str(tmp_path / "b.conll"))
+    assert found == [*TEXTS, parse("[Dan|PER] left .")]
+    assert read_annotated_texts() == []
+
+
+def test_docs(tmp_path: Path):
+    pytest.importorskip("spacy")
+    import spacy
+    from spacy.tokens import DocBin
+
+    from spacy_padellm.corpus.docs import docs_from_annotated_texts
+
+    nlp = spacy.blank("en")
+    texts = [*TEXTS, PARTLY]
+    docs = [doc for doc, _ in docs_from_annotated_texts(texts, nlp)]
+    docs.append(nlp.make_doc("Not annotated at all ."))
+    DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "docs.spacy")
+    assert read_annotated_texts(tmp_path / "docs.spacy") == texts
+    renamed = ReadingOptions(label_map={"PER": "person"})
+    *_, last = read_annotated_texts(tmp_path / "docs.spacy", options=renamed)
+    assert last.labels == ("person",) and last.mentions == (Mention(0, 3, "person"),)
+    (tmp_path / "docs.spacy").write_bytes(b"x\x9c\xb5\xd0")
+    with pytest.raises(ValueError, match=r"\[P123\].*docs.spacy"):
+        read_annotated_texts(tmp_path / "docs.spacy")
+
+
+def test_docs_without_spacy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "spacy" else find_spec(name)
+    )
+    with pytest.raises(ImportError, match=r"P301.*Reading .*docs.spacy needs spacy"):
+        read_annotated_texts(tmp_path / "docs.spacy")
 
 
 def test_a_wrong_format_is_an_error(write: Write):
     with pytest.raises(ValueError, match=r"\[P106\].*line 1"):
-        read_annotated_texts(write(*CONLL), format="paper")
+        read_annotated_texts(write(*CONLL), options=ReadingOptions(format="paper"))
     with pytest.raises(ValueError, match=r"\[P110\].*line 1"):
-        read_annotated_texts(write("word"), format="conll")
+        read_annotated_texts(write("word"), options=ReadingOptions(format="conll"))
 
 
 def test_formats_of_real_files_are_detected(data: Path):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.corpus.boundaries import off_boundaries
-from spacy_padellm.corpus.paper import parse_paper
+from spacy_padellm.corpus.options import ReadingOptions
+from spacy_padellm.corpus.paper import character_offsets, parse_paper, word_offsets
 from spacy_padellm.texts import Mention
 
 Write = Callable[..., Path]
@@ -74,9 +74,9 @@ def test_offsets_out_of_the_text(write: Write, start: int, end: int):
 def test_stated_offsets_are_checked(write: Write):
     path = write(*dump(["New York", [0, 1, "New York", "LOC"]]))
     with pytest.raises(ValueError, match=r"\[P108\].*'characters'"):
-        parse_paper(path, offsets="characters")
+        parse_paper(path, ReadingOptions(offsets="characters"))
     with pytest.raises(ValueError, match=r"\[P104\] Unknown offsets: 'bytes'"):
-        parse_paper(path, offsets="bytes")
+        parse_paper(path, ReadingOptions(offsets="bytes"))
 
 
 @pytest.mark.parametrize("rows", [[["a b", [0, 0, "a", "X"]]], [["no mentions"], ["at all"]]])
@@ -84,7 +84,7 @@ def test_offsets_that_fit_several(write: Write, rows: list):
     path = write(*dump(*rows))
     with pytest.raises(ValueError, match=r"\[P109\].*words.*characters.*offsets"):
         parse_paper(path)
-    assert len(parse_paper(path, offsets="words")) == len(rows)
+    assert len(parse_paper(path, ReadingOptions(offsets="words"))) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,17 @@ def test_half_a_surrogate_pair(write: Write):
         parse_paper(write('["a\\ud800"]'))
 
 
+@given(st.text())
+def test_words_are_what_splitting_yields(text: str):
+    assert [text[start:end] for start, end in word_offsets(text)] == text.split()
+
+
+@given(st.text())
+def test_characters_are_all_but_whitespace(text: str):
+    expected = [each for each in text if not each.isspace()]
+    assert [text[start:end] for start, end in character_offsets(text)] == expected
+
+
 WORDS = st.lists(st.text("abc我", min_size=1, max_size=4), min_size=1, max_size=6)
 
 
@@ -129,10 +140,11 @@ def test_word_offsets_lead_to_the_mention(
     path = tmp_path_factory.mktemp("paper") / "corpus.jsonl"
     path.write_text(json.dumps([" ".join(words), [start, end + exclusive, mention, "X"]]))
     offsets = "words-exclusive" if exclusive else "words"
-    ((_, text),) = parse_paper(path, offsets=offsets)
+    ((_, text),) = parse_paper(path, ReadingOptions(offsets=offsets))
     (found,) = text.mentions
     assert text.source.text[found.start : found.end] == mention
-    assert not off_boundaries(text.source.tokens, text.mentions)
+    starts, ends = zip(*text.source.tokens, strict=True)
+    assert found.start in starts and found.end in ends
 
 
 # Texts and mentions of each file. Detection raises if a single mention differs from its text.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spacy_padellm.decode.parallel import ParallelDecoder
-from spacy_padellm.decode.replicas import Replicas, choose_device, copy_weights, replicate
+from spacy_padellm.decode.replicas import Replicas, copy_weights, replicate
 from spacy_padellm.limits import MentionLimits
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
@@ -164,11 +164,3 @@ def test_models_that_cannot_be_copied():
         replicate(lm, ["cpu", "cpu"])
     # Nothing is copied for one.
     assert replicate(lm, ["cpu"]) == [lm]
-
-
-def test_one_device_or_several():
-    assert choose_device("cuda:1", None) == "cuda:1"
-    assert choose_device("cuda:1", []) == "cuda:1"
-    assert choose_device("cpu", ["cuda:0", "cuda:1"]) == "cuda:0"
-    with pytest.raises(ValueError, match=r"P065.*'cuda'.*cuda:0, cuda:1.*`devices`"):
-        choose_device("cuda", ["cuda:0", "cuda:1"])

@@ -16,15 +16,15 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.util import load_model_from_config
 
-from spacy_padellm.checkpoints.bundled import FOLDER
+from spacy_padellm.checkpoints.files import BUNDLED_FOLDER
 from spacy_padellm.defaults import BUNDLED_MODEL
 
 TEXT = "Ada Lovelace and Charles Babbage met in London."
 
 
 def test_the_default_is_there_with_its_card():
-    assert [path.parent.name for path in FOLDER.glob("*/config.json")] == [BUNDLED_MODEL]
-    folder = FOLDER / BUNDLED_MODEL
+    assert [path.parent.name for path in BUNDLED_FOLDER.glob("*/config.json")] == [BUNDLED_MODEL]
+    folder = BUNDLED_FOLDER / BUNDLED_MODEL
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 48e6
     assert list(json.loads((folder / "padellm.json").read_text())["labels"]) == (
         ["PER", "ORG", "LOC", "MISC"]

@@ -11,7 +11,7 @@ pytest.importorskip("spacy")
 
 import spacy
 
-from spacy_padellm.checkpoints import locations
+from spacy_padellm.checkpoints import files
 from spacy_padellm.pipeline.presets import get_preset
 from spacy_padellm.prompt.presets import PRESETS, Preset
 from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
@@ -27,7 +27,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError(f"asked the hub for {args}")
 
-    monkeypatch.setattr(locations, "cached_file", refuse)
+    monkeypatch.setattr(files, "cached_file", refuse)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -47,7 +47,7 @@ def test_weights_come_from_the_presets_checkpoint(monkeypatch: pytest.MonkeyPatc
         asked.append(name)
         raise OSError("no network")
 
-    monkeypatch.setattr(locations, "cached_file", cached_file)
+    monkeypatch.setattr(files, "cached_file", cached_file)
     nlp = spacy.blank("en")
     nlp.add_pipe("padellm_ner", config={"preset": "genia"})
     with pytest.raises(ValueError, match=r"P042.*PaDeLLM_llama2_7b_genia"):

@@ -23,8 +23,7 @@ from spacy.util import load_model_from_config
 from thinc.api import Adam
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spacy_padellm.checkpoints.loading import load_checkpoint
-from spacy_padellm.checkpoints.settings import load_settings
+from spacy_padellm.checkpoints.loading import load_checkpoint, load_settings
 from spacy_padellm.decode.extraction import MentionExtractor
 from spacy_padellm.limits import MentionLimits
 from spacy_padellm.tree.causal_lm import CausalLM
@@ -129,7 +128,7 @@ def test_loading_does_not_ask_the_hub(
     def cached_file(*args: Any, **kwargs: Any) -> None:
         raise AssertionError(f"asked for {args}")
 
-    monkeypatch.setattr("spacy_padellm.checkpoints.locations.cached_file", cached_file)
+    monkeypatch.setattr("spacy_padellm.checkpoints.files.cached_file", cached_file)
     assert len(mentions(spacy.load(tmp_path / "pipeline")(TEXT))) == 3
 
 

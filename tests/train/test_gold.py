@@ -72,9 +72,9 @@ def test_gold_is_taught_if_it_can_be_decoded(source, longest, data):
     any_length = objective(labels=("PER",), max_mentions=1, max_mention_tokens=1000)
     left_out = each.examine(AnnotatedText(source, (Mention(start, end, "PER"),))).left_out
     reason = next(iter(left_out.by_reason), None)
-    if (start, end) in each.encode(source).spans:
+    if (start, end) in each.encoder.encode(source).spans:
         assert reason is None
-    elif (start, end) in any_length.encode(source).spans:
+    elif (start, end) in any_length.encoder.encode(source).spans:
         assert reason == "too_long"
     else:
         assert reason == "unaligned"
@@ -128,7 +128,7 @@ def strided(text: AnnotatedText, size: int, stride: int) -> WindowedText:
     for first in range(0, len(source.tokens), stride):
         tokens = source.tokens[first : first + size]
         start, end = tokens[0][0], tokens[-1][1]
-        windows.append(Window(start, objective().encode(source.stretch(start, end))))
+        windows.append(Window(start, objective().encoder.encode(source.stretch(start, end))))
     return WindowedText.cut(text, windows)
 
 
@@ -201,7 +201,9 @@ def test_a_mention_is_left_out_if_no_window_holds_it(size: int, stride: int):
 def test_gold_beside_the_tokens_is_in_no_window():
     """A text is read from its first token to its last one."""
     text = AnnotatedText(TokenizedText(" Ada ", ((1, 4),)), (Mention(0, 4, "PER"),))
-    windowed = WindowedText.cut(text, [Window(1, objective().encode(text.source.stretch(1, 4)))])
+    windowed = WindowedText.cut(
+        text, [Window(1, objective().encoder.encode(text.source.stretch(1, 4)))]
+    )
     assert list(report_of(windowed).left_out) == [("unaligned", Mention(0, 4, "PER"))]
     empty = AnnotatedText(TokenizedText("Ada", ()), (Mention(0, 3, "PER"),))
     assert list(report_of(WindowedText(empty, ())).left_out) == [

@@ -12,8 +12,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from spacy_padellm.checkpoints.locations import has_weights
-from spacy_padellm.checkpoints.settings import load_settings
+from spacy_padellm.checkpoints.files import has_weights
+from spacy_padellm.checkpoints.loading import load_settings
 from spacy_padellm.corpus.jsonl import write_jsonl
 from tests.train.toys import DEV, TRAIN, entries, toy
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from transformers.trainer_callback import TrainerCallback
 from spacy_padellm.train.config import read_config
 from spacy_padellm.train.finetuning import prepare
-from spacy_padellm.corpus.files import read_files
+from spacy_padellm.corpus.formats import read_annotated_texts
 
 class Kill(TrainerCallback):
     def on_step_begin(self, args, state, control, **_):
@@ -35,7 +35,7 @@ class Kill(TrainerCallback):
             os._exit(9)
 
 stated = read_config(Path(sys.argv[1]))
-prepare(stated, read_files(stated.corpora("train"))).train(callbacks=[Kill()])
+prepare(stated, read_annotated_texts(*stated.corpora("train"))).train(callbacks=[Kill()])
 """
 
 

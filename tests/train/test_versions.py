@@ -110,7 +110,7 @@ def test_a_version_that_is_asked_for_is_built_whatever_was_built_before():
 def test_texts_that_are_collected_are_kept_without_their_encoding():
     """It would take many times as much memory."""
     text = annotate(cut_at_spaces("Anna left"), ("PER", "Anna"))
-    encoded = dataclasses.replace(text, source=PEOPLE.encode(text.source))
+    encoded = dataclasses.replace(text, source=PEOPLE.encoder.encode(text.source))
     swap = MentionSwap(rate=0.0, join=2)
     swap.collect(encoded, encoded.mentions)
     kept = weakref.ref(encoded.source)

@@ -12,12 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ..errors import Errors
-from .files import read_json, read_weights
-from .locations import cannot_load
-from .options import LoadOptions, get_dtype
-
-CONFIG_FILE = "config.json"
+from ...errors import Errors
+from ..files import CheckpointFiles, check_complete, loading_errors
+from ..options import get_dtype
 
 # What Llama's configuration calls the same.
 _SAME_ENTRIES = (
@@ -43,54 +40,44 @@ _HEAD = "lm_head.weight"
 _ROWS = 8192
 
 
-def is_baichuan(name: str, options: LoadOptions) -> bool:
-    """name (str): A folder or hub id.
-    options (LoadOptions): Which revision of a hub id, and whether it may be fetched.
-    RETURNS (bool): Whether it is a Baichuan checkpoint, which transformers do not know.
-    RAISES (ValueError): Its configuration cannot be read.
-    """
-    return read_json(name, CONFIG_FILE, options).get("model_type") == "baichuan"
+def load_baichuan(files: CheckpointFiles, arguments: Mapping[str, Any]) -> LlamaForCausalLM:
+    """Load a Baichuan model of 7 billion parameters, of either generation, as a Llama.
 
-
-def load_baichuan(
-    name: str, options: LoadOptions, arguments: Mapping[str, Any]
-) -> LlamaForCausalLM:
-    """Load a Baichuan model of 7 billion parameters, of either generation, as a Llama. Queries,
-    keys and values are cut out of the weight that holds all three; the head of the second
+    Queries, keys and values are cut out of the weight that holds all three; the head of the second
     generation, which normalises its rows whenever it runs, is normalised once.
 
-    name (str): A folder or hub id.
-    options (LoadOptions): Where to, in which precision, from where.
-    arguments (Mapping[str, Any]): The same as `from_pretrained` takes it.
-    RETURNS (LlamaForCausalLM): The model.
-    RAISES (ValueError): It is no such model, or its weights are not complete.
+    Args:
+        files: Those of the checkpoint.
+        arguments: How to load it, as `from_pretrained` takes it.
+
+    Raises:
+        ValueError: It is no such model, or its weights are not complete.
     """
-    config = read_json(name, CONFIG_FILE, options)
+    name, config = files.name, files.config
     if (reason := _obstacle(config)) is not None:
         raise ValueError(Errors.P060.format(name=name, reason=reason))
-    weights = read_weights(name, options)
-    dtype = options.torch_dtype
+    weights = files.read_weights()
+    dtype = arguments["torch_dtype"]
     if dtype == "auto":
         dtype = _stored_dtype(config, weights)
-    try:
+    same = {entry: config[entry] for entry in _SAME_ENTRIES if entry in config}
+    with loading_errors(name):
+        model: LlamaForCausalLM
         model, report = LlamaForCausalLM.from_pretrained(
             None,
-            config=_llama_config(config),
+            config=LlamaConfig(**same, tie_word_embeddings=False),
             state_dict=_llama_weights(weights, dtype, normalize=_has_norm_head(config)),
             output_loading_info=True,
             **{**arguments, "torch_dtype": dtype},
         )
-    except Exception as error:  # shapes, devices and quantization each have their own
-        raise cannot_load(name, error) from error
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(Errors.P044.format(name=name, count=len(missing), first=missing[0]))
-    if left_over := sorted(report["unexpected_keys"]):
-        raise ValueError(Errors.P062.format(name=name, count=len(left_over), first=left_over[0]))
+    check_complete(name, report["missing_keys"])
+    if left_over := report["unexpected_keys"]:
+        raise ValueError(Errors.P062.format(name=name, count=len(left_over), first=min(left_over)))
     return model
 
 
 def _obstacle(config: Mapping[str, Any]) -> str | None:
-    """RETURNS (Optional[str]): What Llama has nothing for, if there is anything."""
+    """Find what Llama has nothing for, if there is anything."""
     if "max_position_embeddings" not in config or config.get("hidden_size") == _WIDTH_OF_13B:
         return "its attention knows distances by ALiBi, as Baichuan's models of 13B do"
     if config.get("quantization_config"):
@@ -101,11 +88,6 @@ def _obstacle(config: Mapping[str, Any]) -> str | None:
 def _has_norm_head(config: Mapping[str, Any]) -> bool:
     is_first = _FIRST_CLASS in (config.get("architectures") or ())
     return not is_first and config.get("vocab_size") != _FIRST_VOCABULARY
-
-
-def _llama_config(config: Mapping[str, Any]) -> LlamaConfig:
-    same = {entry: config[entry] for entry in _SAME_ENTRIES if entry in config}
-    return LlamaConfig(**same, tie_word_embeddings=False)
 
 
 def _stored_dtype(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> torch.dtype:
@@ -119,9 +101,7 @@ def _stored_dtype(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> t
 def _llama_weights(
     weights: Mapping[str, Tensor], dtype: torch.dtype, *, normalize: bool
 ) -> dict[str, Tensor]:
-    """RETURNS (Dict[str, Tensor]): The weights under Llama's names. All but a normalised head are
-    still where they were read from.
-    """
+    """Rename weights as Llama's. All but a normalised head stay where they were read from."""
     converted: dict[str, Tensor] = {}
     for name, weight in weights.items():
         if name.endswith("W_pack.weight"):

@@ -8,12 +8,12 @@ import pytest
 from sentencepiece import SentencePieceProcessor
 from transformers import PreTrainedTokenizerBase
 
-from spacy_padellm.checkpoints.loading import load_causal_lm
-from spacy_padellm.checkpoints.options import DEFAULT_OPTIONS
-from spacy_padellm.checkpoints.sentencepiece_tokenizer import (
+from spacy_padellm.checkpoints.conversion.sentencepiece_tokenizer import (
     is_bare_llama,
     load_sentencepiece_tokenizer,
 )
+from spacy_padellm.checkpoints.files import CheckpointFiles
+from spacy_padellm.checkpoints.loading import load_causal_lm
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.presets import PRESETS
 from spacy_padellm.prompt.template import TEMPLATES
@@ -28,7 +28,7 @@ NEWLINE, SIZE = 5, 460
 
 
 def load(folder: Path, **settings) -> PreTrainedTokenizerBase:
-    return load_sentencepiece_tokenizer(write_tokenizer(folder, **settings), DEFAULT_OPTIONS)
+    return load_sentencepiece_tokenizer(CheckpointFiles(write_tokenizer(folder, **settings)))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_settings_that_are_missing(tmp_path):
     """Then the authors' tokenizer puts a token before a text."""
     write_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
-    encoder = TextEncoder(load_sentencepiece_tokenizer(str(tmp_path), DEFAULT_OPTIONS))
+    encoder = TextEncoder(load_sentencepiece_tokenizer(CheckpointFiles(str(tmp_path))))
     assert (encoder.bos_ids, encoder.end_id) == ([1], 2)
 
 
@@ -119,7 +119,7 @@ def test_added_tokens_of_another_vocabulary(token, stated, found, tmp_path):
 
 def test_no_tokenizer(tmp_path):
     with pytest.raises(ValueError, match=r"P041.*a tokenizer \(tokenizer\.model\) is missing"):
-        load_sentencepiece_tokenizer(str(tmp_path), DEFAULT_OPTIONS)
+        load_sentencepiece_tokenizer(CheckpointFiles(str(tmp_path)))
 
 
 # Llama-2 as it was first released: nothing but its SentencePiece model
@@ -153,12 +153,12 @@ def test_prompts_of_llama_2_have_the_same_ids_whatever_version_reads_them(llama2
 def test_tokenizers_of_llamas_in_another_form_are_left_to_transformers(tmp_path: Path):
     settings = {"tokenizer_class": "LlamaTokenizer"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert not is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)
+    assert not is_bare_llama(CheckpointFiles(str(tmp_path)))
     (tmp_path / "tokenizer.model").write_bytes(baichuan_model())
-    assert is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)
+    assert is_bare_llama(CheckpointFiles(str(tmp_path)))
     (tmp_path / "tokenizer.json").write_text("{}")
-    assert not is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)
+    assert not is_bare_llama(CheckpointFiles(str(tmp_path)))
     (tmp_path / "tokenizer.json").unlink()
     settings = {"tokenizer_class": "CodeLlamaTokenizer"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert not is_bare_llama(str(tmp_path), DEFAULT_OPTIONS)
+    assert not is_bare_llama(CheckpointFiles(str(tmp_path)))

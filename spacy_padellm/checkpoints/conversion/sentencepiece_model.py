@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 
-from ..errors import Errors, Warnings
+from ...errors import Errors, Warnings
 
 # A SentencePiece model's kinds of pieces, and its kind of model that is read here.
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
@@ -20,7 +20,7 @@ _BPE = 2
 _SPACE = "▁"
 
 
-def convert_sentencepiece(path: str) -> Tokenizer:
+def convert_sentencepiece(path: Path) -> Tokenizer:
     """Build a fast tokenizer from a SentencePiece model: byte pair encoding, with its own order of
     merges, normalisation, user-defined symbols and bytes for unknown characters.
 
@@ -28,32 +28,37 @@ def convert_sentencepiece(path: str) -> Tokenizer:
     user-defined symbol gets no space before it, and where a normalisation other than `identity`
     meets combining marks, it may compose them otherwise.
 
-    path (str): A `tokenizer.model`.
-    RETURNS (Tokenizer): The tokenizer; control symbols are its special tokens.
-    RAISES (ValueError): It is no SentencePiece model, or none that can be converted.
-    RAISES (ImportError): sentencepiece or protobuf isn't installed.
+    Args:
+        path: A `tokenizer.model`.
+
+    Returns:
+        The tokenizer; control symbols are its special tokens.
+
+    Raises:
+        ValueError: It is no SentencePiece model, or none that can be converted.
+        ImportError: sentencepiece or protobuf isn't installed.
     """
     try:
         from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
     except ImportError as error:
         raise ImportError(Errors.P061.format(path=path, error=error)) from error
-    content = Path(path).read_bytes()
+    content = path.read_bytes()
     model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     try:
         model.ParseFromString(content)
         processor = SentencePieceProcessor(model_proto=content)
+        tokenizer = _convert(model)
     except Exception as error:  # protobuf's and SentencePiece's own
         raise ValueError(Errors.P063.format(path=path, reason=error)) from error
-    tokenizer = _convert(path, model)
     # What the vocabulary is made of is a good sample of what it is used on.
     pieces = [piece.piece for piece in model.pieces if piece.type in (_NORMAL, _USER_DEFINED)]
     _compare(tokenizer, processor, [piece.replace(_SPACE, " ") for piece in pieces], path)
     return tokenizer
 
 
-def _convert(path: str, model: Any) -> Tokenizer:
-    if (reason := _obstacle(model)) is not None:
-        raise ValueError(Errors.P063.format(path=path, reason=reason))
+def _convert(model: Any) -> Tokenizer:
+    if (obstacle := _obstacle(model)) is not None:
+        raise ValueError(obstacle)
     tokenizer = Tokenizer(
         models.BPE(
             {piece.piece: i for i, piece in enumerate(model.pieces)},
@@ -66,8 +71,7 @@ def _convert(path: str, model: Any) -> Tokenizer:
     symbols = _symbols(model.pieces)
     tokenizer.normalizer = _normalizer(model.normalizer_spec, symbols)
     if changed := [s for s in symbols if tokenizer.normalizer.normalize_str(s) != s]:
-        reason = f"its normalisation changes its own symbol {changed[0]!r}"
-        raise ValueError(Errors.P063.format(path=path, reason=reason))
+        raise ValueError(f"its normalisation changes its own symbol {changed[0]!r}")
     tokenizer.decoder = _decoder(model.normalizer_spec)
     # SentencePiece looks for symbols in what it has normalised.
     tokenizer.add_tokens([AddedToken(s, normalized=True, special=False) for s in symbols])
@@ -77,7 +81,7 @@ def _convert(path: str, model: Any) -> Tokenizer:
 
 
 def _obstacle(model: Any) -> str | None:
-    """RETURNS (Optional[str]): What a fast tokenizer has nothing for, if there is anything."""
+    """Find what a fast tokenizer has nothing for, if there is anything."""
     trained, normalized = model.trainer_spec, model.normalizer_spec
     if trained.model_type != _BPE:
         return f"it is of the type {trained.ModelType.Name(trained.model_type)}, not BPE"
@@ -93,9 +97,10 @@ def _obstacle(model: Any) -> str | None:
 
 
 def _merges(pieces: Sequence[Any]) -> list[tuple[str, str]]:
-    """RETURNS (List[Tuple[str, str]]): Which two pieces become one, the first merge first: that
-    of the highest score; of the same score the longest (runs of spaces), as with SentencePiece,
-    which merges what is leftmost.
+    """List which two pieces become one, the first merge first.
+
+    That is the one of the highest score; of the same score the longest (runs of spaces), as with
+    SentencePiece, which merges what is leftmost.
     """
     characters = {piece.piece for piece in pieces if len(piece.piece) == 1}
     # User-defined symbols merge with nothing.
@@ -115,8 +120,8 @@ def _merges(pieces: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def _symbols(pieces: Sequence[Any]) -> list[str]:
-    """RETURNS (List[str]): User-defined symbols that take an added token: single characters are
-    found without one, and those with spaces never, as SentencePiece has replaced all spaces.
+    """List the user-defined symbols that take an added token: single characters are found without
+    one, and those with spaces never, as SentencePiece has replaced all spaces.
     """
     defined = [piece.piece for piece in pieces if piece.type == _USER_DEFINED]
     return [symbol for symbol in defined if len(symbol) > 1 and " " not in symbol]
@@ -148,7 +153,7 @@ def _decoder(settings: Any) -> decoders.Decoder:
     return decoders.Sequence(steps)
 
 
-def _compare(tokenizer: Tokenizer, processor: Any, texts: Sequence[str], path: str) -> None:
+def _compare(tokenizer: Tokenizer, processor: Any, texts: Sequence[str], path: Path) -> None:
     """Warn where ids differ from SentencePiece's after all."""
     # Each behind a line break as well: what comes first in a text may get a space before it.
     texts = [f"{text}\n{text}" for text in texts]

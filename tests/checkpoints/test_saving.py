@@ -8,9 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spacy_padellm.checkpoints.averaging import load_average
 from spacy_padellm.checkpoints.loading import load_checkpoint
-from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.checkpoints.saving import load_average, save_checkpoint
 from tests.trained import trained_lm
 
 

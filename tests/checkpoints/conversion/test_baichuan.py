@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from spacy_padellm.checkpoints.baichuan import is_baichuan
+from spacy_padellm.checkpoints.conversion import find_conversion
+from spacy_padellm.checkpoints.files import CheckpointFiles
 from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint
-from spacy_padellm.checkpoints.options import DEFAULT_OPTIONS, LoadOptions
+from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint
 from spacy_padellm.checkpoints.settings import CheckpointSettings
 from spacy_padellm.decode.parallel import ParallelDecoder
@@ -147,7 +148,7 @@ def test_the_first_generation_is_known_by_its_vocabulary(tmp_path):
 
 def test_saved_it_is_a_llama(lm, weights, tmp_path):
     save_checkpoint(tmp_path, lm, CheckpointSettings())
-    assert not is_baichuan(str(tmp_path), DEFAULT_OPTIONS)
+    assert find_conversion(CheckpointFiles(str(tmp_path))) is None
     found, _ = load_checkpoint(str(tmp_path))
     expected = reference_logits(weights, IDS)
     assert close(plain_logits(found.model, IDS), expected)
@@ -277,4 +278,4 @@ def test_missing_files(weights, tmp_path):
 def test_other_models_are_not_taken_for_it(tmp_path):
     for config in ({}, {"model_type": "llama"}, {"model_type": "baichuan_m1"}):
         (tmp_path / "config.json").write_text(json.dumps(config))
-        assert not is_baichuan(str(tmp_path), DEFAULT_OPTIONS)
+        assert find_conversion(CheckpointFiles(str(tmp_path))) is None

@@ -14,7 +14,7 @@ from sentencepiece import SentencePieceProcessor
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
 from tokenizers import Tokenizer
 
-from spacy_padellm.checkpoints.sentencepiece_model import convert_sentencepiece
+from spacy_padellm.checkpoints.conversion.sentencepiece_model import convert_sentencepiece
 from tests.sample_texts import CHINESE, ENGLISH, NASTY
 from tests.sentencepiece_models import baichuan_model, train
 
@@ -87,7 +87,7 @@ def convert(model: bytes, folder: Path) -> Pair:
     path.write_bytes(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fast = convert_sentencepiece(str(path))
+        fast = convert_sentencepiece(path)
     # User text never becomes a special token, in SentencePiece anyway.
     fast.encode_special_tokens = True
     return Pair(fast, SentencePieceProcessor(model_proto=model))
@@ -208,7 +208,7 @@ def test_ids_that_differ_after_all_are_warned_of(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(model)
     message = r"\[W060\].*tokenizer\.model.*on 1 of \d+ texts, e\.g\. on 'vwxz\\nvwxz'"
     with pytest.warns(UserWarning, match=message):
-        convert_sentencepiece(str(tmp_path / "tokenizer.model"))
+        convert_sentencepiece(tmp_path / "tokenizer.model")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_ids_that_differ_after_all_are_warned_of(tmp_path):
 def test_models_that_are_not_converted(model, reason, tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(model())
     with pytest.raises(ValueError, match=rf"(?s)\[P063\].*tokenizer\.model.*{reason}.*type BPE"):
-        convert_sentencepiece(str(tmp_path / "tokenizer.model"))
+        convert_sentencepiece(tmp_path / "tokenizer.model")
 
 
 @pytest.mark.parametrize("package", ["sentencepiece", "sentencepiece.sentencepiece_model_pb2"])
@@ -246,4 +246,4 @@ def test_without_sentencepiece_or_protobuf(package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     message = r"\[P061\].*tokenizer\.model.*pip install -e '\.\[sentencepiece\]'"
     with pytest.raises(ImportError, match=message):
-        convert_sentencepiece(str(tmp_path / "tokenizer.model"))
+        convert_sentencepiece(tmp_path / "tokenizer.model")

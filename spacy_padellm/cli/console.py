@@ -1,0 +1,154 @@
+"""What commands share: options, errors as messages, lists, progress bars."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+Item = TypeVar("Item")
+
+# The package's errors and spaCy's own start with a code; others are defects and keep the traceback.
+_CODE = re.compile(r"\[[A-Z]\d{3,4}\]")
+
+CheckpointArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="Checkpoint folder with a padellm.json (in a trained pipeline: padellm_ner/model).",
+    ),
+]
+CorpusArgument = Annotated[
+    Path, typer.Argument(metavar="CORPUS", help="Corpus file.", exists=True, dir_okay=False)
+]
+FormatOption = Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")]
+LimitOption = Annotated[int | None, typer.Option(help="Read only the first texts.")]
+DeviceOption = Annotated[str, typer.Option(help="Where to run, e.g. cpu or cuda:0.")]
+DevicesOption = Annotated[
+    str, typer.Option(help="Where to run; with commas between them several, with a replica each.")
+]
+DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto: as stored.")]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a command loads a model: `vars(options)` are keyword arguments of
+    `PaDeLLM.from_pretrained`, which accounts for what they mean.
+    """
+
+    max_mentions: Annotated[
+        int | None,
+        typer.Option(help="Most mentions of a label in a text, if not the checkpoint's."),
+    ] = None
+    max_mention_tokens: Annotated[
+        int | None, typer.Option(help="Longest mention, in tokens, if not the checkpoint's.")
+    ] = None
+    device: DeviceOption = "cpu"
+    dtype: DtypeOption = "float32"
+    device_map: Annotated[
+        str | None,
+        typer.Option(
+            help="auto: spread a model that is too large for one device over all there are."
+        ),
+    ] = None
+    attn_implementation: Annotated[str | None, typer.Option(help="sdpa or eager.")] = None
+    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit, by bitsandbytes.")] = None
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None
+    local_files_only: Annotated[
+        bool, typer.Option("--local-files-only", help="Look for a hub id on this machine only.")
+    ] = False
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with a checkpoint.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class ReplicaOptions(ModelOptions):
+    """The same, where a command runs on several devices as well."""
+
+    device: DevicesOption = "cpu"
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices, of `device`, which has commas between them."""
+        return [each.strip() for each in self.device.split(",")]
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take a dataclass of options, as `*, model: ModelOptions`: typer sees the fields
+    in the place of the parameter, with their help and defaults.
+
+    Args:
+        command: A function of which one keyword-only parameter is annotated with a dataclass.
+
+    Raises:
+        ValueError: None is, or several are.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = list(signature.parameters.values())
+    (taken,) = (each for each in own if is_dataclass(each.annotation))
+    options = taken.annotation
+    hints = get_type_hints(options, include_extras=True)
+    added = [
+        taken.replace(name=field.name, default=field.default, annotation=hints[field.name])
+        for field in fields(options)
+    ]
+    place = own.index(taken)
+    parameters = [*own[:place], *added, *own[place + 1 :]]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        stated = {field.name: values.pop(field.name) for field in fields(options)}
+        command(**values, **{taken.name: options(**stated)})
+
+    vars(run)["__signature__"] = signature.replace(parameters=parameters)
+    return run
+
+
+def parse_labels(value: str | None) -> list[str] | None:
+    """Take labels apart that have commas between them."""
+    return None if value is None else [label.strip() for label in value.split(",")]
+
+
+@contextmanager
+def shown_errors() -> Iterator[None]:
+    """Show errors that a user can mend as a message, and exit with status 1.
+
+    Raises:
+        typer.Exit: The code within raises such an error.
+    """
+    try:
+        yield
+    except (ValueError, ImportError, OSError) as error:
+        if not _CODE.match(str(error)):
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def echo_list(items: Sequence[str], *, limit: int | None) -> None:
+    """Print items on lines of their own, indented.
+
+    Args:
+        items: The items.
+        limit: How many to print before "... and N more", `None` for all.
+    """
+    for item in items[:limit]:
+        typer.echo(f"  {item}")
+    if limit is not None and len(items) > limit:
+        typer.echo(f"  ... and {len(items) - limit} more (--verbose lists all)")
+
+
+def with_progress(items: Iterable[Item], total: int) -> Iterable[Item]:
+    """Show a progress bar of items, one a text, where the output is a terminal."""
+    from tqdm import tqdm
+
+    progress: Iterable[Item] = tqdm(items, total=total, unit="texts", leave=False, disable=None)
+    return progress
