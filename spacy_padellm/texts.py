@@ -68,6 +68,10 @@ class TokenizedText:
         """Take words, marks and ideographs as the tokens of a text that comes without any."""
         return cls(text, tuple(match.span() for match in _TOKEN.finditer(text)))
 
+    def plain(self) -> TokenizedText:
+        """Take text and tokens alone, without what a model's encoding adds to them."""
+        return TokenizedText(self.text, self.tokens)
+
     def stretch(self, start: int, end: int) -> TokenizedText:
         """Cut out some characters, with the tokens that lie within."""
         tokens = ((a - start, b - start) for a, b in self.tokens if start <= a and b <= end)

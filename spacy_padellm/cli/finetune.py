@@ -34,7 +34,7 @@ def finetune(
     with shown_errors():
         from ..corpus.formats import read_annotated_texts
         from ..train.config import read_config
-        from ..train.run import prepare
+        from ..train.finetuning import prepare
 
         stated = read_config(config)
         prepared = prepare(
@@ -54,5 +54,5 @@ def finetune(
         if prepared.is_first:
             for name in sorted(figures):
                 typer.echo(f"{name}: {figures[name]}")
-            labels = ", ".join(prepared.settings.labels)
+            labels = ", ".join(prepared.padellm.settings.labels)
             typer.echo(f"{stated.output}: a checkpoint for the labels {labels}")

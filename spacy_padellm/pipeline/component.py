@@ -3,7 +3,6 @@
 # No `annotations` import: spaCy reads the types of `initialize` at run time.
 import multiprocessing
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -81,7 +80,6 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         self._swap = augment
         # Made at the first step, of the labels and the model there are then.
         self._versions: TextVersions | None = None
-        self._uses: Counter[int] = Counter()
         self._checked: PaDeLLM | None = None
         self.shim = get_shim(model)
         self.shim.configure(stated or Overrides(), options or DecodingOptions())
@@ -250,20 +248,13 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         if versions is None:
             versions = self._learn_from(self.shim.make_objective())
         self.shim.note_text_tags(versions.objective.teaches_tags)
-        trees = []
-        model = self.shim.padellm
-        for text in windowed_texts(examples, self.spans_key, model, self.get_spans):
-            for _, window in text.windows:
-                uses = self._uses[hash(window)]
-                self._uses[hash(window)] += 1
-                if uses == 0 and versions.swap is not None:
-                    versions.collect(window, versions.objective.examine(window).left_out)
-                trees.append(versions.build(window, versions.version(uses)))
+        texts = windowed_texts(examples, self.spans_key, self.shim.padellm, self.get_spans)
+        windows = [window for text in texts for _, window in text.windows]
+        trees = [versions.build_next(window) for window in windows]
         return [tree for tree in trees if tree.nodes]
 
     def _learn_from(self, objective: Objective) -> TextVersions:
         self._versions = TextVersions(objective, swap=self._swap, fits=self.shim.lm.fits)
-        self._uses.clear()
         return self._versions
 
     def update(

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers.training_args import TrainingArguments
 
 from ..errors import Errors
-from .checking import check_entries
-from .config import FinetuneConfig
+from .config import FinetuneConfig, check_fields
 from .evaluation import SCORES
 
 _SET_OTHERWISE = {
@@ -34,22 +33,28 @@ _SET_OTHERWISE = {
     "dataloader_drop_last": "the last step is filled up with rows that teach nothing",
     "dataloader_persistent_workers": "workers are made anew at each epoch, for its texts",
 }
-_COUNTED = "`patience` counts evaluations"
 
 
 def make_arguments(config: FinetuneConfig) -> TrainingArguments:
-    """config (FinetuneConfig): What is stated.
-    RETURNS (TrainingArguments): Trainer's arguments. With texts to evaluate on, they are evaluated
-        and weights saved once an epoch, unless stated otherwise.
-    RAISES (ValueError): An entry is unknown, of the wrong type, or not possible.
+    """Make Trainer's arguments.
+
+    With texts to evaluate on, they are evaluated and weights saved once an epoch, unless stated
+    otherwise.
+
+    Raises:
+        ValueError: An entry is unknown, of another type, or not possible.
     """
-    stated = {key: _as_meant(key, value) for key, value in config.training.items()}
-    check_entries(TrainingArguments, stated, "training", left_out=_SET_OTHERWISE)
-    _check(config, stated)
+    # YAML takes `no` for false.
+    stated: dict[str, Any] = {
+        key: "no" if value is False and key.endswith("_strategy") else value
+        for key, value in config.training.items()
+    }
+    check_fields(TrainingArguments, stated, "training", _SET_OTHERWISE)
+    _check_values(config, stated)
     arguments: dict[str, Any] = {
         "report_to": "none",
         "dataloader_pin_memory": False,
-        **_rhythm(stated, has_dev=config.dev is not None),
+        **_rhythm(config, stated),
         **_choice_of_best(config, stated),
         **stated,
     }
@@ -74,49 +79,42 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
     if made.eval_strategy != "no" and config.dev is None:
         raise ValueError(Errors.P073.format(key="training.eval_strategy"))
     if config.patience is not None and made.eval_strategy == "no":
-        raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=_COUNTED))
+        counted = "`patience` counts evaluations"
+        raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=counted))
     # More than one GPU without torchrun would be cut into replicas that hooks do not reach.
     made._n_gpu = min(1, made.n_gpu)
     return made
 
 
-def _check(config: FinetuneConfig, stated: Mapping[str, Any]) -> None:
-    """What transformers would trip over late, or take no notice of."""
+def _check_values(config: FinetuneConfig, stated: Mapping[str, Any]) -> None:
+    """Refuse what transformers would trip over late, or take no notice of."""
     for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
         if stated.get(name, 1) < 1:
             raise ValueError(Errors.P032.format(name=f"training.{name}", value=stated[name]))
     best = stated.get("metric_for_best_model")
     if best is not None and best.removeprefix("eval_") not in SCORES:
-        raise ValueError(
-            Errors.P086.format(key="training.metric_for_best_model", value=best, names=SCORES)
-        )
+        key = "training.metric_for_best_model"
+        raise ValueError(Errors.P086.format(key=key, value=best, names=SCORES))
     if config.dev is None and "eval_steps" in stated:
         raise ValueError(Errors.P073.format(key="training.eval_steps"))
 
 
 def _fsdp_version(stated: Any) -> Any:
-    """stated (Any): A mapping, with or without the prefix `fsdp_`, or the path of a JSON file."""
+    """Look up `version` in a mapping, with or without the prefix `fsdp_`, or in a JSON file."""
     entries = stated if isinstance(stated, Mapping) else {}
     if isinstance(stated, str):
         entries = json.loads(Path(stated).read_text(encoding="utf8"))
     return entries.get("version", entries.get("fsdp_version", 2))
 
 
-def _as_meant(key: str, value: Any) -> Any:
-    """YAML takes `no` for false."""
-    return "no" if value is False and key.endswith("_strategy") else value
-
-
-def _rhythm(stated: Mapping[str, Any], *, has_dev: bool) -> dict[str, Any]:
-    if not has_dev:
+def _rhythm(config: FinetuneConfig, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Find how often to evaluate and to save, where that is not stated."""
+    if config.dev is None:
         return {}
-    rhythm = {}
-    for kind in ("eval", "save"):
-        # Without a strategy transformers would leave such a number aside.
-        rhythm[f"{kind}_strategy"] = "steps" if f"{kind}_steps" in stated else "epoch"
-    if "eval_strategy" in stated and "save_strategy" not in stated:
-        rhythm["save_strategy"] = stated["eval_strategy"]
-    return rhythm
+    # Without a strategy transformers would leave a number of steps aside.
+    evaluate = "steps" if "eval_steps" in stated else "epoch"
+    save = "steps" if "save_steps" in stated else "epoch"
+    return {"eval_strategy": evaluate, "save_strategy": stated.get("eval_strategy", save)}
 
 
 def _choice_of_best(config: FinetuneConfig, stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from ..errors import Errors
 from ..texts import AnnotatedText, Mention, TokenizedText
 
 # Mentions kept of a label.
-_POOL_SIZE = 100_000
+POOL_SIZE = 100_000
 
 Item = TypeVar("Item")
 
@@ -20,36 +20,46 @@ Item = TypeVar("Item")
 Labels = tuple[str, ...] | None
 
 
+@dataclass
 class MentionSwap:
     """Puts other mentions of the same label in the place of some of a text's, so that a model
     learns where mentions stand rather than which ones there are.
 
-    rate (float): Probability of a mention to be swapped.
-    uses (int): How often a version of a text is used before the next one is made, as building a
-        tree takes time.
-    join (int): Most texts that are put one behind the other, so that a model sees more mentions
-        of a label than short texts have; 1 for none.
-    capitals (float): Probability of a text to be put in capitals, as headlines are.
-    RAISES (ValueError): A rate is no probability, or there are no uses.
+    Args:
+        rate: Probability of a mention to be swapped.
+        uses: How often a version of a text is used before the next one is made, as building a tree
+            takes time.
+        join: Most texts that are put one behind the other, so that a model sees more mentions of a
+            label than short texts have; 1 for none.
+        capitals: Probability of a text to be put in capitals, as headlines are.
+
+    Raises:
+        ValueError: A rate is no probability, or there are no uses.
     """
 
-    def __init__(self, rate: float, uses: int = 1, join: int = 1, capitals: float = 0.0) -> None:
-        for name, value in (("rate", rate), ("capitals", capitals)):
-            if not 0 <= value <= 1:
-                raise ValueError(Errors.P030.format(name=name, value=value))
-        for name, value in (("uses", uses), ("join", join)):
-            if value < 1:
-                raise ValueError(Errors.P032.format(name=name, value=value))
-        self.rate = rate
-        self.uses = uses
-        self.join = join
-        self.capitals = capitals
+    rate: float
+    uses: int = 1
+    join: int = 1
+    capitals: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "capitals"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(Errors.P030.format(name=name, value=getattr(self, name)))
+        for name in ("uses", "join"):
+            if getattr(self, name) < 1:
+                raise ValueError(Errors.P032.format(name=name, value=getattr(self, name)))
         self._pools: dict[tuple[str, Labels], list[TokenizedText]] = {}
         self._texts: dict[Labels, list[AnnotatedText]] = {}
 
+    @property
+    def growth(self) -> float:
+        """About how many times as long augmented texts are on average."""
+        return (1 + self.join) / 2
+
     def fresh(self) -> MentionSwap:
-        """RETURNS (MentionSwap): The same settings, with nothing collected yet."""
-        return MentionSwap(self.rate, self.uses, self.join, self.capitals)
+        """Make one with the same settings that has collected nothing yet."""
+        return replace(self)
 
     def collect(
         self,
@@ -57,16 +67,20 @@ class MentionSwap:
         mentions: Iterable[Mention],
         generator: random.Random | None = None,
     ) -> None:
-        """Have mentions to swap with; frequent ones will come more often. Those that overlap
-        others stay out: what is nested in them would be lost.
+        """Have mentions to swap with; frequent ones will come more often.
 
-        text (AnnotatedText): A training text.
-        mentions (Iterable[Mention]): Those of its mentions that can be taught.
-        generator (Optional[random.Random]): What chance is drawn from, by default `random`'s state.
+        Those that overlap others stay out: what is nested in them would be lost.
+
+        Args:
+            text: A training text.
+            mentions: Those of its mentions that can be taught.
+            generator: What chance is drawn from, by default `random`'s state.
         """
         draw = _generator(generator)
         if self.join > 1:
-            _put(self._texts.setdefault(text.labels, []), text, draw)
+            # Without the ids and tries of an encoded text, which would fill the memory.
+            plain = replace(text, source=text.source.plain())
+            _put(self._texts.setdefault(text.labels, []), plain, draw)
         alone = set(_alone(text))
         for mention in mentions:
             stretch = _cut(text.source, mention.start, mention.end)
@@ -77,11 +91,16 @@ class MentionSwap:
     def __call__(
         self, text: AnnotatedText, generator: random.Random | None = None
     ) -> AnnotatedText:
-        """text (AnnotatedText): A text. Mentions that overlap others, or are not on its tokens'
-            boundaries, stay.
-        generator (Optional[random.Random]): What chance is drawn from, by default `random`'s state.
-        RETURNS (AnnotatedText): The text with others in their places. They are from texts annotated
-            for all labels that this one is annotated for.
+        """Augment a text.
+
+        Args:
+            text: The text. Mentions that overlap others, or are not on its tokens' boundaries,
+                stay.
+            generator: What chance is drawn from, by default `random`'s state.
+
+        Returns:
+            The text with others in their places. They are from texts annotated for all labels that
+            this one is annotated for.
         """
         draw = _generator(generator)
         others = self._texts.get(text.labels, [])
@@ -125,10 +144,10 @@ def _generator(generator: random.Random | None) -> random.Random:
 
 
 def _put(pool: list[Item], item: Item, draw: random.Random) -> None:
-    if len(pool) < _POOL_SIZE:
+    if len(pool) < POOL_SIZE:
         pool.append(item)
     else:
-        pool[draw.randrange(_POOL_SIZE)] = item
+        pool[draw.randrange(POOL_SIZE)] = item
 
 
 def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:
@@ -142,7 +161,7 @@ def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:
 
 
 def _alone(text: AnnotatedText) -> list[Mention]:
-    """RETURNS (List[Mention]): Mentions that overlap no other and are cut at tokens."""
+    """List the mentions that overlap no other and are cut at tokens."""
     ordered = sorted(text.mentions)
     ends = [0]
     for mention in ordered:

@@ -1,78 +1,96 @@
-"""The configuration file of a fine-tuning."""
+"""The configuration of a fine-tuning: a YAML file, checked by pydantic.
+
+Every error names the entry and what to do about it; none waits until a model is loaded.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, asdict, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import to_json
+
+from ..checkpoints.loading import load_settings
 from ..checkpoints.options import LoadOptions
 from ..errors import Errors
+from ..prompt.template import PRESETS, find_preset, get_template
+from ..settings import Overrides, Settings, check_choice, word_labels
+from ..texts import AnnotatedText
 from .augmentation import MentionSwap
-from .checking import check_entries
 
-# With an adapter: saved as it is, or merged into the model it was trained for.
-Save = Literal["adapter", "merged"]
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
+_CONFIG = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
 _OF_LOADING = {
     "device": "Trainer chooses devices: set training.use_cpu, or CUDA_VISIBLE_DEVICES",
     "device_map": "to spread a model over devices use training.fsdp",
 }
+# What is stated in the place of the checkpoint's settings, as it stands.
+_OVERRIDES = (
+    *("labels", "output_format", "prefix_attention", "softmax"),
+    *("max_mentions", "max_mention_tokens"),
+)
+_SHOULD_BE = "Input should be "
 # YAML 1.1 takes a number without a point (2e-5) for a string.
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
-@dataclass(frozen=True)
-class Augment:
-    """As `MentionSwap` takes it.
+def _read_augment(stated: Any) -> Any:
+    if stated is None or isinstance(stated, MentionSwap):
+        return stated
+    return MentionSwap(**check_fields(MentionSwap, stated, "augment", {}))
 
-    rate (float): Probability of a mention to be swapped.
-    uses (int): For how many epochs a version of a text is used.
-    join (int): Most texts that are put one behind the other.
-    capitals (float): Probability of a text to be put in capitals.
+
+def _read_load(stated: Any) -> Any:
+    if isinstance(stated, LoadOptions):
+        return stated
+    stated = {} if stated is None else stated
+    return LoadOptions(**check_fields(LoadOptions, stated, "load", _OF_LOADING))
+
+
+class FinetuneConfig(BaseModel):
+    """What is trained, on what, and how. `validate` and `read_config` make one of entries.
+
+    Attributes:
+        checkpoint: Folder or hub id of the model to start from.
+        output: Folder of the resulting checkpoint; Trainer's own are in `steps` below it.
+        train: Corpus files.
+        dev: Corpus files to evaluate on.
+        preset: Template and labels of one of the paper's datasets.
+        template: A template's name, or its parts.
+        labels: Labels, or labels and their wording; by default the checkpoint's or preset's and
+            those of the training data.
+        output_format: How mentions are written.
+        prefix_attention: Whether the text attends in both directions.
+        softmax: What log-probabilities are taken over.
+        max_mentions: Most mentions of a label in a text.
+        max_mention_tokens: Longest mention, in tokens of the text.
+        tag_text: Weight of what each token of the text is taught in addition.
+        augment: How more texts are made of those there are.
+        load: How the checkpoint is loaded.
+        lora: Fields of PEFT's `LoraConfig`; `None` to train all weights.
+        save: What becomes of an adapter, by default it is merged into its model.
+        row_tokens: Most tokens of a row, which is a number of texts that are run together.
+        patience: After how many evaluations without a better one to stop.
+        training: Fields of transformers' `TrainingArguments`.
     """
 
-    rate: float
-    uses: int = 1
-    join: int = 1
-    capitals: float = 0.0
-
-    def make_swap(self) -> MentionSwap:
-        """RETURNS (MentionSwap): What augments texts, with nothing collected yet.
-        RAISES (ValueError): A value that is not possible.
-        """
-        return MentionSwap(self.rate, self.uses, self.join, self.capitals)
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """What is trained, on what, and how.
-
-    checkpoint (str): Folder or hub id of the model to start from.
-    output (str): Folder of the resulting checkpoint; Trainer's own are in `steps` below it.
-    train (Union[str, List[str]]): Corpus files.
-    dev (Optional[Union[str, List[str]]]): Corpus files to evaluate on.
-    preset (Optional[str]): Template and labels of one of the paper's datasets.
-    template (Optional[Union[str, Dict[str, str]]]): A template's name, or its parts.
-    labels (Optional[Union[List[str], Dict[str, str]]]): Labels, or labels and their wording; by
-        default the checkpoint's or preset's and those of the training data.
-    output_format (Optional[str]): How mentions are written.
-    prefix_attention (Optional[str]): Whether the text attends in both directions.
-    softmax (Optional[str]): What log-probabilities are taken over.
-    max_mentions (Optional[int]): Most mentions of a label in a text.
-    max_mention_tokens (Optional[int]): Longest mention, in tokens of the text.
-    tag_text (float): Weight of what each token of the text is taught in addition.
-    augment (Optional[Augment]): How more texts are made of those there are.
-    load (LoadOptions): How the checkpoint is loaded.
-    lora (Optional[Dict[str, Any]]): Fields of PEFT's `LoraConfig`; `None` to train all weights.
-    save (Optional[Save]): What becomes of an adapter, by default it is merged into its model.
-    row_tokens (int): Most tokens of a row, which is a number of texts that are run together.
-    patience (Optional[int]): After how many evaluations without a better one to stop.
-    training (Dict[str, Any]): Fields of transformers' `TrainingArguments`.
-    RAISES (ValueError): A value that is not possible, alone or beside another one.
-    """
+    model_config = _CONFIG
 
     checkpoint: str
     output: str
@@ -87,116 +105,198 @@ class FinetuneConfig:
     max_mentions: int | None = None
     max_mention_tokens: int | None = None
     tag_text: float = 0.0
-    augment: Augment | None = None
-    load: LoadOptions = field(default_factory=LoadOptions)
+    augment: Annotated[
+        MentionSwap | None,
+        PlainValidator(_read_augment),
+        PlainSerializer(asdict, when_used="unless-none"),
+    ] = None
+    load: Annotated[LoadOptions, PlainValidator(_read_load), PlainSerializer(asdict)] = (
+        LoadOptions()
+    )
     lora: dict[str, Any] | None = None
-    save: Save | None = None
-    row_tokens: int = 2048
-    patience: int | None = None
-    training: dict[str, Any] = field(default_factory=dict)
+    save: Literal["adapter", "merged"] | None = None
+    row_tokens: int = Field(2048, ge=1)
+    patience: int | None = Field(None, ge=1)
+    training: dict[str, Any] = Field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.save not in (None, *get_args(Save)):
-            raise ValueError(
-                Errors.P031.format(name="save", value=self.save, values=get_args(Save))
-            )
+    @model_validator(mode="after")
+    def _check(self) -> FinetuneConfig:
         if self.save is not None and self.lora is None:
             raise ValueError(Errors.P082)
-        for name in ("row_tokens", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(Errors.P032.format(name=name, value=value))
+        kind = None
         if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(Errors.P071.format(key="output", value=self.output, kind="a folder"))
-        if self.folder.resolve() == Path(self.checkpoint).expanduser().resolve():
+            kind = "a folder"
+        elif self.folder.resolve() == Path(self.checkpoint).expanduser().resolve():
             # Weights of an earlier result are removed, and these would be the model's own.
             kind = "another folder than `checkpoint`"
+        if kind is not None:
             raise ValueError(Errors.P071.format(key="output", value=self.output, kind=kind))
         if self.load.quantization is not None and self.lora is None:
             raise ValueError(Errors.P074)
         if self.patience is not None and self.dev is None:
             raise ValueError(Errors.P073.format(key="patience"))
+        return self
 
     @property
     def folder(self) -> Path:
-        """RETURNS (Path): `output`, with the user's home directory in the place of `~`."""
+        """`output`, with the user's home directory in the place of `~`."""
         return Path(self.output).expanduser()
 
     @property
     def steps(self) -> Path:
-        """RETURNS (Path): Where Trainer's checkpoints are."""
+        """Where Trainer's checkpoints are."""
         return self.folder / "steps"
 
     @property
     def merges(self) -> bool:
-        """RETURNS (bool): Whether an adapter is trained and merged into its model."""
+        """Whether an adapter is trained and merged into its model."""
         return self.lora is not None and self.save != "adapter"
 
-    def corpora(self, name: Literal["train", "dev"]) -> list[str]:
-        """name (str): Which texts.
-        RETURNS (List[str]): Their files.
-        """
+    def corpora(self, name: str) -> list[str]:
+        """List the files of `"train"` or `"dev"`."""
         stated: str | list[str] | None = getattr(self, name)
-        files = [stated] if isinstance(stated, str) else list(stated or [])
+        files = [stated] if isinstance(stated, str) else stated or []
         return [str(Path(file).expanduser()) for file in files]
 
 
-def make_config(stated: Any) -> FinetuneConfig:
-    """stated (Any): What a configuration file holds.
-    RETURNS (FinetuneConfig): The configuration.
-    RAISES (ValueError): An entry is unknown, missing, of the wrong type, or not possible.
+def validate(
+    model: type[ModelT], stated: Any, where: str = "", names: Collection[str] = ()
+) -> ModelT:
+    """Make a model of pydantic's of what is stated.
+
+    Args:
+        model: The model.
+        stated: Its entries, as YAML has them.
+        where: What they are part of, empty for the file itself.
+        names: The entries there may be, by default the model's fields.
+
+    Raises:
+        ValueError: An entry is unknown, missing, of another type, or not possible.
     """
-    # What is entered as a whole here is checked entry by entry below.
-    parts = {name: stated.get(name) for name in ("augment", "load") if isinstance(stated, Mapping)}
-    plain = stated
-    if isinstance(stated, Mapping):
-        plain = {key: value for key, value in stated.items() if key not in parts}
-    entries = check_entries(FinetuneConfig, plain, "")
-    required = [each.name for each in fields(FinetuneConfig) if each.default is MISSING]
-    for name in required:
-        if name not in entries and name not in ("load", "training"):
-            raise ValueError(Errors.P075.format(key=name))
-    if parts.get("augment") is not None:
-        augment = check_entries(Augment, parts["augment"], "augment")
-        if "rate" not in augment:
-            raise ValueError(Errors.P075.format(key="augment.rate"))
-        entries["augment"] = Augment(**augment)
-    if parts.get("load") is not None:
-        load = check_entries(LoadOptions, parts["load"], "load", left_out=_OF_LOADING)
-        entries["load"] = LoadOptions(**load)
-    return FinetuneConfig(**entries)
+    try:
+        # Strict JSON is what YAML can state: it has lists for tuples, and strings for enums.
+        return model.model_validate_json(to_json(stated))
+    except ValidationError as error:
+        message = _explain(error, stated, where, names or model.model_fields)
+        raise ValueError(message) from error
+
+
+def check_fields(kind: type, stated: Any, where: str, instead: Mapping[str, str]) -> dict[str, Any]:
+    """Check entries that are fields of a dataclass, as those of transformers and PEFT are.
+
+    Args:
+        kind: The dataclass.
+        stated: The entries.
+        where: What they are part of.
+        instead: Fields that may not be stated, and what to do instead.
+
+    Returns:
+        The entries, as the fields' types have them.
+
+    Raises:
+        ValueError: An entry does not exist, is missing, is not to be stated, or is of another type.
+    """
+    entries = stated if isinstance(stated, Mapping) else {}
+    for key in entries:
+        if key in instead:
+            raise ValueError(Errors.P072.format(key=f"{where}.{key}", instead=instead[key]))
+    possible = [each for each in fields(kind) if each.init and each.name not in instead]
+    needed = [e.name for e in possible if e.default is e.default_factory is MISSING]
+    names = [each.name for each in possible]
+    try:
+        hints = get_type_hints(kind)
+    except (NameError, TypeError):  # of what only a type checker imports
+        hints = {}
+    # Of the entries alone, as pydantic may not know the types of others.
+    stated_fields: dict[str, Any] = {
+        n: (hints.get(n, Any), ...) for n in names if n in {*entries, *needed}
+    }
+    model = create_model(kind.__name__, __config__=_CONFIG, **stated_fields)
+    return dict(validate(model, stated, where, names))
+
+
+def _explain(error: ValidationError, stated: Any, where: str, names: Collection[str]) -> str:
+    """Put pydantic's first error into the words of ours."""
+    errors = error.errors(include_url=False)
+    errors = [each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]]
+    # Of a union's members, the one whose check got furthest is the one that was meant.
+    depth = max(len(each["loc"]) for each in errors)
+    errors = [each for each in errors if len(each["loc"]) == depth]
+    kind, loc = errors[0]["type"], errors[0]["loc"]
+    path = [where] if where else []
+    for part in loc:
+        # What is not there names a member of a union, or is missing.
+        with suppress(LookupError, TypeError):
+            stated = stated[part]
+            path.append(str(part))
+    key = ".".join(path)
+    if kind == "value_error":
+        return str(errors[0]["ctx"]["error"])
+    if kind == "missing":
+        return Errors.P075.format(key=".".join([*path, str(loc[-1])]))
+    if kind == "extra_forbidden":
+        possible = get_close_matches(str(loc[-1]), names, n=1) or sorted(names)
+        return Errors.P070.format(key=key, possible=", ".join(possible))
+    if kind == "greater_than_equal":
+        return Errors.P032.format(name=key, value=stated)
+    wanted = " or ".join(dict.fromkeys(each["msg"] for each in errors))
+    if _SHOULD_BE not in wanted:
+        return Errors.P083.format(key=key, error=wanted)
+    wanted = wanted.replace(_SHOULD_BE, "")
+    return Errors.P071.format(key=key or "the file", value=stated, kind=wanted)
 
 
 def read_config(path: Path) -> FinetuneConfig:
-    """path (Path): A YAML file.
-    RETURNS (FinetuneConfig): The configuration in it.
-    RAISES (ValueError): It cannot be read, or an entry is wrong.
+    """Read a configuration from a YAML file.
+
+    Raises:
+        ValueError: It cannot be read, or an entry is wrong.
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """With numbers as they are usually written, and no entry twice."""
+    def construct(loader: Any, node: Any) -> Any:
+        # As they are written: what `<<` merges into a mapping may well be there already.
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} is there twice")
+        found = loader.construct_mapping(node, deep=True)
+        if others := [name for name in found if not isinstance(name, str)]:
+            raise yaml.YAMLError(f"{others[0]!r} is no name, unless it is put in quotes")
+        return found
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            # As they are written: what `<<` merges into a mapping may well be there already.
-            entries = [key.value for key, _ in node.value]
-            if twice := [entry for entry in entries if entries.count(entry) > 1]:
-                raise yaml.YAMLError(f"{twice[0]!r} is there twice")
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
+    loader: Any = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_constructor("tag:yaml.org,2002:map", construct)
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
     try:
-        stated = yaml.load(path.read_text(encoding="utf8"), Loader)
+        stated = yaml.load(path.read_text(encoding="utf8"), loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(Errors.P076.format(path=path, error=error)) from error
-    return make_config(stated)
+    return validate(FinetuneConfig, stated)
 
 
-def on_device(options: LoadOptions, device: str) -> LoadOptions:
-    """options (LoadOptions): How a checkpoint is loaded.
-    device (str): The device that trains it.
-    RETURNS (LoadOptions): The same, onto this device where weights are quantized; others are loaded
-        on the CPU and moved, or divided, from there.
+def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Settings:
+    """Find what a model is trained with.
+
+    What is stated comes first, then the preset's, then what the checkpoint was trained with, then
+    the defaults. Where no labels are stated, those of the training texts are added.
+
+    Raises:
+        ValueError: A value is not possible, or there is no label at all.
     """
-    return options if options.quantization is None else replace(options, device=device)
+    checkpoint = load_settings(config.checkpoint, config.load) or Settings()
+    preset = None
+    if config.preset is not None:
+        preset = find_preset(config.preset)
+        if preset is None:
+            check_choice("preset", config.preset, tuple(PRESETS))
+    template = None if config.template is None else get_template(config.template)
+    others = {name: getattr(config, name) for name in _OVERRIDES}
+    overrides = Overrides(preset=preset, template=template, **others)
+    settings = overrides.resolve(checkpoint)
+    labels = dict(settings.labels)
+    if config.labels is None:
+        found = sorted({mention.label for text in texts for mention in text.mentions})
+        labels |= word_labels(found, overrides.known_wordings(checkpoint))
+    if not labels:
+        raise ValueError(Errors.P078.format(labels="none stated"))
+    return replace(settings, labels=labels, untrained=())

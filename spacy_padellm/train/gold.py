@@ -171,6 +171,7 @@ class GoldReport:
         """
         gold = {mention for mention in text.text.mentions if mention.label in self.labels}
         missing = set(gold)
+        tokens = text.text.source.tokens or ((0, 0),)
         reasons: dict[Mention, str] = {}
         for (start, window), (left_out, depth, is_taught) in zip(
             text.windows, examined, strict=True
@@ -186,7 +187,9 @@ class GoldReport:
             self.windows += 1
             self.idle += not is_taught
         for mention in sorted(missing):
-            reason = reasons.get(mention, "across_windows")
+            # Windows are cut from the first token to the last one.
+            is_within = tokens[0][0] <= mention.start and mention.end <= tokens[-1][1]
+            reason = reasons.get(mention, "across_windows" if is_within else "unaligned")
             self.left_out.add(reason, text.text.source.text, [mention])
         self.gold += len(gold)
         self.others.update(m.label for m in text.text.mentions if m.label not in self.labels)

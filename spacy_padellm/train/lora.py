@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from ..checkpoints.adapters import find_adapted
 from ..checkpoints.files import CheckpointFiles, find_folder
 from ..checkpoints.loading import is_quantized
-from ..checkpoints.options import LoadOptions
 from ..errors import Errors
 from ..optional import require
-from .checking import check_entries
+from .config import FinetuneConfig, check_fields
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 _OF_PEFT = {
     "base_model_name_or_path": "it is `checkpoint`",
@@ -24,42 +24,44 @@ _OF_PEFT = {
 }
 
 
-def check_lora(fields: dict[str, Any], checkpoint: str, options: LoadOptions) -> None:
-    """fields (Dict[str, Any]): Fields of `LoraConfig`.
-    checkpoint (str): The model's folder or hub id.
-    options (LoadOptions): How it is to be loaded.
-    RAISES (ValueError): A field is unknown or of the wrong type, or the checkpoint is an adapter
-        itself, whose model a second one cannot name.
-    RAISES (ImportError): PEFT isn't installed.
+def make_lora(config: FinetuneConfig) -> LoraConfig:
+    """Make PEFT's configuration of what is stated as `lora`.
+
+    Raises:
+        ValueError: A field is unknown, of another type, or not possible, or the checkpoint is an
+            adapter itself, whose model a second one cannot name.
+        ImportError: PEFT isn't installed.
     """
     require("peft", "Training an adapter (lora)", extra="llm")
     from peft import LoraConfig
 
-    check_entries(LoraConfig, fields, "lora", left_out=_OF_PEFT)
-    if find_adapted(CheckpointFiles(find_folder(checkpoint), options)) is not None:
-        raise ValueError(Errors.P079.format(name=checkpoint))
+    fields = check_fields(LoraConfig, config.lora, "lora", _OF_PEFT)
+    if find_adapted(CheckpointFiles(find_folder(config.checkpoint), config.load)) is not None:
+        raise ValueError(Errors.P079.format(name=config.checkpoint))
+    try:
+        return LoraConfig(task_type="CAUSAL_LM", **fields)
+    except (ValueError, TypeError, ImportError) as error:
+        raise ValueError(Errors.P083.format(key="lora", error=error)) from error
 
 
-def add_lora(
-    model: PreTrainedModel,
-    fields: dict[str, Any],
-    checkpoint: str,
-    options: LoadOptions,
-    *,
-    gradient_checkpointing: bool,
-) -> Any:
-    """model (PreTrainedModel): The model; its weights are trained no more.
-    fields (Dict[str, Any]): Fields of `LoraConfig`.
-    checkpoint (str): Its folder or hub id.
-    options (LoadOptions): How it was loaded.
-    gradient_checkpointing (bool): Whether activations are computed again in the backward pass.
-    RETURNS (PeftModel): The model with an adapter in it, whose weights are float32.
-    RAISES (ValueError): The fields do not go together, or not with the model.
+def add_lora(model: Any, config: FinetuneConfig, *, gradient_checkpointing: bool) -> Any:
+    """Put an adapter into a model, whose own weights are trained no more.
+
+    Args:
+        model: The model, loaded as `config` says.
+        config: What is stated.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
+
+    Returns:
+        PEFT's model; the adapter's weights are float32.
+
+    Raises:
+        ValueError: The fields of `lora` do not fit the model.
     """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import get_peft_model, prepare_model_for_kbit_training
 
     if is_quantized(model):
-        model = prepare_model_for_kbit_training(
+        model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
             model,
             use_gradient_checkpointing=gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
@@ -67,13 +69,13 @@ def add_lora(
     elif gradient_checkpointing:
         # Layers whose weights are all frozen would have nothing to pass gradients back to.
         model.enable_input_require_grads()
+    lora = make_lora(config)
     try:
-        adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
+        adapted = get_peft_model(model, lora)
     except (ValueError, TypeError, ImportError) as error:
         raise ValueError(Errors.P083.format(key="lora", error=error)) from error
-    name = find_folder(checkpoint)
-    config = adapted.peft_config["default"]
+    name = find_folder(config.checkpoint)
     # From wherever the adapter is loaded.
-    config.base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
-    config.revision = options.revision
+    lora.base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
+    lora.revision = config.load.revision
     return adapted

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import Settings
-from ..texts import AnnotatedText, TokenizedText
+from ..texts import AnnotatedText
 from ..tree.token_tree import TokenTree, Trie
 from .gold import LeftOut, TaughtMention, find_teachable
 from .supervised import SupervisedTree

@@ -85,7 +85,9 @@ def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
     continuations = Continuations(admissible, over_vocabulary=over_vocabulary)
     middle = torch.tensor(is_tagged) if any(is_tagged) else None
     logits = run.logits(nodes, Readout(continuations.needed, middle))
-    log_probs = continuations.log_probs(logits, torch.tensor(rows, device=logits.device))
+    log_probs = continuations.log_probs(
+        logits, torch.tensor(rows, dtype=torch.long, device=logits.device)
+    )
     places = (continuations.ids == targets[:, None]).long().argmax(dim=1, keepdim=True)
     return log_probs.gather(1, places.to(log_probs.device))[:, 0]
 

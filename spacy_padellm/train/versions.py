@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from ..texts import AnnotatedText
@@ -37,6 +37,7 @@ class TextVersions:
         self.objective = objective
         self.swap = None if swap is None else swap.fresh()
         self._fits = fits
+        self._uses: Counter[int] = Counter()
         self._room = max_bytes
         # By hash, as texts themselves may be too many to keep.
         self._kept: OrderedDict[int, tuple[int, SupervisedTree]] = OrderedDict()
@@ -49,19 +50,36 @@ class TextVersions:
         return 0 if self.swap is None else uses // self.swap.uses
 
     def collect(
-        self, text: AnnotatedText, left_out: LeftOut, draw: random.Random | None = None
+        self,
+        text: AnnotatedText,
+        left_out: LeftOut | None = None,
+        draw: random.Random | None = None,
     ) -> None:
         """Have a text's mentions to augment others with.
 
         Args:
             text: The text.
-            left_out: Its gold that cannot be taught.
+            left_out: Its gold that cannot be taught, if that is known.
             draw: What chance is drawn from, by default `random`'s state.
         """
         if self.swap is not None:
+            if left_out is None:
+                left_out = self.objective.examine(text).left_out
             missing = {mention for _, mention in left_out}
             taught = {m for m in text.mentions if m.label in self.objective.labels} - missing
             self.swap.collect(text, sorted(taught), draw)
+
+    def build_next(self, text: AnnotatedText) -> SupervisedTree:
+        """Build the tree of the version whose turn it is, counted by the calls with this text.
+
+        At the first one the text's mentions are collected.
+        """
+        key = hash(text)
+        uses = self._uses[key]
+        self._uses[key] += 1
+        if uses == 0:
+            self.collect(text)
+        return self.build(text, self.version(uses))
 
     def build(
         self, text: AnnotatedText, version: int = 0, draw: random.Random | None = None

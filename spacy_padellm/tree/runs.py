@@ -54,7 +54,7 @@ class Continuations:
     """
 
     def __init__(self, admissible: Sequence[Sequence[int]], *, over_vocabulary: bool) -> None:
-        most = max(map(len, admissible), default=0)
+        most = max(map(len, admissible), default=1)
         padded = [[*ids, *[-1] * (most - len(ids))] for ids in admissible]
         self.ids = torch.tensor(padded, dtype=torch.long).reshape(len(padded), most)
         self.needed: Tensor | None = None

@@ -167,7 +167,7 @@ def test_frequent_mentions_come_more_often():
 
 
 def test_the_pool_is_limited(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(augmentation, "_POOL_SIZE", 3)
+    monkeypatch.setattr(augmentation, "POOL_SIZE", 3)
     swap = swap_with(*["[Bob|PER]"] * 3, *["[Eve|PER]"] * 50)
     assert {strings(swap(parse("[Ada|PER]")))[0][1] for _ in range(50)} == {"Eve"}
 
@@ -205,6 +205,11 @@ def test_wrong_rates(rate: float):
 def test_no_uses():
     with pytest.raises(ValueError, match=r"P032.*uses is 0"):
         MentionSwap(0.5, uses=0)
+
+
+@pytest.mark.parametrize("join, growth", [(1, 1), (2, 1.5), (3, 2)])
+def test_how_much_longer_texts_get(join: int, growth: float):
+    assert MentionSwap(0.5, join=join).growth == growth
 
 
 def test_chance_may_come_from_a_generator():

@@ -1,26 +1,36 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from spacy_padellm.checkpoints.options import LoadOptions
+from spacy_padellm.checkpoints.saving import save_settings
+from spacy_padellm.prompt.template import PRESETS, TEMPLATES, PromptTemplate
 from spacy_padellm.train.arguments import make_arguments
+from spacy_padellm.train.augmentation import MentionSwap
 from spacy_padellm.train.config import (
-    Augment,
     FinetuneConfig,
-    make_config,
-    on_device,
+    check_fields,
+    find_settings,
     read_config,
+    validate,
 )
+from tests.toy_corpus import LABELS, parse
+from tests.train.toys import TRAIN, config
+from tests.trained import LIMITS, trained_lm
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {"checkpoint": "model", "output": "out", "train": "train.jsonl"}
 
 
 def test_what_is_needed_is_enough():
-    stated = make_config(NEEDED)
-    assert stated == FinetuneConfig("model", "out", "train.jsonl")
+    stated = validate(FinetuneConfig, NEEDED)
+    assert stated == FinetuneConfig(checkpoint="model", output="out", train="train.jsonl")
     assert stated.steps == Path("out/steps")
     assert stated.corpora("train") == ["train.jsonl"] and stated.corpora("dev") == []
 
@@ -57,9 +67,10 @@ training: {learning_rate: 2e-5, eval_strategy: no, max_steps: 10}
     )
     stated = read_config(path)
     assert stated.corpora("train") == ["a.jsonl", "b.conll"]
-    assert stated.augment == Augment(0.4, join=2)
-    swap = stated.augment.make_swap()
-    assert (swap.rate, swap.uses, swap.join, swap.capitals) == (0.4, 1, 2, 0.0)
+    assert stated.augment == MentionSwap(rate=0.4, uses=1, join=2, capitals=0.0)
+    # As it is noted beside the steps of a training.
+    entries = {"rate": 0.4, "uses": 1, "join": 2, "capitals": 0.0}
+    assert stated.model_dump(mode="json")["augment"] == entries
     assert stated.load == LoadOptions(dtype="bfloat16", quantization="4bit")
     # A number without a point is one.
     assert stated.training["learning_rate"] == 2e-5
@@ -71,20 +82,23 @@ training: {learning_rate: 2e-5, eval_strategy: no, max_steps: 10}
     "changes, message",
     [
         ({"epochs": 3}, r"P070.*'epochs'.*augment, checkpoint, dev"),
-        ({"load": {"dtyp": "float32"}}, r"P070.*'load.dtyp'.*dtype"),
+        ({"load": {"dtyp": "float32"}}, r"P070.*'load.dtyp'.*dtype\."),
         ({"augment": {"rate": 0.1, "speed": 1}}, r"P070.*'augment.speed'.*capitals, join"),
         ({"augment": {"join": 2}}, r"P075.*'augment.rate'"),
-        ({"augment": 0.4}, r"P071.*augment is 0.4.*entries"),
-        ({"row_tokens": "many"}, r"P071.*row_tokens is 'many'.*int"),
+        ({"augment": {"rate": 4}}, r"P030.*rate is 4"),
+        ({"augment": 0.4}, r"P071.*augment is 0.4.*an object"),
+        ({"row_tokens": "many"}, r"P071.*row_tokens is 'many'.*a valid integer"),
         ({"row_tokens": 0}, r"P032.*row_tokens"),
-        ({"tag_text": True}, r"P071.*tag_text is True.*float"),
-        ({"train": 3}, r"P071.*train is 3.*str"),
-        ({"labels": "PER"}, r"P071.*labels is 'PER'.*list"),
-        ({"labels": [1]}, r"P071.*labels is \[1\]"),
-        ({"labels": {"PER": 1}}, r"P071.*labels"),
+        ({"tag_text": True}, r"P071.*tag_text is True.*a valid number"),
+        ({"train": 3}, r"P071.*train is 3.*a valid string or a valid array"),
+        ({"labels": "PER"}, r"P071.*labels is 'PER'.*a valid array or an object"),
+        ({"labels": [1]}, r"P071.*labels.0 is 1.*a valid string\."),
+        ({"labels": {"PER": 1}}, r"P071.*labels.PER is 1.*a valid string\."),
         ({"save": "both"}, r"P071.*save is 'both'.*adapter"),
         ({"save": "adapter"}, r"P082.*`lora`"),
         ({"output": __file__}, r"P071.*output is.*a folder"),
+        ({"load": 3}, r"P071.*load is 3.*an object"),
+        ({"load": {"trust_remote_code": 1}}, r"P071.*load.trust_remote_code is 1.*boolean"),
         ({"load": {"device": "cuda"}}, r"P072.*load.device.*use_cpu"),
         ({"load": {"quantization": "2bit"}}, r"P071.*load.quantization.*4bit"),
         ({"load": {"quantization": "4bit"}}, r"P074.*lora"),
@@ -96,14 +110,14 @@ training: {learning_rate: 2e-5, eval_strategy: no, max_steps: 10}
 )
 def test_what_is_not_possible_is_named(changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        make_config({**NEEDED, **changes})
+        validate(FinetuneConfig, {**NEEDED, **changes})
 
 
 @pytest.mark.parametrize("missing", sorted(NEEDED))
 def test_what_is_missing_is_named(missing: str):
     stated = {name: value for name, value in NEEDED.items() if name != missing}
     with pytest.raises(ValueError, match=f"P075.*'{missing}'"):
-        make_config(stated)
+        validate(FinetuneConfig, stated)
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "", "text"])
@@ -122,10 +136,14 @@ def test_what_yaml_merges(tmp_path: Path):
     assert read_config(path).training == {"seed": 3, "logging_steps": 2}
 
 
+def test_no_loading_options_are_the_defaults():
+    assert validate(FinetuneConfig, {**NEEDED, "load": None}).load == LoadOptions()
+
+
 def test_the_users_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("HOME", str(tmp_path))
     stated = {**NEEDED, "output": "~/out", "train": ["~/a.jsonl", "b.jsonl"]}
-    made = make_config(stated)
+    made = validate(FinetuneConfig, stated)
     assert made.steps == tmp_path / "out" / "steps"
     assert made.corpora("train") == [str(tmp_path / "a.jsonl"), "b.jsonl"]
 
@@ -137,6 +155,14 @@ def test_an_entry_that_is_there_twice(tmp_path: Path):
         read_config(path)
 
 
+def test_a_name_that_is_no_string(tmp_path: Path):
+    """YAML takes the label `NO` for false."""
+    path = tmp_path / "config.yaml"
+    path.write_text("checkpoint: a\nlabels: {NO: norwegian}\n")
+    with pytest.raises(ValueError, match=r"P076.*False is no name.*in quotes"):
+        read_config(path)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path):
     path = tmp_path / "config.yaml"
     path.write_text("a: [1")
@@ -145,6 +171,141 @@ def test_files_that_cannot_be_read(tmp_path: Path):
             read_config(each)
 
 
-def test_only_quantized_weights_are_loaded_where_they_are_trained():
-    assert on_device(LoadOptions(), "cuda:1").device == "cpu"
-    assert on_device(LoadOptions(quantization="4bit"), "cuda:1").device == "cuda:1"
+class Kind(Enum):
+    ONE = "one"
+
+
+@dataclass
+class Entries:
+    number: float = 0.0
+    whole: int | None = None
+    kind: Kind = Kind.ONE
+    word: Literal["a", "b"] = "a"
+    words: list[str] | str = "x"
+    parts: Mapping[str, int] = field(default_factory=dict)
+    pairs: list[tuple[int, int]] | None = None
+    anything: Any = None
+    unstated: int = field(init=False, default=0)
+
+
+def test_entries_of_the_right_types():
+    stated = {
+        "number": 1,
+        "whole": None,
+        "kind": "one",
+        "word": "b",
+        "words": ["a"],
+        "parts": {"a": 1},
+        "pairs": [[1, 2]],
+        "anything": [1],
+    }
+    found = check_fields(Entries, stated, "here", {})
+    assert found == {**stated, "kind": Kind.ONE, "pairs": [(1, 2)]}
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("number", "1"),
+        ("number", True),
+        ("whole", 1.5),
+        ("kind", 1),
+        ("word", "c"),
+        ("words", [1]),
+        ("parts", {"a": "b"}),
+        ("parts", ["a"]),
+        ("pairs", [1]),
+    ],
+)
+def test_entries_of_other_types(key: str, value: Any):
+    with pytest.raises(ValueError, match=rf"P071.*here\.{key}"):
+        check_fields(Entries, {key: value}, "here", {})
+
+
+def test_entries_that_there_are_not():
+    for key in ("numbr", "unstated"):
+        with pytest.raises(ValueError, match=rf"P070.*'here\.{key}'.*number"):
+            check_fields(Entries, {key: 1}, "here", {})
+    with pytest.raises(ValueError, match=r"P072.*here\.whole.*do it otherwise"):
+        check_fields(Entries, {"whole": 1}, "here", {"whole": "do it otherwise"})
+
+
+@pytest.fixture
+def own(base: Path, tmp_path: Path) -> Path:
+    """The checkpoint with wordings of its own, some of them untrained."""
+    for path in base.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "padellm.json").unlink()
+    settings = replace(
+        trained_lm()[1], labels={"PER": "person", "DATE": "date"}, untrained=("DATE",)
+    )
+    save_settings(tmp_path, settings)
+    return tmp_path
+
+
+def settings(folder: Path, **changes):
+    return find_settings(config(folder, folder, **changes), TRAIN)
+
+
+def test_a_checkpoints_settings_are_the_defaults(own: Path):
+    found = settings(own)
+    assert found.labels == {"PER": "person", "DATE": "date", "LOC": "LOC", "ORG": "ORG"}
+    assert (found.max_mentions, found.max_mention_tokens) == tuple(LIMITS.values())
+    assert found.untrained == ()
+
+
+def test_stated_labels_are_all(own: Path):
+    assert settings(own, labels=["PER", "ORG"]).labels == {"PER": "person", "ORG": "ORG"}
+    assert settings(own, labels={"ORG": "firm"}).labels == {"ORG": "firm"}
+
+
+def test_without_a_padellm_json(own: Path):
+    (own / "padellm.json").unlink()
+    found = settings(own)
+    assert found.template == TEMPLATES["en"] and list(found.labels) == LABELS
+
+
+def test_a_preset_gives_template_and_labels(own: Path):
+    found = settings(own, preset="youku")
+    assert found.template == TEMPLATES["zh"]
+    assert found.labels == {**PRESETS["youku"].labels, "LOC": "LOC", "ORG": "ORG"}
+    assert settings(own, preset="msra", labels=["LOC"]).labels == {"LOC": "地点"}
+    with pytest.raises(ValueError, match=r"P031.*preset is 'conll'.*conll03"):
+        settings(own, preset="conll")
+
+
+def test_what_is_stated_overrides_the_rest(own: Path):
+    template = {"prompt": "{text}\n{label}: ", "mention": "({n})"}
+    found = settings(
+        own,
+        preset="msra",
+        template=template,
+        prefix_attention="bidirectional",
+        softmax="admissible",
+        max_mentions=7,
+        max_mention_tokens=9,
+    )
+    assert found.template == PromptTemplate(**template)
+    assert (found.prefix_attention, found.softmax) == ("bidirectional", "admissible")
+    assert (found.max_mentions, found.max_mention_tokens) == (7, 9)
+    assert settings(own, output_format="augmented").output_format == "augmented"
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"template": "de"}, "P005.*'de'"),
+        ({"softmax": "hard"}, "P031.*softmax"),
+        ({"max_mentions": 0}, "P032.*max_mentions"),
+        ({"labels": []}, "P078.*labels"),
+    ],
+)
+def test_settings_that_are_not_possible(own: Path, changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        settings(own, **changes)
+
+
+def test_no_label_at_all(own: Path):
+    (own / "padellm.json").unlink()
+    with pytest.raises(ValueError, match="P078"):
+        find_settings(config(own, own), [parse("Nothing .")])

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from spacy_padellm.checkpoints.files import has_weights
-from spacy_padellm.checkpoints.loading import load_checkpoint
+from spacy_padellm.checkpoints.loading import load_settings
 from spacy_padellm.corpus.jsonl import write_jsonl
 from tests.train.toys import DEV, TRAIN, entries, toy
 
@@ -26,7 +26,7 @@ import os, sys
 from pathlib import Path
 from transformers.trainer_callback import TrainerCallback
 from spacy_padellm.train.config import read_config
-from spacy_padellm.train.run import prepare
+from spacy_padellm.train.finetuning import prepare
 from spacy_padellm.corpus.formats import read_annotated_texts
 
 class Kill(TrainerCallback):
@@ -190,7 +190,7 @@ def test_a_model_in_shards_is_trained_read_and_saved_like_a_whole_one(
     # A head that is tied to the embeddings is written beside them.
     trained = {n: w for n, w in weights(result, file).items() if n != "lm_head.weight"}
     assert close(trained, weights(expected, file))
-    assert load_checkpoint(str(result))[1] == load_checkpoint(str(expected))[1]
+    assert load_settings(str(result)) == load_settings(str(expected))
     for step in (result / "steps").glob("checkpoint-*"):
         # Shards can be gone on from, and are not taken for a checkpoint.
         assert (step / "padellm.json").exists() == has_weights(step)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers.trainer_callback import TrainerCallback, TrainerState
 
-from spacy_padellm.train.saving import find_last_step
-from spacy_padellm.train.supervised_tree import target_log_probs
+from spacy_padellm.train.finetuning import find_last_step
+from spacy_padellm.train.supervised import target_log_probs
 from spacy_padellm.train.trainer import TreeTrainer
 from tests.train.toys import toy
 
@@ -45,9 +45,10 @@ def test_a_step_is_that_of_the_objective(base: Path, tmp_path: Path):
     prepared = toy(base, tmp_path)
     trees = prepared.rows[0]
     weights = torch.tensor([w for tree in trees for w in tree.weights])
-    loss = -(weights * target_log_probs(prepared.lm, trees)).sum() / weights.sum()
+    lm = prepared.padellm.lm
+    loss = -(weights * target_log_probs(lm, trees)).sum() / weights.sum()
     loss.backward()
-    expected = {n: p.grad for n, p in prepared.lm.model.named_parameters() if p.grad is not None}
+    expected = {n: p.grad for n, p in lm.model.named_parameters() if p.grad is not None}
     found, logged, _ = first_step(base, tmp_path, {})
     assert same(found, expected)
     assert logged == pytest.approx(float(loss.detach()), abs=1e-3)
@@ -83,7 +84,7 @@ def test_a_step_in_parts_is_the_step(base: Path, tmp_path: Path):
 def test_separate_sequences_have_the_same_gradients(base: Path, tmp_path: Path):
     trees, _, _ = first_step(base, tmp_path, {})
     sequences, _, trainer = first_step(base, tmp_path, {}, sequences=True)
-    assert trainer._trained.support.way == "sequences" != trainer._lm.support.way
+    assert trainer.lm.support.way == "sequences" != trainer.padellm.lm.support.way
     assert same(sequences, trees)
 
 
@@ -94,7 +95,7 @@ def test_gradient_checkpointing_changes_nothing(base: Path, tmp_path: Path, chan
         changes = {"lora": {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}}
     plain, _, _ = first_step(base, tmp_path, {}, **changes)
     again, _, trainer = first_step(base, tmp_path, {"gradient_checkpointing": True}, **changes)
-    layers = trainer._lm.model.model.layers
+    layers = trainer.lm.model.model.layers
     assert all(layer.gradient_checkpointing for layer in layers)
     assert same(again, plain)
 
@@ -107,7 +108,7 @@ def test_trained_in_bfloat16_it_learns(base: Path, tmp_path: Path, monkeypatch: 
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0]
-    assert prepared.lm.model.dtype == torch.float32
+    assert prepared.padellm.lm.model.dtype == torch.float32
 
 
 def evaluations(folder: Path) -> list[dict]:
@@ -151,7 +152,7 @@ def test_operations_are_counted(base: Path, tmp_path: Path):
     trainer = prepared.make_trainer()
     inputs = {"trees": prepared.rows[0]}
     tokens = sum(len(tree.tree) for tree in prepared.rows[0])
-    parameters = prepared.lm.model.num_parameters(exclude_embeddings=True)
+    parameters = prepared.padellm.lm.model.num_parameters(exclude_embeddings=True)
     assert trainer.floating_point_ops(inputs) == 6 * tokens * parameters
 
 
@@ -176,5 +177,5 @@ def test_workers_see_the_epoch(base: Path, tmp_path: Path):
     for workers in (0, 1):
         prepared = toy(base, tmp_path, {"dataloader_num_workers": workers}, augment={"rate": 0.9})
         prepared.make_trainer().train()
-        weights.append(prepared.lm.model.state_dict())
+        weights.append(prepared.padellm.lm.model.state_dict())
     assert all(torch.equal(weights[1][name], each) for name, each in weights[0].items())

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from spacy_padellm.texts import AnnotatedText
-from spacy_padellm.train.config import FinetuneConfig, make_config
-from spacy_padellm.train.run import Finetuning, prepare
+from spacy_padellm.train.config import FinetuneConfig, validate
+from spacy_padellm.train.finetuning import Finetuning, prepare
 from tests.toy_corpus import SENTENCES, parse
 
 TRAIN = [parse(sentence) for sentence in SENTENCES[:24]]
@@ -39,7 +39,7 @@ def entries(base: Path, folder: Path, training: dict[str, Any] | None = None, **
 def config(
     base: Path, folder: Path, training: dict[str, Any] | None = None, **changes
 ) -> FinetuneConfig:
-    return make_config(entries(base, folder, training, **changes))
+    return validate(FinetuneConfig, entries(base, folder, training, **changes))
 
 
 def toy(

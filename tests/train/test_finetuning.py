@@ -7,17 +7,113 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from spacy_padellm.checkpoints.loading import load_checkpoint
-from spacy_padellm.checkpoints.options import LoadOptions
-from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.decode.extraction import MentionExtractor
-from spacy_padellm.train.saving import find_last_step
+from spacy_padellm.model import PaDeLLM
+from spacy_padellm.train.finetuning import find_last_step, prepare
 from tests.checkpoints.baichuan_folders import random_weights, write_folder
 from tests.tiny_models import plain_logits
-from tests.train.toys import DEV, toy
+from tests.toy_corpus import parse
+from tests.train.toys import DEV, TRAIN, config, toy
 
 IDS = [1, 5, 9, 30, 7]
 LORA = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}
+
+
+def load(folder: Path, **options) -> PaDeLLM:
+    return PaDeLLM.from_pretrained(str(folder), **options)
+
+
+def test_it_learns(base: Path, tmp_path: Path):
+    training = {"num_train_epochs": 12, "learning_rate": 3e-3, "eval_strategy": "epoch"}
+    figures = toy(
+        base, tmp_path, training, dev="dev.jsonl", tag_text=0.1, texts=TRAIN + DEV
+    ).train()
+    assert figures["eval_mentions_f"] > 0.95
+    assert load(tmp_path / "out").settings.text_tags
+
+
+def test_it_goes_on_from_the_last_checkpoint(base: Path, tmp_path: Path):
+    whole = toy(base, tmp_path / "whole", {"num_train_epochs": 2})
+    whole.train()
+    training = {"save_strategy": "epoch", "num_train_epochs": 2}
+    parts = toy(base, tmp_path / "parts", training)
+    parts.train()
+    with pytest.raises(ValueError, match=r"P077.*steps.*--resume"):
+        toy(base, tmp_path / "parts", training).train()
+    longer = toy(base, tmp_path / "parts", {**training, "num_train_epochs": 3})
+    assert longer.train(resume=True)["epoch"] == 3
+    weights = [each.padellm.lm.model.state_dict() for each in (whole, parts, longer)]
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(weights[0][name], weights[1][name])
+    assert not torch.equal(weights[1][name], weights[2][name])
+
+
+def test_a_training_goes_on_as_it_was_begun(base: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    training = {"save_strategy": "epoch", "num_train_epochs": 1}
+    lora = {"r": 4, "target_modules": ["q_proj"]}
+    toy(base, tmp_path, training, lora=lora).train()
+    longer = {**training, "num_train_epochs": 2}
+    for changes, names in [
+        ({"lora": {**lora, "r": 8}}, "lora"),
+        ({}, "lora"),
+        ({"lora": lora, "labels": ["PER"]}, "settings"),
+        ({"lora": lora, "row_tokens": 150}, "row_tokens"),
+    ]:
+        other = toy(base, tmp_path, longer, **changes)
+        with pytest.raises(ValueError, match=rf"P084.*another configuration: {names} differ"):
+            other.train(resume=True)
+    # It may be made longer, and its result saved in another way.
+    figures = toy(base, tmp_path, longer, lora=lora, save="adapter").train(resume=True)
+    assert figures["epoch"] == 2
+
+
+def test_resuming_what_has_not_begun_is_beginning(base: Path, tmp_path: Path):
+    assert toy(base, tmp_path).train(resume=True)["epoch"] == 2
+
+
+def test_texts_that_teach_nothing(base: Path, tmp_path: Path):
+    with pytest.warns(match="W071"), pytest.raises(ValueError, match=r"P078.*PER"):
+        toy(base, tmp_path, texts=[parse("Dan left .", labels=["X"])], labels=["PER"])
+
+
+def test_nothing_to_train_or_evaluate_on(base: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"P085.*train.jsonl.*`train`"):
+        toy(base, tmp_path, texts=[])
+    stated = config(base, tmp_path, dev="dev.jsonl")
+    with pytest.raises(ValueError, match=r"P085.*dev.jsonl.*`dev`"):
+        prepare(stated, TRAIN)
+    with pytest.warns(match=r"W076\].*\(LOC, ORG, PER\)"):
+        prepare(stated, TRAIN, [parse("Nothing happened .")])
+
+
+def test_large_texts_are_told(base: Path, tmp_path: Path):
+    with pytest.warns(match=rf"W074\] {len(TRAIN)} texts .* 10 tokens"):
+        prepared = toy(base, tmp_path, row_tokens=10)
+    assert [len(row) for row in prepared.rows.rows] == [1] * len(TRAIN)
+
+
+def test_augmented_texts_do_not_depend_on_what_was_read_before(base: Path, tmp_path: Path):
+    """A training that is resumed sees only what is left of an epoch: of texts that are the same,
+    too, each has versions of its own.
+    """
+    found = []
+    for step in (1, -1):
+        rows = toy(base, tmp_path, texts=TRAIN[:2] * 6, augment={"rate": 0.9}).rows
+        rows.epoch = 1
+        trees = [[tree.tree.ids for tree in rows[place]] for place in range(len(rows))[::step]]
+        found.append(trees[::step])
+    assert found[0] == found[1] and len(found[0]) > 1
+    assert len({tuple(ids) for row in found[0] for ids in row}) > 2
+
+
+def test_without_accelerate(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from importlib.util import find_spec
+
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "accelerate" else find_spec(name)
+    )
+    with pytest.raises(ImportError, match=r"P301.*Fine-tuning needs accelerate.*'llm'"):
+        toy(base, tmp_path)
 
 
 def alike(logits: torch.Tensor, others: torch.Tensor) -> float:
@@ -30,14 +126,15 @@ def test_full_training_leaves_a_checkpoint(base: Path, tmp_path: Path):
     figures = prepared.train()
     assert figures["train_loss"] > 0
     folder = tmp_path / "out"
-    lm, settings = load_checkpoint(str(folder))
-    assert settings == prepared.settings and settings.untrained == ()
-    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    trained = load(folder)
+    lm, settings = trained.lm, trained.settings
+    assert settings == prepared.padellm.settings and settings.untrained == ()
+    expected = plain_logits(prepared.padellm.lm.model.eval(), IDS)
     assert torch.equal(plain_logits(lm.model, IDS), expected)
-    assert not torch.allclose(plain_logits(load_checkpoint(str(base))[0].model, IDS), expected)
+    assert not torch.allclose(plain_logits(load(base).lm.model, IDS), expected)
     assert torch.equal(plain_logits(AutoModelForCausalLM.from_pretrained(folder), IDS), expected)
     assert not (folder / "training_args.bin").exists()
-    assert MentionExtractor(lm, settings).extract([DEV[0].source])[0]
+    assert trained.predict([DEV[0].source])[0]
 
 
 def test_an_adapter_is_left_alone(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -49,9 +146,10 @@ def test_an_adapter_is_left_alone(base: Path, tmp_path: Path, monkeypatch: pytes
     assert not (folder / "model.safetensors").exists()
     # From wherever it is loaded.
     monkeypatch.chdir(tmp_path)
-    lm, settings = load_checkpoint(str(folder))
-    assert settings == prepared.settings
-    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    trained = load(folder)
+    lm = trained.lm
+    assert trained.settings == prepared.padellm.settings
+    expected = plain_logits(prepared.padellm.lm.model.eval(), IDS)
     assert torch.allclose(plain_logits(lm.model, IDS), expected, atol=1e-4)
     auto = peft.AutoPeftModelForCausalLM.from_pretrained(folder).eval()
     assert torch.allclose(plain_logits(auto, IDS), expected, atol=1e-4)
@@ -65,9 +163,10 @@ def test_an_adapter_is_merged(base: Path, tmp_path: Path):
     prepared.train()
     folder = tmp_path / "out"
     assert not list(folder.rglob("adapter_config.json"))
-    lm, settings = load_checkpoint(str(folder))
-    assert settings == prepared.settings
-    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    trained = load(folder)
+    lm = trained.lm
+    assert trained.settings == prepared.padellm.settings
+    expected = plain_logits(prepared.padellm.lm.model.eval(), IDS)
     assert torch.allclose(plain_logits(lm.model, IDS), expected, atol=1e-4)
     hub = AutoModelForCausalLM.from_pretrained(folder)
     assert torch.allclose(plain_logits(hub, IDS), expected, atol=1e-4)
@@ -81,7 +180,7 @@ def test_an_adapter_on_a_model_in_bfloat16(
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     prepared = toy(base, tmp_path, {"bf16": True}, lora=LORA, load={"dtype": "bfloat16"})
     prepared.train()
-    layer = prepared.lm.model.model.layers[0].self_attn.q_proj
+    layer = prepared.padellm.lm.model.model.layers[0].self_attn.q_proj
     assert layer.base_layer.weight.dtype == torch.bfloat16
     assert layer.lora_B["default"].weight.dtype == torch.float32
     stored = load_file(tmp_path / "out" / "model.safetensors")
@@ -92,17 +191,16 @@ def test_an_adapter_is_trained_further_as_a_whole_model(base: Path, tmp_path: Pa
     pytest.importorskip("peft")
     toy(base, tmp_path, lora=LORA, save="adapter").train()
     further = toy(tmp_path / "out", tmp_path / "further")
-    before = plain_logits(further.lm.model.eval(), IDS)
+    before = plain_logits(further.padellm.lm.model.eval(), IDS)
     further.train()
-    lm, _ = load_checkpoint(str(tmp_path / "further" / "out"))
+    lm = load(tmp_path / "further" / "out").lm
     assert not torch.allclose(plain_logits(lm.model, IDS), before, atol=1e-3)
 
 
 def test_what_could_not_be_saved_is_not_trained(base: Path, tmp_path: Path):
     pytest.importorskip("peft")
     pytest.importorskip("bitsandbytes")
-    lm, settings = load_checkpoint(str(base), options=LoadOptions(quantization="8bit"))
-    save_checkpoint(tmp_path / "quantized", lm, settings)
+    load(base, quantization="8bit").save_pretrained(tmp_path / "quantized")
     with pytest.raises(ValueError, match=r"P080.*save: adapter"):
         toy(tmp_path / "quantized", tmp_path, lora=LORA)
     toy(tmp_path / "quantized", tmp_path, lora=LORA, save="adapter").train()
@@ -121,7 +219,7 @@ def test_an_adapter_of_a_baichuan_model_is_merged(tmp_path: Path):
     with pytest.raises(ValueError, match=r"P081.*save: merged"):
         toy(folder, tmp_path, lora=lora, save="adapter")
     toy(folder, tmp_path, {"max_steps": 1}, lora=lora).train()
-    lm, _ = load_checkpoint(str(tmp_path / "out"))
+    lm = load(tmp_path / "out").lm
     assert type(lm.model) is LlamaForCausalLM
 
 
@@ -140,18 +238,17 @@ def test_an_adapter_on_quantized_weights(base: Path, tmp_path: Path, quantizatio
         save=save,
     )
     prepared.train()
-    layer = prepared.lm.model.model.layers[0].mlp.up_proj
+    layer = prepared.padellm.lm.model.model.layers[0].mlp.up_proj
     assert "bit" in type(layer.base_layer).__name__
     assert layer.lora_A["default"].weight.dtype == torch.float32
     assert layer.lora_B["default"].weight.abs().sum() > 0
     # Whole weights again, with what the adapter has learnt.
-    lm, _ = load_checkpoint(str(tmp_path / "out"))
+    lm = load(tmp_path / "out").lm
     assert lm.model.dtype == torch.float32
-    trained = plain_logits(prepared.lm.model.eval(), IDS)
+    trained = plain_logits(prepared.padellm.lm.model.eval(), IDS)
     assert alike(plain_logits(lm.model, IDS), trained) > 0.95
-    quantized = LoadOptions(quantization=quantization)  # type: ignore[arg-type]
     if save == "adapter":
-        lm, _ = load_checkpoint(str(tmp_path / "out"), options=quantized)
+        lm = load(tmp_path / "out", quantization=quantization).lm
         assert alike(plain_logits(lm.model, IDS), trained) > 0.999
 
 
@@ -160,8 +257,8 @@ def test_a_result_of_another_kind_is_replaced(base: Path, tmp_path: Path):
     toy(base, tmp_path, lora=LORA, save="adapter").train()
     prepared = toy(base, tmp_path)
     prepared.train()
-    lm, _ = load_checkpoint(str(tmp_path / "out"))
-    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    lm = load(tmp_path / "out").lm
+    expected = plain_logits(prepared.padellm.lm.model.eval(), IDS)
     assert torch.equal(plain_logits(lm.model, IDS), expected)
 
 
@@ -170,9 +267,10 @@ def test_trainers_checkpoints_are_checkpoints(base: Path, tmp_path: Path):
     prepared.train()
     last = find_last_step(tmp_path / "out" / "steps")
     assert last is not None
-    lm, settings = load_checkpoint(str(last))
-    assert settings == prepared.settings
-    expected = plain_logits(prepared.lm.model.eval(), IDS)
+    trained = load(last)
+    lm, settings = trained.lm, trained.settings
+    assert settings == prepared.padellm.settings
+    expected = plain_logits(prepared.padellm.lm.model.eval(), IDS)
     assert torch.equal(plain_logits(lm.model, IDS), expected)
 
 

@@ -5,21 +5,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_padellm.checkpoints.small_lm import train_tokenizer
-from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.prompt.encoder import EncodedText
 from spacy_padellm.prompt.template import TEMPLATES
-from spacy_padellm.texts import Mention
-from spacy_padellm.train.text_tags import TextTag, TextTagger, find_untaggable
+from spacy_padellm.texts import Mention, TokenizedText
+from spacy_padellm.train.tags import TextTag, TextTagger, find_untaggable
 from tests.sample_texts import NASTY
-from tests.sample_tokenizers import WORDINGS, small_tokenizer
+from tests.sample_tokenizers import WORDINGS, make_encoder, small_tokenizer
 
-ENCODER = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], small_tokenizer("en"))
-PER, LOC = (ENCODER.wording(label)[0] for label in ("PER", "LOC"))
+ENCODER = make_encoder(TEMPLATES["en"], WORDINGS["en"], small_tokenizer("en"), max_mentions=4)
+PER, LOC = (ENCODER.wordings[label][0] for label in ("PER", "LOC"))
 END = ENCODER.end_id
 
 
 def opener(n: int) -> int:
-    (token_id,) = ENCODER.opener(n)
+    (token_id,) = ENCODER.openers[n]
     return token_id
+
+
+def encode(text: str) -> EncodedText:
+    return ENCODER.encode(TokenizedText(text, ()))
+
+
+def length(text: str) -> int:
+    return encode(text).length
 
 
 def tag(text: str, **mentions: list[str]) -> tuple[list[str], list[TextTag]]:
@@ -31,9 +39,10 @@ def tag(text: str, **mentions: list[str]) -> tuple[list[str], list[TextTag]]:
             start = text.index(string, place)
             place = start + len(string)
             found[label].append(Mention(start, place, label))
-    tokens = [ENCODER.text([text])[0]]
-    pieces = [small_tokenizer("en").decode([i]) for i in tokens[0]]
-    return pieces, TextTagger(ENCODER, WORDINGS["en"], 4).tag(text, found)
+    encoded = encode(text)
+    own = encoded.prefix[len(encoded.prefix) - encoded.length :]
+    pieces = [small_tokenizer("en").decode([i]) for i in own]
+    return pieces, TextTagger(ENCODER).tag(encoded, found)
 
 
 def named(tags: list[TextTag], choices: list[int]) -> dict[int, dict[int, float]]:
@@ -55,7 +64,7 @@ def test_mentions_behind_the_highest_number_begin_nothing_that_has_a_name():
     # Where the fifth and the sixth begin, not even that nothing does.
     taught = {each.place for each in tags if set(numbers) <= set(each.choices)}
     inside = set(named(tags, [PER]))
-    starts = {len(ENCODER.text([text[: text.index(name)]])[0]) for name in names[4:]}
+    starts = {length(text[: text.index(name)]) for name in names[4:]}
     places = {each.place for each in tags}
     assert starts == places - taught and starts <= inside
 
@@ -95,7 +104,7 @@ def test_labels_that_are_not_taught_are_no_choice():
 
 def test_overlapping_mentions_share_a_token():
     pieces, tags = tag("York Minster", LOC=["York"], ORG=["York Minster"])
-    (org,) = ENCODER.wording("ORG")
+    (org,) = ENCODER.wordings["ORG"]
     inside = named(tags, [LOC, org])
     assert inside[0] == {LOC: 0.5, org: 0.5}
     assert inside[len(pieces) - 1] == {org: 1.0}
@@ -119,39 +128,38 @@ def test_every_mention_begins_and_is_inside_somewhere(data):
             max_size=4,
         ).map("".join)
     )
-    size = len(ENCODER.text([text])[0])
+    size = length(text)
     cuts = data.draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=2).map(sorted))
     if not size or cuts[0] == cuts[1]:
         return
-    tags = TextTagger(ENCODER, ["PER"], 1).tag(text, {"PER": [Mention(*cuts, "PER")]})
+    tags = TextTagger(ENCODER).tag(encode(text), {"PER": [Mention(*cuts, "PER")]})
     assert {each.place for each in tags} == set(range(size))
     begun = [each.place for each in tags if each.target == opener(1)]
     inside = [each.place for each in tags if each.target == PER]
     assert begun == inside[:1]
     assert inside == list(range(inside[0], inside[-1] + 1))
-    before, until = (len(ENCODER.text([text[:cut]])[0]) for cut in cuts)
+    before, until = (length(text[:cut]) for cut in cuts)
     assert inside[0] <= before and inside[-1] < max(until, inside[0] + 1)
 
 
 def test_a_text_without_ids():
-    assert TextTagger(ENCODER, ["PER"], 1).tag("", {"PER": []}) == []
+    assert TextTagger(ENCODER).tag(encode(""), {"PER": []}) == []
 
 
 def test_a_label_that_is_called_like_a_number():
     tokenizer = train_tokenizer(["Anna"], TEMPLATES["en"], ["PER"], 2, 300)
-    encoder = PromptEncoder(TEMPLATES["en"], {"1": "number one"}, tokenizer)
-    assert len(encoder.wording("1")) > 1 == len(encoder.opener(1))
-    assert find_untaggable(encoder, ["1"], 2) == ("1", len(encoder.wording("1")))
-    assert find_untaggable(encoder, [], 2) is None
+    encoder = make_encoder(TEMPLATES["en"], {"1": "number one"}, tokenizer, max_mentions=2)
+    assert len(encoder.wordings["1"]) > 1 == len(encoder.openers[1])
+    assert find_untaggable(encoder, ["1"]) == ("1", len(encoder.wordings["1"]))
+    assert find_untaggable(encoder, []) is None
 
 
 def test_a_tokenizer_without_such_tokens():
     tokenizer = small_tokenizer("zh")
-    encoder = PromptEncoder(TEMPLATES["en"], {"PER": "PER"}, tokenizer)
+    labels = {"PER": "PER"}
     with pytest.raises(ValueError, match=r"P012.*'PER' has \d+.*tag_text = 0"):
-        TextTagger(encoder, ["PER"], 1)
+        TextTagger(make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=1))
     tokenizer = train_tokenizer(["Anna"], TEMPLATES["en"], ["PER"], 2, 300)
-    encoder = PromptEncoder(TEMPLATES["en"], {"PER": "PER"}, tokenizer)
-    TextTagger(encoder, ["PER"], 2)
+    TextTagger(make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=2))
     with pytest.raises(ValueError, match=r"P012.*'3' has \d+"):
-        TextTagger(encoder, ["PER"], 3)
+        TextTagger(make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=3))

@@ -9,17 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.settings import Settings
 from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
-from spacy_padellm.train.parallel import ParallelObjective
-from spacy_padellm.train.supervised_tree import target_log_probs
+from spacy_padellm.train.objective import ParallelObjective
+from spacy_padellm.train.supervised import target_log_probs
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.reference import Paper
 from tests.sample_texts import cut_at_spaces
 from tests.sample_tokenizers import (
     WORDINGS,
     load_tokenizer,
+    make_encoder,
     small_tokenizer,
 )
 from tests.tiny_models import (
@@ -40,8 +42,7 @@ def paper_loss(lm: CausalLM, lang: str, softmax: str, texts: Sequence[AnnotatedT
         TEMPLATES[lang],
         WORDINGS[lang],
         softmax=softmax,
-        max_mentions=LIMITS.max_mentions,
-        max_mention_tokens=LIMITS.max_mention_tokens,
+        **LIMITS,
     )
     taught = [
         log_probs
@@ -65,17 +66,17 @@ FAMILIES = [
 def test_the_loss_is_that_of_the_papers_sequences(family, lang, prefix_attention, softmax):
     lm = random_lm(family, lang, prefix_attention)
     build = objective(lang, softmax).build
-    trees = [build(text, list(WORDINGS[lang]))[0] for text in CASES[lang]]
+    trees = [build(text)[0] for text in CASES[lang]]
     with torch.no_grad():
         expected = [paper_loss(lm, lang, softmax, [text]).item() for text in CASES[lang]]
         assert all(loss > 1 for loss in expected)
         for way in ways_of(lm):
-            forced = lm.forced(way)
+            run = lm.run_as(way)
             for tree, loss in zip(trees, expected, strict=True):
-                assert tree_loss(forced, [tree]).item() == pytest.approx(loss, rel=0, abs=1e-4)
+                assert tree_loss(run, [tree]).item() == pytest.approx(loss, rel=0, abs=1e-4)
             # All texts in one batch.
             total = pytest.approx(sum(expected), rel=0, abs=1e-4)
-            assert tree_loss(forced, trees).item() == total
+            assert tree_loss(run, trees).item() == total
 
 
 @pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
@@ -83,12 +84,12 @@ def test_the_loss_is_that_of_the_papers_sequences(family, lang, prefix_attention
 def test_so_are_its_gradients(prefix_attention, softmax):
     lm = random_lm("llama", "en", prefix_attention)
     weights = list(lm.model.parameters())
-    trees = [objective("en", softmax).build(text, list(WORDINGS["en"]))[0] for text in ENGLISH]
+    trees = [objective("en", softmax).build(text)[0] for text in ENGLISH]
     expected = torch.autograd.grad(paper_loss(lm, "en", softmax, ENGLISH), weights)
     largest = max(gradient.abs().max() for gradient in expected)
     assert largest > 1
     for way in ways_of(lm):
-        found = torch.autograd.grad(tree_loss(lm.forced(way), trees), weights)
+        found = torch.autograd.grad(tree_loss(lm.run_as(way), trees), weights)
         for ours, theirs in zip(found, expected, strict=True):
             assert (ours - theirs).abs().max() < 1e-5 * largest
 
@@ -96,43 +97,43 @@ def test_so_are_its_gradients(prefix_attention, softmax):
 def test_each_token_is_supervised_as_often_as_it_is_taught():
     """PER has four mentions, so its count is in four sequences."""
     encoder = objective().encoder
-    tree, left_out = objective().build(ENGLISH[0], ["PER", "LOC", "ORG"])
+    tree, left_out = objective().build(ENGLISH[0])
     assert len(left_out) == 0
     edges = {
         (tuple(tree.tree.sequence(node)), target): weight
         for node, target, weight in zip(tree.nodes, tree.targets, tree.weights, strict=True)
     }
     assert len(edges) == len(tree.nodes)
-    prompt = encoder.prefix(ENGLISH[0].source.text) + encoder.branch("PER")
-    four, newline = encoder.count(4)
+    prompt = encoder.encode(ENGLISH[0].source).prefix + encoder.branches["PER"]
+    four, newline = encoder.count_ids[4]
     assert edges[(*prompt,), four] == 4
     assert edges[(*prompt, four), newline] == 4
     for n, name in enumerate(["Anna", "Bob", "Anna", "Bob Hill"], start=1):
         (mention,) = encoder.mentions([name])
-        opened = [*prompt, four, newline, *encoder.opener(n)]
+        opened = [*prompt, four, newline, *encoder.openers[n]]
         for place, target in enumerate(mention):
             assert edges[(*opened, *mention[:place]), target] == 1
-    absent = objective().build(ENGLISH[1], ["PER"])[0]
-    assert absent.targets == encoder.count(0)
+    absent = objective(labels=("PER",)).build(ENGLISH[1])[0]
+    assert absent.targets == encoder.count_ids[0]
     assert absent.weights == [1, 1]
 
 
 def test_each_distinct_token_is_in_the_tree_once_and_the_last_not_at_all():
     text = ENGLISH[0]
     encoder = objective().encoder
-    tree, _ = objective().build(text, ["PER", "LOC", "ORG"])
+    tree, _ = objective().build(text)
     sequences = []
     for label, mentions in by_label(text, ["PER", "LOC", "ORG"]).items():
-        start = encoder.prefix(text.source.text) + encoder.branch(label)
-        start += encoder.count(len(mentions))
+        start = encoder.encode(text.source).prefix + encoder.branches[label]
+        start += encoder.count_ids[len(mentions)]
         for n, ids in enumerate(encoder.mentions(mentions), start=1):
-            sequences.append((*start, *encoder.opener(n), *ids[:-1]))
+            sequences.append((*start, *encoder.openers[n], *ids[:-1]))
     beginnings = {s[: i + 1] for s in sequences for i in range(len(s))}
     found = {tuple(tree.tree.sequence(node)) for node in range(len(tree.tree))}
     assert found == beginnings
     assert len(tree.tree) == len(beginnings)
     assert tree.depth == max(map(len, sequences))
-    assert tree.tree.prefix_length == len(encoder.prefix(text.source.text))
+    assert tree.tree.prefix_length == len(encoder.encode(text.source).prefix)
 
 
 def test_mentions_are_numbered_in_order_of_appearance():
@@ -140,30 +141,31 @@ def test_mentions_are_numbered_in_order_of_appearance():
     source = ENGLISH[0].source
     mentions = list(ENGLISH[0].mentions)
     nested = [Mention(16, 19, "LOC"), *mentions]
-    expected, _ = objective().build(AnnotatedText(source, tuple(sorted(nested))), ["PER", "LOC"])
+    each = objective(labels=("PER", "LOC"))
+    expected, _ = each.build(AnnotatedText(source, tuple(sorted(nested))))
     for seed in range(5):
         random.Random(seed).shuffle(nested)
-        found, _ = objective().build(AnnotatedText(source, tuple(nested)), ["PER", "LOC"])
+        found, _ = each.build(AnnotatedText(source, tuple(nested)))
         assert (found.targets, found.weights) == (expected.targets, expected.weights)
         assert found.tree.ids == expected.tree.ids
-    encoder = objective().encoder
-    start = encoder.prefix(source.text) + encoder.branch("LOC") + encoder.count(2)
+    encoder = each.encoder
+    start = encoder.encode(source).prefix + encoder.branches["LOC"] + encoder.count_ids[2]
     for n, string in enumerate(["New", "New York"], start=1):
         (ids,) = encoder.mentions([string])
-        sequence = [*start, *encoder.opener(n), *ids[:-1]]
+        sequence = [*start, *encoder.openers[n], *ids[:-1]]
         assert sequence in [expected.tree.sequence(node) for node in expected.nodes]
 
 
 def taught_labels(text: AnnotatedText, labels: Sequence[str]) -> dict[str, int]:
     """Which labels a tree teaches, with the count it teaches for each."""
     encoder = objective().encoder
-    tree, _ = objective().build(text, labels)
-    counts = {tuple(encoder.count(n)[:1]): n for n in range(5)}
-    prefix = encoder.prefix(text.source.text)
+    tree, _ = objective(labels=tuple(labels)).build(text)
+    counts = {tuple(encoder.count_ids[n][:1]): n for n in range(5)}
+    prefix = encoder.encode(text.source).prefix
     taught = {}
     for label in WORDINGS["en"]:
         for node, target in zip(tree.nodes, tree.targets, strict=True):
-            if tree.tree.sequence(node) == prefix + encoder.branch(label):
+            if tree.tree.sequence(node) == prefix + encoder.branches[label]:
                 taught[label] = counts[target,]
     return taught
 
@@ -172,17 +174,15 @@ def taught_labels(text: AnnotatedText, labels: Sequence[str]) -> dict[str, int]:
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_text_tags_come_on_top(lang, softmax):
     """All else stays as it is."""
-    labels = list(WORDINGS[lang])
-    plain = objective(lang, softmax)
-    tagged = ParallelObjective(plain.encoder, LIMITS, softmax, tag_text=0.25)
+    plain, tagged = objective(lang, softmax), objective(lang, softmax, tag_text=0.25)
     for text in CASES[lang]:
-        (without, _), (tree, left_out) = plain.build(text, labels), tagged.build(text, labels)
+        (without, _), (tree, left_out) = plain.build(text), tagged.build(text)
         assert tree.tree.ids == without.tree.ids and len(left_out) == 0
         count = len(without.nodes)
         assert tree.tags == len(tree.nodes) - count and without.tags == 0
         for field in ("nodes", "targets", "weights"):
             assert getattr(tree, field)[:count] == getattr(without, field)
-        nodes, size = tree.nodes[count:], len(plain.encoder.text([text.source.text])[0])
+        nodes, size = tree.nodes[count:], plain.encoder.encode(text.source).length
         end = tree.tree.prefix_length
         assert set(nodes) == set(range(end - size, end))
         assert sum(tree.weights[count:]) == pytest.approx(0.25 * 2 * size)
@@ -195,28 +195,40 @@ def test_text_tags_come_on_top(lang, softmax):
         # The first mention's first character opens it.
         first = min(text.mentions, default=None)
         if first is not None:
-            before = len(plain.encoder.text([text.source.text[: first.start]])[0])
+            before = plain.encoder.encode(text.source.stretch(0, first.start)).length
             begun = [
                 t
                 for n, t in zip(nodes, tree.targets[count:], strict=True)
                 if n == end - size + before
             ]
-            assert plain.encoder.opener(1)[0] in begun
+            assert plain.encoder.openers[1][0] in begun
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_what_teaches_a_model(softmax):
+    settings = Settings(TEMPLATES["en"], WORDINGS["en"], softmax=softmax, **LIMITS)
+    model = PaDeLLM(random_lm("llama"), settings)
+    made = model.make_objective(0.5)
+    assert isinstance(made, ParallelObjective)
+    assert (made.settings, made.encoder, made.tag_text) == (settings, model.encoder, 0.5)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_a_trees_depth_without_building_it(lang):
-    each = objective(lang)
-    for text in CASES[lang]:
-        for labels in (list(WORDINGS[lang]), list(WORDINGS[lang])[:1], []):
-            assert each.examine(text, labels)[1] == each.build(text, labels)[0].depth
+    every = tuple(WORDINGS[lang])
+    unknown = [dataclasses.replace(text, labels=()) for text in CASES[lang]]
+    for text in [*CASES[lang], *unknown]:
+        for labels in (every, every[:1]):
+            each = objective(lang, labels=labels)
+            tree, _ = each.build(text)
+            examined = each.examine(text)
+            assert (examined.depth, examined.is_taught) == (tree.depth, bool(tree.nodes))
 
 
 def test_a_mention_listed_twice_is_one():
     text = ENGLISH[0]
     twice = dataclasses.replace(text, mentions=text.mentions * 2)
-    labels = list(WORDINGS["en"])
-    once, again = (objective().build(each, labels)[0] for each in (text, twice))
+    once, again = (objective().build(each)[0] for each in (text, twice))
     assert (again.tree.ids, again.targets, again.weights) == (
         once.tree.ids,
         once.targets,
@@ -227,15 +239,9 @@ def test_a_mention_listed_twice_is_one():
 def test_text_tags_are_learnt_with_the_rest():
     """The loss over both is the weighted sum of the two."""
     lm = random_lm("llama", "en", "bidirectional")
-    labels = list(WORDINGS["en"])
-    plain = objective("en", "admissible")
-    half, whole = (
-        ParallelObjective(plain.encoder, LIMITS, "admissible", tag_text) for tag_text in (0.5, 1.0)
-    )
+    each = [objective("en", "admissible", tag_text=tag_text) for tag_text in (0.0, 0.5, 1.0)]
     with torch.no_grad():
-        a, b, c = (
-            tree_loss(lm, [each.build(ENGLISH[0], labels)[0]]) for each in (plain, half, whole)
-        )
+        a, b, c = (tree_loss(lm, [of.build(ENGLISH[0])[0]]) for of in each)
     assert c - a > 1
     assert (c - a).item() == pytest.approx(2 * (b - a).item(), rel=1e-5)
 
@@ -247,14 +253,12 @@ def test_text_tags_are_read_at_the_middle_layer(softmax):
     lower = copy.deepcopy(whole)
     lower.model.layers = lower.model.layers[:2]
     lm, middle = (
-        CausalLM(model, small_tokenizer("en"), prefix_attention="bidirectional")
+        CausalLM(model, small_tokenizer("en"), bidirectional_prefix=True)
         for model in (whole, lower)
     )
-    labels = list(WORDINGS["en"])
-    plain = objective("en", softmax)
-    tagged = ParallelObjective(plain.encoder, LIMITS, softmax, tag_text=0.25)
-    tree, other = tagged.build(ENGLISH[0], labels)[0], plain.build(ENGLISH[1], labels)[0]
-    untagged = plain.build(ENGLISH[0], labels)[0]
+    plain, tagged = objective("en", softmax), objective("en", softmax, tag_text=0.25)
+    tree, other = tagged.build(ENGLISH[0])[0], plain.build(ENGLISH[1])[0]
+    untagged = plain.build(ENGLISH[0])[0]
     last = len(untagged.nodes)
     with torch.no_grad():
         found = target_log_probs(lm, [tree, other])
@@ -267,17 +271,16 @@ def test_text_tags_are_read_at_the_middle_layer(softmax):
 
 def test_a_tree_of_labels_that_are_not_taught_has_no_tags():
     unknown = annotate(cut_at_spaces("Anna ."), labels=["OTHER"])
-    each = ParallelObjective(objective().encoder, LIMITS, tag_text=0.5)
-    assert each.build(unknown, list(WORDINGS["en"]))[0].nodes == []
+    assert objective(tag_text=0.5).build(unknown)[0].nodes == []
 
 
 def test_a_negative_weight():
     with pytest.raises(ValueError, match=r"P034.*tag_text is -1"):
-        ParallelObjective(objective().encoder, LIMITS, tag_text=-1)
+        objective(tag_text=-1)
 
 
 def test_about_the_bytes_a_tree_takes():
-    tree = objective("en", "admissible").build(ENGLISH[0], list(WORDINGS["en"]))[0]
+    tree = objective("en", "admissible").build(ENGLISH[0])[0]
     before = tree.bytes
     lm = random_lm("llama", "en", "causal")
     with torch.no_grad():
@@ -313,9 +316,9 @@ def test_labels_a_text_is_not_annotated_for_are_left_out():
 def test_a_text_that_teaches_nothing(family, softmax):
     lm = random_lm(family, "en", "causal")
     nothing = AnnotatedText(ENGLISH[0].source, (), ())
-    empty, left_out = objective("en", softmax).build(nothing, ["PER"])
+    empty, left_out = objective("en", softmax, labels=("PER",)).build(nothing)
     assert (empty.nodes, len(left_out)) == ([], 0)
-    other, _ = objective("en", softmax).build(ENGLISH[2], ["LOC"])
+    other, _ = objective("en", softmax, labels=("LOC",)).build(ENGLISH[2])
     loss = tree_loss(lm, [other])
     assert torch.allclose(tree_loss(lm, [empty, other, empty]), loss, atol=1e-4)
     alone = tree_loss(lm, [empty])
@@ -327,14 +330,15 @@ def test_a_text_that_teaches_nothing(family, softmax):
 
 def test_an_empty_text_has_no_mentions_to_teach():
     empty = AnnotatedText(TokenizedText("", ()), ())
-    tree, left_out = objective().build(empty, ["PER", "LOC"])
-    assert (tree.targets, len(left_out)) == (objective().encoder.count(0) * 2, 0)
+    each = objective(labels=("PER", "LOC"))
+    tree, left_out = each.build(empty)
+    assert (tree.targets, len(left_out)) == (each.encoder.count_ids[0] * 2, 0)
 
 
 def test_a_text_longer_than_the_positions():
     lm = random_lm("llama", "en", "causal")
     text = AnnotatedText(TokenizedText("a" * 130, ((0, 130),)), ())
-    tree, _ = objective().build(text, ["PER"])
+    tree, _ = objective(labels=("PER",)).build(text)
     with pytest.raises(ValueError, match=r"P023.* 128 positions"):
         target_log_probs(lm, [tree])
 
@@ -346,17 +350,20 @@ def test_with_a_real_tokenizer(name, prefix_attention, request):
     tokenizer = load_tokenizer(name, request)
     model = tiny_model("llama", vocab_size=len(tokenizer))
     lm = CausalLM(
-        model, tokenizer, prefix_attention=prefix_attention, support=tiny_lm("llama").support
+        model,
+        tokenizer,
+        bidirectional_prefix=prefix_attention == "bidirectional",
+        support=tiny_lm("llama").support,
     )
-    encoder = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], tokenizer)
+    encoder = make_encoder(TEMPLATES["en"], WORDINGS["en"], tokenizer, **LIMITS)
     text = ENGLISH[0]
-    prefix = encoder.prefix(text.source.text)
+    prefix = encoder.encode(text.source).prefix
     expected = []
     with torch.no_grad():
         for label, mentions in by_label(text, list(WORDINGS["en"])).items():
             for n, ids in enumerate(encoder.mentions(mentions), start=1):
-                prompt = prefix + encoder.branch(label)
-                count, opener = encoder.count(len(mentions)), encoder.opener(n)
+                prompt = prefix + encoder.branches[label]
+                count, opener = encoder.count_ids[len(mentions)], encoder.openers[n]
                 whole = [*prompt, *count, *opener, *ids]
                 logits = (
                     plain_logits(model, whole)
@@ -367,6 +374,7 @@ def test_with_a_real_tokenizer(name, prefix_attention, request):
                 taught = [*range(len(prompt), len(prompt) + len(count))]
                 taught += range(len(whole) - len(ids), len(whole))
                 expected += [log_probs[place - 1, whole[place]].item() for place in taught]
-        tree, _ = ParallelObjective(encoder, LIMITS).build(text, list(WORDINGS["en"]))
+        settings = Settings(TEMPLATES["en"], WORDINGS["en"], **LIMITS)
+        tree, _ = ParallelObjective(encoder, settings).build(text)
         found = tree_loss(lm, [tree]).item()
     assert found == pytest.approx(-sum(expected), rel=0, abs=1e-4)

@@ -1,0 +1,282 @@
+"""A fine-tuning from its configuration to the checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_callback import EarlyStoppingCallback, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
+from transformers.training_args import TrainingArguments
+
+from ..checkpoints.conversion import find_conversion
+from ..checkpoints.files import CheckpointFiles, find_folder
+from ..checkpoints.loading import check_trainable, load_causal_lm
+from ..checkpoints.options import LoadOptions
+from ..checkpoints.saving import remove_weights, save_settings
+from ..errors import Errors, Warnings
+from ..model import PaDeLLM
+from ..optional import require
+from ..settings import Settings
+from ..texts import AnnotatedText
+from ..tree.causal_lm import CausalLM
+from .arguments import make_arguments
+from .config import FinetuneConfig, find_settings
+from .evaluation import DevEvaluation
+from .lora import add_lora, make_lora
+from .objective import Objective
+from .rows import RowDataset, RowFigures, TaughtText, measure_rows, pack_rows, prepare_texts
+from .trainer import TreeTrainer
+from .versions import TextVersions
+
+# What a training was begun with, beside its steps.
+_BEGUN_WITH = "begun_with.json"
+# May change on the way: a training may be made longer, or its corpora be found elsewhere.
+_MAY_DIFFER = {"output", "train", "dev", "patience", "save", "training", "labels", "preset"}
+# Written last, so that a checkpoint without it is of a training that was stopped as it saved.
+_LAST_WRITTEN = "trainer_state.json"
+# What Trainer keeps of its arguments, which nothing loads.
+_ARGUMENTS = "training_args.bin"
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """All that a training is made of.
+
+    Attributes:
+        config: What is stated.
+        arguments: Trainer's arguments.
+        padellm: The model, with the settings it is trained with.
+        rows: The training texts.
+        figures: How full rows are.
+        dev: What is evaluated on.
+        sequences: Whether it is trained on separate sequences in the place of trees.
+    """
+
+    config: FinetuneConfig
+    arguments: TrainingArguments
+    padellm: PaDeLLM
+    rows: RowDataset
+    figures: RowFigures
+    dev: DevEvaluation | None
+    sequences: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first of the processes, which reports and writes."""
+        return bool(self.arguments.process_index == 0)
+
+    @property
+    def last_step(self) -> Path | None:
+        """The last of Trainer's checkpoints that there are."""
+        return find_last_step(self.config.steps)
+
+    def train(
+        self, *, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
+    ) -> dict[str, Any]:
+        """Train, and write the checkpoint.
+
+        Args:
+            resume: Whether to go on from the last of Trainer's checkpoints.
+            callbacks: What else is to happen in training.
+
+        Returns:
+            Trainer's figures.
+
+        Raises:
+            ValueError: There are such checkpoints, and they are not to be gone on from, or are of
+                another configuration.
+        """
+        last = self.last_step
+        if last is not None and not resume:
+            raise ValueError(Errors.P077.format(path=self.config.steps))
+        self._compare_begin(go_on=last is not None)
+        trainer = self.make_trainer(callbacks)
+        figures = trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        self._save(trainer)
+        return {**_scores_of_result(trainer), **figures.metrics}
+
+    def make_trainer(self, callbacks: Sequence[TrainerCallback] = ()) -> TreeTrainer:
+        """Make what trains, with an adapter in the model if one is asked for."""
+        model: Any = self.padellm.lm.model
+        if self.config.lora is not None:
+            # The same adapter in every process.
+            set_seed(self.arguments.seed)
+            checkpointing = self.arguments.gradient_checkpointing
+            model = add_lora(model, self.config, gradient_checkpointing=checkpointing)
+        patience = self.config.patience
+        stopping = [] if patience is None else [EarlyStoppingCallback(patience)]
+        return TreeTrainer(
+            self.padellm,
+            model,
+            self.arguments,
+            self.rows,
+            self.dev,
+            sequences=self.sequences,
+            callbacks=[*stopping, *callbacks],
+        )
+
+    def _compare_begin(self, *, go_on: bool) -> None:
+        """Note what a training begins with; one that goes on has to be the same."""
+        stated = self.config.model_dump(mode="json", exclude=_MAY_DIFFER)
+        stated["settings"] = json.loads(self.padellm.settings.to_json())
+        path = self.config.steps / _BEGUN_WITH
+        if go_on and path.is_file():
+            noted = json.loads(path.read_text(encoding="utf8"))
+            names = [name for name, value in stated.items() if noted.get(name) != value]
+            if names:
+                raise ValueError(Errors.P084.format(path=path.parent, names=", ".join(names)))
+        elif self.is_first and not go_on:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(stated), encoding="utf8")
+
+    def _save(self, trainer: TreeTrainer) -> None:
+        """Write the checkpoint; every process has to call it, the first one writes."""
+        config = self.config
+        if trainer.is_fsdp_enabled:
+            # Whole weights, however they were divided in training.
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        written = config.steps / "adapter" if config.merges else config.folder
+        if trainer.args.should_save and not config.merges:
+            remove_weights(config.folder)
+        trainer.accelerator.wait_for_everyone()
+        trainer.save_model(str(written))
+        if trainer.args.should_save:
+            (written / _ARGUMENTS).unlink(missing_ok=True)
+            if config.merges:
+                # Read anew: what was quantized for training is whole again, and merging rounds
+                # nothing.
+                plain = replace(
+                    config.load, quantization=None, revision=None, attn_implementation=None
+                )
+                settings = self.padellm.settings
+                _load(str(written), settings, plain).save_pretrained(config.folder)
+                shutil.rmtree(written)
+            else:
+                save_settings(config.folder, self.padellm.settings)
+        trainer.accelerator.wait_for_everyone()
+
+
+def prepare(
+    config: FinetuneConfig,
+    train: Sequence[AnnotatedText],
+    dev: Sequence[AnnotatedText] = (),
+    *,
+    sequences: bool = False,
+) -> Finetuning:
+    """Prepare all that a training is made of.
+
+    Args:
+        config: What is stated.
+        train: The training texts.
+        dev: Texts to evaluate on.
+        sequences: Whether to train on separate sequences, as the paper does, in the place of trees:
+            the same loss, and more tokens.
+
+    Raises:
+        ValueError: Something stated is not possible.
+        ImportError: Something stated needs a package that isn't installed.
+    """
+    require("accelerate", "Fine-tuning", extra="llm")
+    for key, texts in (("train", train), ("dev", dev)):
+        files = config.corpora(key)
+        if files and not texts:
+            raise ValueError(Errors.P085.format(files=", ".join(files), key=key))
+    if config.lora is not None:
+        make_lora(config)
+    arguments = make_arguments(config)
+    settings = find_settings(config, train)
+    options = config.load
+    if options.quantization is not None:
+        # Other weights are loaded on the CPU and moved, or divided, from there.
+        options = replace(options, device=str(arguments.device))
+    padellm = _load(config.checkpoint, settings, options)
+    _check_weights(config, padellm.lm)
+    objective = padellm.make_objective(config.tag_text)
+    padellm = padellm.with_settings(replace(settings, text_tags=objective.teaches_tags))
+    labels = ", ".join(settings.labels)
+    taught, report = prepare_texts(train, padellm, objective)
+    large = [text.size for text in taught if text.size > config.row_tokens]
+    if arguments.process_index == 0:
+        report.warn()
+        if large:
+            _warn(Warnings.W074, count=len(large), row_tokens=config.row_tokens, longest=max(large))
+    if not taught:
+        raise ValueError(Errors.P078.format(labels=labels))
+    rows, figures = _make_rows(config, arguments, taught, padellm, objective)
+    evaluation = None
+    if dev:
+        evaluated, gold = prepare_texts(dev, padellm, objective)
+        if arguments.process_index == 0 and not gold.gold:
+            _warn(Warnings.W076, labels=labels)
+        evaluation = DevEvaluation(dev, evaluated, objective, config.row_tokens)
+    return Finetuning(config, arguments, padellm, rows, figures, evaluation, sequences)
+
+
+def _load(name: str, settings: Settings, options: LoadOptions) -> PaDeLLM:
+    bidirectional = settings.prefix_attention == "bidirectional"
+    lm = load_causal_lm(name, bidirectional_prefix=bidirectional, options=options)
+    return PaDeLLM(lm, settings)
+
+
+def find_last_step(folder: Path) -> Path | None:
+    """Find the last whole one of Trainer's checkpoints in a folder, `None` without any."""
+    found = {
+        int(number): path.parent
+        for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{_LAST_WRITTEN}")
+        if (number := path.parent.name.rpartition("-")[2]).isdigit()
+    }
+    return found[max(found)] if found else None
+
+
+def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
+    """Refuse what could not be saved, before it is trained."""
+    if config.lora is None:
+        check_trainable(lm.model)
+        return
+    files = CheckpointFiles(find_folder(config.checkpoint), config.load)
+    if config.merges and files.is_quantized:
+        raise ValueError(Errors.P080.format(name=config.checkpoint))
+    conversion = find_conversion(files)
+    if config.save == "adapter" and conversion is not None and conversion.load_model is not None:
+        raise ValueError(Errors.P081.format(name=config.checkpoint))
+
+
+def _scores_of_result(trainer: TreeTrainer) -> dict[str, Any]:
+    """Find the evaluation of the step whose weights are the result."""
+    evaluated = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    best = trainer.state.best_model_checkpoint
+    if trainer.args.load_best_model_at_end and best is not None:
+        name = Path(best).name
+        evaluated = [e for e in evaluated if f"checkpoint-{e['step']}" == name] or evaluated
+    return dict(evaluated[-1]) if evaluated else {}
+
+
+def _make_rows(
+    config: FinetuneConfig,
+    arguments: TrainingArguments,
+    taught: Sequence[TaughtText],
+    padellm: PaDeLLM,
+    objective: Objective,
+) -> tuple[RowDataset, RowFigures]:
+    swap = config.augment
+    # Texts that are the same differ in their versions, so that no tree can be kept.
+    versions = TextVersions(objective, swap=swap, fits=padellm.lm.fits, max_bytes=0)
+    # Room for what augmentation adds.
+    planned = int(config.row_tokens / (1 if swap is None else swap.growth))
+    rows = pack_rows([text.size for text in taught], planned, arguments.seed)
+    at_once = arguments.per_device_train_batch_size
+    figures = measure_rows(rows, taught, config.row_tokens, at_once)
+    multiple = at_once * arguments.gradient_accumulation_steps * arguments.world_size
+    seed = arguments.seed
+    return RowDataset(rows, taught, versions, config.row_tokens, seed, multiple), figures
+
+
+def _warn(message: str, **values: Any) -> None:
+    # On behalf of who calls `prepare`.
+    warnings.warn(message.format(**values), stacklevel=3)
