@@ -11,8 +11,8 @@ from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
-from ..settings import SPANS_KEY
 from ..errors import Errors
+from ..settings import SPANS_KEY
 from ..texts import AnnotatedText, Mention, TokenizedText
 from .paper import character_offsets
 

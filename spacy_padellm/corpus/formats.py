@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..settings import SPANS_KEY
 from ..errors import Errors
 from ..optional import require
+from ..settings import SPANS_KEY
 from ..texts import AnnotatedText
 from .conll import parse_conll
 from .jsonl import parse_jsonl

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from spacy.language import Language
 from spacy.training import Example
 
-from ..settings import SPANS_KEY
 from ..errors import Errors, Warnings
+from ..settings import SPANS_KEY
 
 if TYPE_CHECKING:
     from ..texts import AnnotatedText
