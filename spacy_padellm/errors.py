@@ -482,13 +482,17 @@ class Warnings(metaclass=_WithCodes):
     )
     W070 = (
         "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
-        "`max_mention_tokens`, give the texts tokens that start and end where the mentions do, or "
-        "name their labels among those the text is annotated for. With all mentions in one "
-        "sequence, partly annotated texts can't be taught at all: use output_format: parallel."
+        "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, give the texts "
+        "tokens (in a pipeline, a tokenizer) that start and end where the mentions do, or name "
+        "their labels among those the text is annotated for. With all mentions in one sequence, "
+        'partly annotated texts can\'t be taught at all, and crossing mentions in "structured" '
+        'only: use output_format = "parallel".'
     )
     W071 = (
-        "{count} of {total} texts (windows, where there are any) teach nothing: they are not "
-        "annotated for the labels. Leave them out, or add their labels to `labels`."
+        "{count} of {total} annotated texts (windows, where there are any) teach nothing: with "
+        'output_format = "parallel" a text has to be annotated for one of the labels at least, '
+        "with all mentions in one sequence for all of them ({labels}). Leave the texts out, or add "
+        "their labels to `labels`."
     )
     W072 = (
         "Mentions of labels that are not taught: {counts}. Add the labels to `labels`, or leave it "
@@ -496,8 +500,8 @@ class Warnings(metaclass=_WithCodes):
     )
     W073 = (
         "No training text has a mention of {labels}, so training teaches that there are none. "
-        "Leave them out of `labels`; if the texts are not annotated for them, say so (`convert "
-        "--annotated-labels`)."
+        "Leave them out of `labels` (in a pipeline's config, labels = [] drops a checkpoint's); if "
+        "the texts are not annotated for them, say so (`convert --annotated-labels`)."
     )
     W074 = (
         "{count} texts take more than the {row_tokens} tokens of a row, the longest {longest}: "
@@ -522,13 +526,6 @@ class Warnings(metaclass=_WithCodes):
     )
 
     # Component (W2xx)
-    W201 = (
-        "{total} of {gold} gold mentions can't be taught: {details}. Raise `max_mentions` or "
-        "`max_mention_tokens`, make the windows of `get_spans` overlap or longer, use a tokenizer "
-        "that splits where the mentions start and end, or name their labels among those the text "
-        "is annotated for. With all mentions in one sequence, partly annotated texts can't be "
-        'taught at all, and crossing mentions in "structured" only: use output_format = "parallel".'
-    )
     W202 = (
         "The saved pipeline was trained with other settings than its config now states, and keeps "
         "its own: {ignored}. To add a label, use `add_label` and train on; to change anything "
@@ -543,17 +540,7 @@ class Warnings(metaclass=_WithCodes):
         "that of their wording. Give the label a wording of one common word, for example with "
         "[components.padellm_ner.labels] in the config, or set tag_text = 0."
     )
-    W205 = (
-        "{count} of {total} annotated texts (windows, where there are any) teach nothing: with "
-        'output_format = "parallel" a text has to be annotated for one of the labels at least, '
-        "with all mentions in one sequence for all of them ({labels})."
-    )
     W206 = (
         "{name} was never trained to find {labels}: what it finds of them means little. Train it "
         "on texts with these labels, or look for labels it knows (`labels` in its padellm.json)."
-    )
-    W207 = (
-        "None of the {total} annotated texts has a mention of {labels}, so training teaches that "
-        "there are none. If they are a checkpoint's labels that you do not want, set labels = []; "
-        "if the texts are not annotated for them, say so (`convert --annotated-labels`)."
     )

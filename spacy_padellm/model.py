@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .checkpoints.loading import load_causal_lm, load_settings
-from .checkpoints.options import LoadOptions
+from .checkpoints.options import DEFAULT_DEVICE, LoadOptions, choose_device
 from .checkpoints.saving import save_checkpoint
 from .decode.decoder import Decoder, DecodingCost, ParallelDecoder
 from .decode.mentions import keep_most_probable, non_overlapping, resolve
@@ -78,12 +78,15 @@ class PaDeLLM:
                 (`threshold`, `tag_share`, ...) and `Overrides` (`labels`, `max_mentions`, ...).
 
         Raises:
-            ValueError: The folder is missing or not complete, or an option is not possible.
+            ValueError: The folder is missing or not complete, or an option is not possible, alone
+                or beside another one.
             TypeError: There is no such option.
             ImportError: An option needs a package that isn't installed.
         """
         load, decoding, overrides = _divide(options, LoadOptions, DecodingOptions, Overrides)
-        load_options = LoadOptions(**{"device": devices[0], **load} if devices else load)
+        if devices:
+            load["device"] = choose_device(load.get("device", DEFAULT_DEVICE), devices)
+        load_options = LoadOptions(**load)
         stated = Overrides(**overrides)
         found = load_settings(name, load_options)
         if found is None and stated.labels is None and stated.preset is None:
@@ -165,9 +168,18 @@ class PaDeLLM:
         Raises:
             ValueError: There are no labels to look for.
         """
+        if self.replicas is None:
+            return self._single
+        return self._make_decoder(self.replicas.of(self.lm))
+
+    @cached_property
+    def _single(self) -> Decoder:
+        """The decoder of the model alone: to see what fits, no replica need be made."""
+        return self._make_decoder([self.lm])
+
+    def _make_decoder(self, lms: Sequence[CausalLM]) -> Decoder:
         if not self.settings.labels:
             raise ValueError(Errors.P033)
-        lms = [self.lm] if self.replicas is None else self.replicas.of(self.lm)
         if self.settings.output_format != PARALLEL:
             make: MakeDecoder = find_plugin(DECODERS, self.settings.output_format)
             return make(self, lms)
@@ -202,6 +214,14 @@ class PaDeLLM:
         """
         return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
 
+    def fits(self, text: EncodedText) -> bool:
+        """Tell whether a text can be read at once.
+
+        Raises:
+            ValueError: There are no labels to look for.
+        """
+        return self._single.fits(text)
+
     def cut(self, text: str | TokenizedText) -> list[Window]:
         """Cut a text into what the model reads at once: the whole, or overlapping windows.
 
@@ -215,9 +235,9 @@ class PaDeLLM:
         if end - start < len(tokenized.text):
             tokenized = tokenized.stretch(start, end)
         whole = self.encode(tokenized)
-        if self.decoder.fits(whole):
+        if self.fits(whole):
             return [Window(start, whole)]
-        windows = cut_windows(tokenized, self.encode, self.decoder.fits)
+        windows = cut_windows(tokenized, self.encode, self.fits)
         return [Window(start + window.start, window.text) for window in windows]
 
     def predict(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, Literal, get_args
 
 from .errors import Errors
@@ -275,6 +275,10 @@ def find_plugin(group: str, output_format: str) -> Any:
 
     Returns:
         A function that makes an objective, or a decoder, of a `PaDeLLM`.
+
+    Raises:
+        ValueError: There is none for the format.
     """
-    found: EntryPoint = next(iter(entry_points(group=group, name=output_format)))
-    return found.load()
+    plugins = {each.name: each for each in entry_points(group=group)}
+    check_choice("output_format", output_format, tuple(plugins))
+    return plugins[output_format].load()

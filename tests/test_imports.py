@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
+
 # What stands above the core.
-OUTSIDE = tuple(f"spacy_padellm.{name}" for name in ("pipeline", "corpus", "cli"))
+OUTSIDE = tuple(f"spacy_padellm.{name}" for name in ("pipeline", "corpus", "cli", "benchmark"))
 HEAVY = ["torch", "transformers", "tokenizers", "spacy", "thinc", "numpy", "typer"]
 
 
@@ -43,22 +46,35 @@ def test_options_of_loading_are_light():
 
 
 def test_the_core_does_without_spacy():
-    modules = loaded_after(
-        "from spacy_padellm.checkpoints import encoder_lm, loading, saving, small_lm\n"
-        "from spacy_padellm.decode import extraction\n"
-        "from spacy_padellm.train import factory, finetuning"
+    files = (ROOT / "spacy_padellm").rglob("*.py")
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
+    core = sorted(
+        name
+        for name in names
+        if not name.startswith(OUTSIDE) and not name.endswith(("__init__", "__main__"))
     )
+    assert len(core) > 20
+    modules = loaded_after("\n".join(f"import {name}" for name in core))
     assert {"torch", "transformers"} <= modules
     assert modules.isdisjoint(["spacy", "thinc", "spacy_transformers", "typer"])
     assert not any(name.startswith(OUTSIDE) for name in ours(modules))
+
+
+# What a factory's defaults and types are taken from.
+SETTINGS = {
+    "spacy_padellm",
+    "spacy_padellm.errors",
+    "spacy_padellm.prompt",
+    "spacy_padellm.prompt.template",
+    "spacy_padellm.settings",
+}
 
 
 def test_a_blank_pipeline_loads_the_factory_only():
     pytest.importorskip("spacy")
     modules = loaded_after('import spacy; spacy.blank("en")')
     assert ours(modules) == {
-        "spacy_padellm",
-        "spacy_padellm.defaults",
+        *SETTINGS,
         "spacy_padellm.pipeline",
         "spacy_padellm.pipeline.factory",
     }
@@ -69,21 +85,26 @@ def test_registering_loads_no_core():
     # spacy-transformers' own entry point imports transformers, so spaCy looks nothing up here.
     modules = loaded_after(
         "import spacy\n"
-        "from spacy_padellm.pipeline import factory, architectures, scorer, templates\n"
+        "from spacy_padellm.pipeline import factory, registered\n"
         "from spacy_padellm.corpus import reader\n"
-        "scorer.make_mention_scorer()\n"
         "reader.create_annotated_corpus_v1('corpus.txt')\n"
     )
     assert ours(modules) == {
-        "spacy_padellm",
-        "spacy_padellm.defaults",
-        "spacy_padellm.errors",
+        *SETTINGS,
         "spacy_padellm.corpus",
         "spacy_padellm.corpus.reader",
         "spacy_padellm.pipeline",
-        "spacy_padellm.pipeline.architectures",
         "spacy_padellm.pipeline.factory",
-        "spacy_padellm.pipeline.scorer",
-        "spacy_padellm.pipeline.templates",
+        "spacy_padellm.pipeline.registered",
     }
+    assert modules.isdisjoint(["transformers", "tokenizers", "spacy_transformers"])
+
+
+def test_the_scorer_loads_no_model():
+    pytest.importorskip("spacy")
+    modules = loaded_after(
+        "from spacy_padellm.pipeline import registered\nregistered.make_mention_scorer()"
+    )
+    rooms = {name.split(".")[1] for name in ours(modules) if "." in name}
+    assert rooms == {"corpus", "errors", "pipeline", "prompt", "scoring", "settings", "texts"}
     assert modules.isdisjoint(["transformers", "tokenizers", "spacy_transformers"])

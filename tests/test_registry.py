@@ -19,12 +19,13 @@ import spacy
 from thinc.api import Config
 
 from spacy_padellm.pipeline.factory import DEFAULT_CONFIG
+from spacy_padellm.settings import DECODERS, OBJECTIVES, find_plugin
 
 ROOT = Path(__file__).parents[1]
 
 
 def stated_entry_points() -> dict[str, dict[str, str]]:
-    """RETURNS (Dict[str, Dict[str, str]]): Group → name → `module:attribute`."""
+    """Read group → name → `module:attribute`."""
     parser = ConfigParser(delimiters=["="])
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read(ROOT / "setup.cfg", encoding="utf8")
@@ -36,10 +37,12 @@ def stated_entry_points() -> dict[str, dict[str, str]]:
 
 
 STATED = stated_entry_points()
+# What the package itself looks up; the other groups are spaCy's.
+PLUGINS = (OBJECTIVES, DECODERS)
 NAMES = [
     (group.removeprefix("spacy_"), name, target)
     for group, entries in STATED.items()
-    if group.startswith("spacy_")
+    if group.startswith("spacy_") and group not in PLUGINS
     for name, target in entries.items()
 ]
 
@@ -83,6 +86,13 @@ def test_every_name_resolves_without_an_import():
 def test_entry_points_name_what_is_there(target: str):
     module, _, attribute = target.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
+
+
+@pytest.mark.parametrize("group", PLUGINS)
+def test_output_formats_are_plugged_in(group: str):
+    assert set(STATED[group]) == {"augmented", "structured"}
+    for name, target in STATED[group].items():
+        assert find_plugin(group, name).__name__ == target.partition(":")[2]
 
 
 def test_no_versioned_function_is_forgotten():

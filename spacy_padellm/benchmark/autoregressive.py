@@ -5,114 +5,159 @@ What the paper compares itself with. Drafts from the prompt make it as fast as i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from ..decode.batches import make_batches
-from ..decode.cost import DecodingCost
-from ..decode.guides import FreeGuide
 from ..decode.mentions import DecodedMention
-from ..decode.writing import Admissible, Branch, Choice, write_all
-from ..settings import BATCH_TOKENS
-from ..prompt.encoder import PromptEncoder
-from ..texts import TokenizedText
+from ..decode.replicas import run_together
+from ..decode.state import Choice
+from ..model import PaDeLLM
+from ..prompt.encoder import EncodedText, PromptEncoder
+from ..texts import Span
 from ..tree.causal_lm import CausalLM
-from ..tree.token_tree import TokenTree
-from .lookup import PromptLookup
-from .output_formats.base import OutputFormat
+from ..tree.packing import balance, batch_by_padded
+from .free_text import FreeSequence, FreeText, LaboratoryCost, write_freely
+from .output_formats import get_output_format
+from .replay import replay_of
+
+logger = logging.getLogger(__name__)
 
 # An output is cut off at this many tokens, and so many for each token of the text.
 _LEAST_TOKENS, _TOKENS_PER_TOKEN = 64, 4
+# There has to be room for the text, and the text written again with labels in it.
+_TIMES_WRITTEN = 3
+
+
+@dataclass(frozen=True)
+class PromptLookup:
+    """Drafts for a sequence whose output repeats its prompt: they are copied from where the last
+    tokens stood before (Saxena, 2023).
+
+    Args:
+        longest_match: Most tokens that are looked for; fewer where they are not found.
+        length: Tokens drafted.
+    """
+
+    longest_match: int = 3
+    length: int = 10
+
+    def draft(self, ids: Sequence[int]) -> list[int]:
+        """Find what followed a sequence's last tokens where they stood last before."""
+        for size in range(min(self.longest_match, len(ids) - 1), 0, -1):
+            wanted = ids[-size:]
+            for start in range(len(ids) - size - 1, -1, -1):
+                if ids[start : start + size] == wanted:
+                    return list(ids[start + size : start + size + self.length])
+        return []
 
 
 class AutoregressiveDecoder:
     """Greedy decoding of an output format over the whole vocabulary, and its reading.
 
-    lm (CausalLM): The model.
-    encoder (PromptEncoder): The template's ids.
-    output_format (OutputFormat): What the model writes.
-    lookup (Optional[PromptLookup]): Drafts; whatever they are, the same is written.
-    batch_tokens (int): Most tokens of prompts run at once, padding included; a longer text is
-        run alone.
+    What could not be read is lost, so it is logged.
+
+    Args:
+        padellm: The model, and how much of prompts is run at once.
+        lms: What is run in the place of the model; several share the texts.
+        lookup: Drafts; whatever they are, the same is written. There are none where the model's
+            options say that nothing is drafted.
+
+    Attributes:
+        cost: What decoding took so far.
+        output_format: What the model writes.
     """
 
     def __init__(
         self,
-        lm: CausalLM,
-        encoder: PromptEncoder,
-        output_format: OutputFormat,
+        padellm: PaDeLLM,
+        lms: Sequence[CausalLM] = (),
         lookup: PromptLookup | None = None,
-        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
-        self.lm = lm
-        self.encoder = encoder
-        self.output_format = output_format
-        self.lookup = lookup
-        self.batch_tokens = batch_tokens
-        self.cost = DecodingCost()
+        self.encoder = padellm.encoder
+        self.output_format = get_output_format(padellm.settings.output_format)
+        drafts = padellm.options.draft_threshold is not None
+        self.lookup = lookup or PromptLookup() if drafts else None
+        self.cost = LaboratoryCost(output_format=self.output_format.name)
+        self._lms = list(lms) or [padellm.lm]
+        self._batch_tokens = padellm.options.batch_tokens
 
-    @torch.inference_mode()
-    def decode(
-        self,
-        texts: Sequence[TokenizedText],
-        labels: Sequence[str],
-        replays: Sequence[Sequence[int]] | None = None,
-    ) -> list[list[DecodedMention]]:
-        """texts (Sequence[TokenizedText]): The texts.
-        labels (Sequence[str]): The labels to look for.
-        replays (Optional[Sequence[Sequence[int]]]): For each text the ids that are written,
-            whatever the model chooses.
-        RETURNS (List[List[DecodedMention]]): For each text its mentions, in the order written.
-        RAISES (ValueError): A text, with what is to be written, is longer than the model's
-            positions.
+    def fits(self, text: EncodedText) -> bool:
+        """Tell whether the model has positions for a text and most outputs."""
+        return self._lms[0].fits(_TIMES_WRITTEN * len(text.prefix))
+
+    def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
+        """Decode texts: for each its mentions, in the order written.
+
+        Raises:
+            TextTooLongError: A text, with what is to be written, is longer than the model's
+                positions.
         """
-        if not texts or not labels:
+        if not self.encoder.labels:
             return [[] for _ in texts]
-        prompts = [self.encoder.prefix(text.text) for text in texts]
-        found: list[list[DecodedMention]] = [[] for _ in texts]
-        wordings = {label: self.encoder.wordings[label] for label in labels}
-        for batch in make_batches([len(prompt) for prompt in prompts], self.batch_tokens):
-            told = [None if replays is None else replays[item] for item in batch]
-            writings = [
-                self._open(prompts[item], replay) for item, replay in zip(batch, told, strict=True)
-            ]
-            depth = max(len(writing.tree) + writing.room - 1 for writing in writings)
-            run = self.lm.open([writing.tree for writing in writings], depth)
-            write_all(run, writings, "vocabulary", self.cost)
-            for item, writing in zip(batch, writings, strict=True):
-                found[item] = self._read(texts[item], writing.guide, wordings)
+        before = LaboratoryCost.of(self.cost)
+        outputs = self.write(texts)
+        found = [self._read(text, output) for text, output in zip(texts, outputs, strict=True)]
+        malformed = self.cost.malformed - before.malformed
+        ungrounded = self.cost.ungrounded - before.ungrounded
+        if malformed or ungrounded:
+            logger.warning(
+                "%d stretches of what the model wrote were malformed, and %d of its mentions "
+                "ungrounded (not in the text, or of no label); they were dropped",
+                malformed,
+                ungrounded,
+            )
         return found
 
-    def _open(self, prefix: Sequence[int], replay: Sequence[int] | None) -> _OutputWriting:
-        tree = TokenTree(prefix)
-        start = tree.insert(self.encoder.output_opener, tree.prefix_end)[-1]
-        room = _LEAST_TOKENS + _TOKENS_PER_TOKEN * len(tree)
-        if replay is not None:
-            room = max(room, len(replay))
-            self.lm.check_depth(len(tree) + len(replay) - 1)
-        if self.lm.max_depth is not None:
-            room = min(room, self.lm.max_depth - len(tree) + 1)
-        guide = FreeGuide([[self.encoder.end_id]], max(room, 1))
-        return _OutputWriting(tree, Branch(start, guide, replay), max(room, 1), self.lookup)
+    def write(self, texts: Sequence[EncodedText]) -> list[FreeSequence]:
+        """Write the output of each text."""
+        shares = balance([len(text.prefix) for text in texts], len(self._lms))
+        results = run_together(
+            [
+                partial(self._write, lm, [texts[item] for item in share])
+                for lm, share in zip(self._lms, shares, strict=False)
+            ]
+        )
+        outputs: dict[int, FreeSequence] = {}
+        for share, (written, cost) in zip(shares, results, strict=True):
+            outputs.update(zip(share, written, strict=True))
+            self.cost.passes += cost.passes
+            self.cost.tokens += cost.tokens
+            self.cost.distinct_tokens += cost.distinct_tokens
+        return [outputs[item] for item in range(len(texts))]
 
-    def _read(
-        self, text: TokenizedText, guide: FreeGuide, wordings: Mapping[str, str]
-    ) -> list[DecodedMention]:
-        output = self.encoder.decode(guide.ids)
-        parsed = self.output_format.parse(output, text, wordings)
+    @torch.inference_mode()
+    def _write(
+        self, lm: CausalLM, texts: Sequence[EncodedText]
+    ) -> tuple[list[FreeSequence], LaboratoryCost]:
+        """Write the outputs of a model's share of the texts."""
+        cost = LaboratoryCost()
+        opened = [_OutputText(text, lm, self.lookup) for text in texts]
+        for batch in batch_by_padded([len(text.prefix) for text in texts], self._batch_tokens):
+            states = [opened[item] for item in batch]
+            depth = max(state.start + state.output.max_tokens for state in states)
+            run = lm.open([state.tree for state in states], depth)
+            write_freely(run, states, cost)
+        return [state.output for state in opened], cost
+
+    def _read(self, text: EncodedText, written: FreeSequence) -> list[DecodedMention]:
+        output = self.encoder.decode(written.ids)
+        parsed = self.output_format.parse(output, text, self.encoder.labels)
         self.cost.malformed += parsed.malformed
         self.cost.ungrounded += parsed.ungrounded
         if not parsed.mentions:
             return []
-        spans = _token_spans(guide.ids, output, self.encoder)
+        spans = find_spelled(written.ids, output, self.encoder)
         return [
             DecodedMention(
                 mention.label,
                 mention.places,
                 sum(
                     log_prob
-                    for (start, end), log_prob in zip(spans, guide.log_probs, strict=True)
+                    for (start, end), log_prob in zip(spans, written.log_probs, strict=True)
                     if start < mention.piece[1] and mention.piece[0] < end
                 ),
             )
@@ -120,9 +165,14 @@ class AutoregressiveDecoder:
         ]
 
 
-def _token_spans(ids: Sequence[int], output: str, encoder: PromptEncoder) -> list[tuple[int, int]]:
-    """RETURNS (List[Tuple[int, int]]): The characters of the output that each token spells; all of
-    the tokens that spell a character together have it.
+def find_spelled(ids: Sequence[int], output: str, encoder: PromptEncoder) -> list[Span]:
+    """Find the characters of an output that each token spells; all of the tokens that spell a
+    character together have it.
+
+    Args:
+        ids: What was written.
+        output: The same, decoded.
+        encoder: What decodes it.
     """
     if not ids:
         return []
@@ -144,40 +194,60 @@ def _token_spans(ids: Sequence[int], output: str, encoder: PromptEncoder) -> lis
     return list(zip(starts, reversed(whole), strict=True))
 
 
-class _OutputWriting:
-    """What a text's output has come to."""
+class _OutputText(FreeText):
+    """What a text's output has come to.
 
-    def __init__(
-        self, tree: TokenTree, branch: Branch[FreeGuide], room: int, lookup: PromptLookup | None
-    ) -> None:
-        self.tree = tree
-        self.room = room
-        self._branch = branch
+    Args:
+        text: The text.
+        lm: The model that writes it.
+        lookup: Drafts.
+
+    Attributes:
+        output: The output.
+        start: The node it begins behind.
+
+    Raises:
+        TextTooLongError: What is to be written does not fit into the model's positions.
+    """
+
+    def __init__(self, text: EncodedText, lm: CausalLM, lookup: PromptLookup | None) -> None:
+        super().__init__(text.prefix)
         self._lookup = lookup
+        encoder = text.encoder
+        # Nothing is asked for, so the output begins where a count would end.
+        self.start = self.tree.insert(encoder.count_end, self.tree.prefix_end)[-1]
+        size, replay = len(self.tree), replay_of(text)
+        most = _LEAST_TOKENS + _TOKENS_PER_TOKEN * size
+        if replay is not None:
+            most = max(most, len(replay.output))
+            lm.check_depth(size + len(replay.output) - 1)
+        if lm.max_depth is not None:
+            most = min(most, lm.max_depth - size + 1)
+        told = None if replay is None else replay.output
+        self.output = FreeSequence(self.start, [[encoder.end_id]], max(most, 1), told)
 
     @property
-    def guide(self) -> FreeGuide:
-        return self._branch.guide
+    def sequences(self) -> list[FreeSequence]:
+        """The output alone."""
+        return [self.output]
 
-    def ask(self) -> dict[int, Admissible]:
-        if self.guide.done:
-            return {}
-        node = self._branch.node
-        asked = [node]
-        if self._lookup is not None:
-            left = self.room - len(self.guide.ids) - 1
-            asked += self.tree.insert(self._lookup.draft(self.tree.sequence(node))[:left], node)
-        return dict.fromkeys(asked)
+    def propose(self) -> list[int]:
+        """Propose the output's last node, and a draft behind it."""
+        proposed = super().propose()
+        if proposed and self._lookup is not None:
+            (node,) = proposed
+            left = self.output.max_tokens - len(self.output.ids) - 1
+            draft = self._lookup.draft(self.tree.sequence(node))[:left]
+            proposed = list(dict.fromkeys([node, *self.tree.insert(draft, node)]))
+        return proposed
 
-    def take(self, choices: Mapping[int, Choice]) -> None:
-        self._branch.follow(self.tree, choices)
-        node = self._branch.node
-        if self.guide.done or node in choices:
+    def advance(self, choices: Mapping[int, Choice]) -> None:
+        """Write as far as the draft is right, and cut off the rest."""
+        self.output.advance(self.tree, choices)
+        node = self.output.node
+        if self.output.is_finished or node in choices:
             return
         # The token chosen instead of a draft comes after it in the tree; the draft goes.
         token_id, parent = self.tree.ids[node], self.tree.parents[node]
         self.tree.cut(parent + 1)
-        (self._branch.node,) = self.tree.insert([token_id], parent)
-
-    def ends(self) -> Iterable[int]:
-        return [self._branch.node]
+        (self.output.node,) = self.tree.insert([token_id], parent)

@@ -31,9 +31,12 @@ _WIDTH, _HEIGHT, _BAR, _LETTER, _LEGEND_PATCH = 10.0, 4.6, 0.22, 0.1, 0.65
 
 @dataclass(frozen=True)
 class _Bars:
-    """datasets (Sequence[str]): Groups.
-    decoders (Sequence[str]): Bars of each group.
-    latencies (Mapping[Tuple[str, str], float]): Milliseconds by dataset and decoder.
+    """What the chart shows.
+
+    Args:
+        datasets: Groups.
+        decoders: Bars of each group.
+        latencies: Milliseconds by dataset and decoder.
     """
 
     datasets: Sequence[str]
@@ -44,10 +47,13 @@ class _Bars:
 def draw_chart(path: Path, rows: Sequence[Row]) -> None:
     """Draw the mean latency of each decoder on each dataset.
 
-    path (Path): PNG file to write.
-    rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
-    RAISES (ImportError): matplotlib isn't installed.
-    RAISES (ValueError): No row has a latency.
+    Args:
+        path: PNG file to write.
+        rows: Rows of `make_row`.
+
+    Raises:
+        ImportError: matplotlib isn't installed.
+        ValueError: No row has a latency.
     """
     figure = make_figure(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,10 +61,14 @@ def draw_chart(path: Path, rows: Sequence[Row]) -> None:
 
 
 def make_figure(rows: Sequence[Row]) -> Figure:
-    """rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
-    RETURNS (Figure): The chart; a group of bars a dataset, a bar a decoder.
-    RAISES (ImportError): matplotlib isn't installed.
-    RAISES (ValueError): No row has a latency.
+    """Make the chart: a group of bars a dataset, a bar a decoder.
+
+    Args:
+        rows: Rows of `make_row`.
+
+    Raises:
+        ImportError: matplotlib isn't installed.
+        ValueError: No row has a latency.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

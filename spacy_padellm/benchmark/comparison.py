@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from ..checkpoints.settings import CheckpointSettings
+from ..decode.decoder import ParallelDecoder
 from ..decode.mentions import DecodedMention
-from ..decode.parallel import ParallelDecoder
 from ..errors import Errors
-from ..limits import MentionLimits
-from ..prompt.encoder import PromptEncoder
+from ..model import PaDeLLM
+from ..prompt.encoder import EncodedText
+from ..settings import PARALLEL, DecodingOptions
 from ..texts import TokenizedText
-from ..tree.causal_lm import CausalLM
-from ..tree.support import Way
-from ..tree.trie import admissible_spans
+from ..tree.runs import TreeSupport
+from .padded import PaddedLM
 from .unconstrained import UnconstrainedDecoder, WrittenText
+
+Walk = Literal["sequences", "batch"]
 
 # Why plain decoding may write something else, in the order a reason is looked for.
 MALFORMED_COUNT = "wrote something else than a count"
@@ -30,21 +32,26 @@ OTHER_CHOICE = "chose other counts or mentions, all of them possible"
 class Agreement:
     """How the tree agrees with separate sequences that walk the same tries, a token a pass.
 
-    same (int): Texts with the same mentions.
-    largest_difference (float): Largest difference of a mention's log-probability in these.
+    Args:
+        same: Texts with the same mentions.
+        largest_difference: Largest difference of a mention's log-probability in these.
     """
 
     same: int = 0
     largest_difference: float = 0.0
 
     def add(self, found: Sequence[DecodedMention], expected: Sequence[DecodedMention]) -> None:
-        """found (Sequence[DecodedMention]): What the tree found in a text.
-        expected (Sequence[DecodedMention]): What the sequences did.
+        """Add a text.
+
+        Args:
+            found: What the tree found in it.
+            expected: What the sequences did.
         """
         if [(m.label, m.places) for m in found] == [(m.label, m.places) for m in expected]:
             self.same += 1
             pairs = zip(found, expected, strict=True)
-            differences = [abs(a.log_prob - b.log_prob) for a, b in pairs]
+            # Without tags every mention is written.
+            differences = [abs((a.log_prob or 0.0) - (b.log_prob or 0.0)) for a, b in pairs]
             self.largest_difference = max([self.largest_difference, *differences])
 
 
@@ -52,51 +59,52 @@ class Agreement:
 class Comparison:
     """What was compared so far.
 
-    texts (int): Texts.
-    walks (Dict[Way, Agreement]): Agreement with `"sequences"` run whole at each pass, and with the
-        paper's `"batch"` with a KV cache, where the model can run it.
-    same_as_plain (int): Texts with the same mentions from tree and plain decoding.
-    reasons (Counter[str]): For the others, how many for each reason.
+    Args:
+        texts: Texts.
+        walks: Agreement with `"sequences"` run whole at each pass, and with the paper's `"batch"`
+            with a KV cache, where the model can run it.
+        same_as_plain: Texts with the same mentions from tree and plain decoding.
+        reasons: For the others, how many for each reason.
     """
 
     texts: int = 0
-    walks: dict[Way, Agreement] = field(default_factory=dict)
+    walks: dict[Walk, Agreement] = field(default_factory=dict)
     same_as_plain: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def compare_decoders(
-    lm: CausalLM,
-    settings: CheckpointSettings,
-    texts: Iterable[TokenizedText],
-) -> Comparison:
-    """lm (CausalLM): A trained model.
-    settings (CheckpointSettings): What it is to be run with.
-    texts (Iterable[TokenizedText]): The texts.
-    RETURNS (Comparison): How the decoders agree.
-    RAISES (ValueError): The model writes an output format.
+def compare_decoders(padellm: PaDeLLM, texts: Iterable[TokenizedText]) -> Comparison:
+    """Decode texts in every way, and see how the ways agree.
+
+    Args:
+        padellm: A trained model.
+        texts: The texts.
+
+    Raises:
+        ValueError: The model writes an output format.
     """
-    if settings.output_format != "parallel":
+    lm, settings = padellm.lm, padellm.settings
+    if settings.output_format != PARALLEL:
         raise ValueError(Errors.P038.format(output_format=settings.output_format))
-    encoder = PromptEncoder(settings.template, settings.labels, lm.tokenizer)
-    labels, limits = tuple(settings.labels), settings.limits
-    tree = ParallelDecoder(lm, encoder, limits, settings.softmax)
-    ways: list[Way] = ["sequences"]
-    if lm.support.has_cache:
-        ways.append("batch")
-    walkers = {
-        way: ParallelDecoder(lm.forced(way), encoder, limits, settings.softmax, policy=None)
-        for way in ways
+    sequences = lm.run_as("sequences")
+    options = DecodingOptions(tag_share=0.0)
+    stepwise = replace(options, draft_threshold=None)
+    tree = ParallelDecoder(lm, padellm.encoder, settings, options)
+    walkers: dict[Walk, ParallelDecoder] = {
+        "sequences": ParallelDecoder(sequences, padellm.encoder, settings, stepwise)
     }
-    plain = UnconstrainedDecoder(lm.forced("sequences"), encoder, limits)
-    result = Comparison(walks={way: Agreement() for way in ways})
+    if has_cache(lm.support):
+        padded = PaddedLM(lm, "batch")
+        walkers["batch"] = ParallelDecoder(padded, padellm.encoder, settings, stepwise)
+    plain = UnconstrainedDecoder(PaDeLLM(sequences, settings))
+    result = Comparison(walks={way: Agreement() for way in walkers})
     for text in texts:
-        (found,) = tree.decode([text], labels)
+        encoded = padellm.encode(text)
+        (found,) = tree.decode([encoded])
         result.texts += 1
         for way, walker in walkers.items():
-            result.walks[way].add(found, walker.decode([text], labels)[0])
-        written = plain.decode(text, labels)
-        reason = _why_different(text, found, written, limits)
+            result.walks[way].add(found, walker.decode([encoded])[0])
+        reason = _why_different(encoded, found, plain.write(encoded))
         if reason is None:
             result.same_as_plain += 1
         else:
@@ -104,12 +112,17 @@ def compare_decoders(
     return result
 
 
+def has_cache(support: TreeSupport) -> bool:
+    """Tell whether separate sequences keep a KV cache. Only models that take a mask of three
+    dimensions, and none while there is a cache, do not.
+    """
+    return support.way != "recomputed" or support.mask_form != "3d"
+
+
 def _why_different(
-    text: TokenizedText,
-    found: Sequence[DecodedMention],
-    written: WrittenText,
-    limits: MentionLimits,
+    text: EncodedText, found: Sequence[DecodedMention], written: WrittenText
 ) -> str | None:
+    """Find why plain decoding wrote something else, `None` if it did not."""
     strings = Counter((m.label, text.text[slice(*m.places[0])]) for m in found)
     if written.malformed_counts:
         return MALFORMED_COUNT
@@ -119,8 +132,7 @@ def _why_different(
         return None
     if any(mention.string not in text.text for mention in written.mentions):
         return NOT_IN_TEXT
-    spans = admissible_spans(text, limits.max_mention_tokens)
-    possible = {text.text[start:end] for start, end in spans}
-    if any(m.string not in possible or not m.ended for m in written.mentions):
+    possible = {text.text[start:end] for start, end in text.spans}
+    if any(m.string not in possible or not m.is_ended for m in written.mentions):
         return NOT_ADMISSIBLE
     return OTHER_CHOICE

@@ -11,8 +11,7 @@ from pathlib import Path
 from ..corpus.formats import FORMATS, read_annotated_texts
 from ..corpus.options import ReadingOptions
 from ..errors import Errors
-from ..prompt.presets import Preset, find_preset
-from ..prompt.template import PromptTemplate, get_template
+from ..prompt.template import Preset, PromptTemplate, find_preset, get_template
 from ..texts import AnnotatedText
 
 _PARTS = ("train", "dev", "test")
@@ -24,10 +23,11 @@ _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323a
 class Dataset:
     """Texts and what decoders are asked about them.
 
-    name (str): Its name in the report.
-    texts (List[AnnotatedText]): The texts with their gold mentions.
-    template (PromptTemplate): The wording around text and label.
-    labels (Mapping[str, str]): Label → its wording in the prompt.
+    Args:
+        name: Its name in the report.
+        texts: The texts with their gold mentions.
+        template: The wording around text and label.
+        labels: Label → its wording in the prompt.
     """
 
     name: str
@@ -39,11 +39,16 @@ class Dataset:
 def find_corpora(path: Path) -> list[tuple[str, Path]]:
     """Find what to measure on: a file, the test file of a folder, or those of its folders.
 
-    path (Path): A corpus file; a folder with a test file (test.jsonl, test.conll, ...); or a folder
-        of such folders.
-    RETURNS (List[Tuple[str, Path]]): Name and file of each corpus. The name is the file's, or the
-        folder's of a file named train, dev or test.
-    RAISES (ValueError): There is none, or a folder has several test files.
+    Args:
+        path: A corpus file; a folder with a test file (test.jsonl, test.conll, ...); or a folder of
+            such folders.
+
+    Returns:
+        Name and file of each corpus. The name is the file's, or the folder's of a file named train,
+        dev or test.
+
+    Raises:
+        ValueError: There is none, or a folder has several test files.
     """
     # Not `resolve`: a linked folder keeps the name it is given under.
     path = Path(os.path.abspath(path))
@@ -64,15 +69,22 @@ def load_datasets(
     format: str = "auto",
     limit: int | None = None,
 ) -> list[Dataset]:
-    """Read corpora. Template and labels are the paper's if the corpus is named as one of its
-    datasets and has no other labels; else the template is "zh" if most texts have Chinese
-    characters or else "en", and labels are the corpus's, worded as they are.
+    """Read corpora.
 
-    paths (Sequence[Path]): Files and folders, see `find_corpora`.
-    format (str): Format of the files, see `read_annotated_texts`.
-    limit (Optional[int]): Most texts of a corpus, taken from all over it, `None` for all texts.
-    RETURNS (List[Dataset]): The datasets, no two with the same name.
-    RAISES (ValueError): No corpus in a path, or one that can't be read.
+    Template and labels are the paper's if the corpus is named as one of its datasets and has no
+    other labels; else the template is "zh" if most texts have Chinese characters or else "en", and
+    labels are the corpus's, worded as they are.
+
+    Args:
+        paths: Files and folders, see `find_corpora`.
+        format: Format of the files, see `read_annotated_texts`.
+        limit: Most texts of a corpus, taken from all over it, `None` for all texts.
+
+    Returns:
+        The datasets, no two with the same name.
+
+    Raises:
+        ValueError: No corpus in a path, or one that can't be read.
     """
     if limit is not None and limit < 1:
         raise ValueError(Errors.P032.format(name="limit", value=limit))

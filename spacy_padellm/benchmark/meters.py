@@ -21,14 +21,15 @@ _MB = 2**20
 class Clock:
     """A clock that waits for devices.
 
-    devices (torch.device): The devices.
+    Args:
+        *devices: The devices.
     """
 
     def __init__(self, *devices: torch.device) -> None:
         self._devices = devices
 
     def now(self) -> float:
-        """RETURNS (float): Seconds, once everything given to the devices is done."""
+        """Read the time in seconds, once everything given to the devices is done."""
         for device in self._devices:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -40,7 +41,8 @@ class Clock:
 class ForwardTimer:
     """Time inside a model's forward passes. On a GPU it is the GPU's own time.
 
-    model (torch.nn.Module): The model.
+    Args:
+        model: The model.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -65,11 +67,11 @@ class ForwardTimer:
 
     @property
     def seconds(self) -> float:
-        """RETURNS (float): The time. The device has to be synchronised."""
+        """The time. The device has to be synchronised."""
         if self._on_gpu:
             pairs = zip(self._starts, self._ends, strict=True)
-            return sum(start.elapsed_time(end) for start, end in pairs) / 1000
-        return sum(self._ends) - sum(self._starts)
+            return float(sum(start.elapsed_time(end) for start, end in pairs) / 1000)
+        return float(sum(self._ends) - sum(self._starts))
 
     def _mark(self) -> Any:
         if not self._on_gpu:
@@ -81,9 +83,10 @@ class ForwardTimer:
 
 class PeakMemory:
     """The highest memory use of a stretch of work: allocated on a GPU; on a CPU, where Linux tells,
-    resident in the process, weights and all. Of several devices that of the one with the highest.
+    resident in the process, weights and all.
 
-    devices (torch.device): The devices.
+    Args:
+        *devices: The devices; of several that of the one with the highest counts.
     """
 
     def __init__(self, *devices: torch.device) -> None:
@@ -102,7 +105,7 @@ class PeakMemory:
                 _forget_peak()
 
     def read_mb(self) -> float | None:
-        """RETURNS (Optional[float]): The highest use since then, in MB; `None` where unknown."""
+        """Read the highest use since then, in MB; `None` where it is unknown."""
         return max(map(_read_peak_mb, self._devices)) if self._is_known else None
 
 
@@ -115,13 +118,13 @@ def _read_peak_mb(device: torch.device) -> float:
 
 
 def _give_back_freed() -> None:
-    """Or what others have freed before would still be counted."""
+    """Give back what others have freed before, or it would still be counted."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_peak() -> bool:
-    """RETURNS (bool): Whether the process can."""
+    """Begin anew with the highest use, and tell whether the process can."""
     try:
         _CLEAR.write_text(_RESET_PEAK)
     except OSError:

@@ -4,27 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import Errors
-from ..tree.base import TreeRun, make_inputs
-from ..tree.kv_cache import KVCache
-from ..tree.model_call import ALL, Readout
+from ..tree.causal_lm import CausalLM
+from ..tree.model_call import ALL, KVCache, Readout
+from ..tree.runs import TreeRun
+from ..tree.token_tree import TokenTree
+from .meters import Clock
 
-_NONE = torch.zeros(0, dtype=torch.long)
+# "batch": separate left-padded sequences. "batch_shared": the same after the prefix, which is run
+# once. "one_by_one": one sequence after the other, the time of the slowest.
+PaddedWay = Literal["batch", "batch_shared", "one_by_one"]
+
+
+class PaddedLM(CausalLM):
+    """A model that runs trees as the paper runs its sequences.
+
+    Args:
+        lm: The model.
+        way: How.
+    """
+
+    def __init__(self, lm: CausalLM, way: PaddedWay) -> None:
+        super().__init__(
+            lm.model,
+            lm.tokenizer,
+            bidirectional_prefix=lm.bidirectional_prefix,
+            support=lm.support,
+        )
+        self.call = lm.call
+        self.way = way
+
+    def open(
+        self, trees: Sequence[TokenTree], depth: int, *, for_training: bool = False
+    ) -> TreeRun:
+        """Begin running a batch of trees, which grow by nodes below their prefixes only."""
+        self.check_depth(depth)
+        mask_form, way = self.support.mask_form, self.way
+        if self.support.max_depth is not None and depth > self.support.max_depth:
+            # Attention has a window shorter than this: only the model itself masks it rightly, and
+            # padding behind the prefix would count as a part of the window.
+            mask_form, way = None, "batch" if way == "batch_shared" else way
+        options: dict[str, Any] = {
+            "mask_form": mask_form,
+            "bidirectional_prefix": self.bidirectional_prefix,
+        }
+        if way == "one_by_one":
+            return OneByOneRun(self.call, trees, **options)
+        return PaddedRun(self.call, trees, share_prefix=way == "batch_shared", **options)
 
 
 @dataclass(eq=False)
 class _Row:
     """A sequence of the batch.
 
-    tree (int): Its tree's place among the trees.
-    node (int): The node it has come to.
-    length (int): Tokens run of it.
+    Args:
+        tree: Its tree's place among the trees.
+        node: The node it has come to.
+        length: Tokens run of it.
     """
 
     tree: int
@@ -34,45 +76,53 @@ class _Row:
 
 class PaddedRun(TreeRun):
     """Each branch below the prefix is a row of a left-padded batch (the paper's PaDeLLM Batch).
+
     Rows keep their keys and values while they get longer by a token a pass, and leave the batch
     when they do not; any other branch is a new prompt and begins a new batch.
 
-    share_prefix (bool): Whether a tree's prefix is run once, for all its rows in all batches.
+    Args:
+        share_prefix: Whether a tree's prefix is run once, for all its rows in all batches.
+
+    Raises:
+        ValueError: The prefix is bidirectional, and the model takes no custom mask.
     """
 
     def __init__(self, *args: Any, share_prefix: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        model = type(self._call.model).__name__
-        if self._bidirectional_prefix and self._mask_form is None:
-            raise ValueError(Errors.P021.format(model=model))
-        self._share_prefix = share_prefix and all(tree.prefix_length for tree in self._trees)
+        if self.bidirectional_prefix and self.mask_form is None:
+            raise ValueError(Errors.P021.format(model=type(self.call.model).__name__))
+        self._share_prefix = share_prefix and all(tree.prefix_length for tree in self.trees)
         self._prefix: tuple[KVCache, np.ndarray] | None = None
         self._rows: list[_Row] = []
-        self._cache = KVCache(self._mask_form)
+        self._cache = KVCache(self.mask_form)
         # Which places in the cache are no padding, shape `(rows, width)`.
         self._real = np.zeros((0, 0), dtype=bool)
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        if any(tree.is_regrown for tree in self._trees):
+        """Run what rows have grown by, or all of them anew."""
+        if any(len(tree) and tree.serials[-1] >= len(tree) for tree in self.trees):
             raise ValueError(
                 "a tree that was cut off is not run as separate sequences with a cache"
             )
         asked = [(tree, node) for tree, of_tree in enumerate(nodes) for node in of_tree]
         leaves = list(dict.fromkeys(asked))
-        if any(node < self._trees[tree].prefix_length for tree, node in leaves):
+        if any(node < self.trees[tree].prefix_length for tree, node in leaves):
             raise ValueError("logits inside a prefix are not given here")
         if not self._continue(leaves):
             self._begin(leaves)
         place = {(row.tree, row.node): number for number, row in enumerate(self._rows)}
-        blocks = [self._trees[row.tree].sequence(row.node)[row.length :] for row in self._rows]
-        wanted = torch.tensor([place[leaf] for leaf in asked], dtype=torch.long)
-        return self._extend(blocks, wanted, readout)
+        blocks = [self.trees[row.tree].sequence(row.node)[row.length :] for row in self._rows]
+        return self._extend(blocks, [place[leaf] for leaf in asked], readout)
 
     def _continue(self, leaves: Sequence[tuple[int, int]]) -> bool:
-        """RETURNS (bool): Whether every leaf continues a row by a token; then it is that row's."""
+        """Take the rows on that the leaves continue by a token.
+
+        Returns:
+            Whether every leaf continues one.
+        """
         rows = {(row.tree, row.node): row for row in self._rows}
         # Two leaves below one node do not both fit into its row.
-        found = [rows.pop((t, self._trees[t].parents[node]), None) for t, node in leaves]
+        found = [rows.pop((t, self.trees[t].parents[node]), None) for t, node in leaves]
         continued = [row for row in found if row is not None]
         if len(continued) < len(found):
             return False
@@ -80,27 +130,28 @@ class PaddedRun(TreeRun):
             row.node = node
         if rows:
             live = [place for place, row in enumerate(self._rows) if row in continued]
-            self._cache.select(torch.tensor(live, device=self._call.device))
+            self._cache.select(torch.tensor(live, device=self.call.device))
             self._rows = [self._rows[place] for place in live]
             self._real = self._real[live]
         return True
 
     def _begin(self, leaves: Sequence[tuple[int, int]]) -> None:
+        """Make a row of each leaf, of which nothing is run but the prefix, where it is shared."""
         if self._share_prefix and self._prefix is None:
-            ends = [(tree, each.prefix_end) for tree, each in enumerate(self._trees)]
-            self._start_rows(ends, KVCache(self._mask_form), np.zeros((len(ends), 0), dtype=bool))
-            self._extend([tree.ids[: tree.prefix_length] for tree in self._trees], _NONE, ALL)
+            ends = [(tree, each.prefix_end) for tree, each in enumerate(self.trees)]
+            self._start_rows(ends, KVCache(self.mask_form), np.zeros((len(ends), 0), dtype=bool))
+            self._extend([tree.ids[: tree.prefix_length] for tree in self.trees], [], ALL)
             self._prefix = (self._cache, self._real)
         if self._prefix is None:
             empty = np.zeros((len(leaves), 0), dtype=bool)
-            self._start_rows(leaves, KVCache(self._mask_form), empty)
+            self._start_rows(leaves, KVCache(self.mask_form), empty)
             return
         trees = [tree for tree, _ in leaves]
         cache = self._prefix[0].copy()
-        cache.select(torch.tensor(trees, device=self._call.device))
+        cache.select(torch.tensor(trees, device=self.call.device))
         self._start_rows(leaves, cache, self._prefix[1][trees])
         for row in self._rows:
-            row.length = self._trees[row.tree].prefix_length
+            row.length = self.trees[row.tree].prefix_length
 
     def _start_rows(
         self, leaves: Sequence[tuple[int, int]], cache: KVCache, real: np.ndarray
@@ -108,8 +159,16 @@ class PaddedRun(TreeRun):
         self._rows = [_Row(tree, node, 0) for tree, node in leaves]
         self._cache, self._real = cache, real
 
-    def _extend(self, blocks: Sequence[list[int]], wanted: Tensor, readout: Readout) -> Tensor:
-        """RETURNS (Tensor): Logits at the last tokens of the rows wanted."""
+    def _extend(
+        self, blocks: Sequence[list[int]], wanted: Sequence[int], readout: Readout
+    ) -> Tensor:
+        """Run the newest tokens of each row.
+
+        Args:
+            blocks: The tokens of each.
+            wanted: The rows at whose last tokens logits are wanted.
+            readout: Which of them.
+        """
         width, length = self._real.shape[1], max(map(len, blocks))
         tokens = np.zeros((len(blocks), length), dtype=np.int64)
         positions = np.zeros_like(tokens)
@@ -121,32 +180,88 @@ class PaddedRun(TreeRun):
                 real[number, -len(block) :] = True
                 row.length += len(block)
         self._real = np.concatenate([self._real, real], axis=1)
-        if self._mask_form is not None:
-            visible = self._visible(positions, width)
-            inputs = make_inputs(self._call, tokens, positions, visible, self._mask_form)
-        else:
-            inputs = make_inputs(self._call, tokens, positions, self._real, None)
-        device = self._call.device
-        self.passes += 1
+        visible = self._real if self.mask_form is None else self._visible(positions, width)
         self.tokens += int(real.sum())
-        return self._call(
-            wanted.to(device),
-            torch.full_like(wanted, length - 1).to(device),
-            readout,
-            self._cache,
-            cache_position=torch.arange(width, width + length, device=device),
-            **inputs,
-        )
+        rows = np.asarray(wanted, dtype=np.int64)
+        places = (rows, np.full_like(rows, length - 1))
+        return self.run(tokens, positions, visible, places, readout, self._cache, width)
 
     def _visible(self, positions: np.ndarray, width: int) -> np.ndarray:
-        """RETURNS (np.ndarray): Which new places see which, `(rows, new, all)`."""
+        """Say which new places see which, shape `(rows, new, all)`."""
         length = positions.shape[1]
         places = width + np.arange(length)
         visible = self._real[:, None, :] & (np.arange(width + length) <= places[:, None])[None]
-        if self._bidirectional_prefix and width == 0:
-            ends = np.array([self._trees[row.tree].prefix_length for row in self._rows])
+        if self.bidirectional_prefix and width == 0:
+            ends = np.array([self.trees[row.tree].prefix_length for row in self._rows])
             inside = self._real & (positions < ends[:, None])
             visible |= inside[:, :, None] & inside[:, None, :]
         # Padding sees itself, or its softmax would be over nothing.
         visible[:, np.arange(length), places] = True
         return visible
+
+
+@dataclass
+class _Sequence:
+    """A sequence, alone.
+
+    Args:
+        run: Its run.
+        seconds: Time it took.
+    """
+
+    run: PaddedRun
+    seconds: float = 0.0
+
+
+class OneByOneRun(TreeRun):
+    """Each branch is run alone, with a KV cache, timed as if each had a device of its own: a step
+    takes as long as the slowest of them (the paper's PaDeLLM Multi).
+
+    Attributes:
+        passes: Forward passes so far, of the slowest in each step.
+        simulated_seconds: Time so far, of the slowest in each step.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.simulated_seconds = 0.0
+        self._clock = Clock(self.call.device)
+        self._sequences: dict[tuple[int, int], _Sequence] = {}
+        # Of the steps before this one.
+        self._seconds, self._passes = 0.0, 0
+
+    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
+        """Run each sequence by what it has grown, or all of them anew."""
+        asked = [(tree, node) for tree, of_tree in enumerate(nodes) for node in of_tree]
+        leaves = list(dict.fromkeys(asked))
+        continued = [self._sequences.pop((t, self.trees[t].parents[n]), None) for t, n in leaves]
+        sequences = [sequence for sequence in continued if sequence is not None]
+        if len(sequences) < len(leaves):
+            self._seconds, self._passes = self.simulated_seconds, self.passes
+            sequences = [self._open(self.trees[tree]) for tree, _ in leaves]
+            self._sequences = {}
+        found = {
+            leaf: self._run_alone(sequence, leaf, readout)
+            for leaf, sequence in zip(leaves, sequences, strict=True)
+        }
+        return torch.cat([found[leaf] for leaf in asked])
+
+    def _open(self, tree: TokenTree) -> _Sequence:
+        run = PaddedRun(
+            self.call,
+            [tree],
+            mask_form=self.mask_form,
+            bidirectional_prefix=self.bidirectional_prefix,
+        )
+        return _Sequence(run)
+
+    def _run_alone(self, sequence: _Sequence, leaf: tuple[int, int], readout: Readout) -> Tensor:
+        tokens = sequence.run.tokens
+        start = self._clock.now()
+        logits = sequence.run.logits([[leaf[1]]], readout)
+        sequence.seconds += self._clock.now() - start
+        self.tokens += sequence.run.tokens - tokens
+        self.simulated_seconds = max(self.simulated_seconds, self._seconds + sequence.seconds)
+        self.passes = max(self.passes, self._passes + sequence.run.passes)
+        self._sequences[leaf] = sequence
+        return logits

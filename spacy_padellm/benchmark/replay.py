@@ -1,73 +1,134 @@
-"""Gold mentions → what each way of decoding writes for them, ids and all."""
+"""Gold mentions → what each way of decoding writes for them, whatever the model chooses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from ..decode.writing import Replay
-from ..limits import MentionLimits
-from ..prompt.encoder import PromptEncoder
-from ..texts import AnnotatedText, Mention
-from ..tree.trie import admissible_spans
-from .output_formats.base import OutputFormat
+import numpy as np
+
+from ..decode.decoder import ParallelDecoder
+from ..decode.state import Choice, TextState
+from ..model import PaDeLLM
+from ..prompt.encoder import EncodedText, PromptEncoder
+from ..settings import PARALLEL
+from ..texts import AnnotatedText
+from ..train.gold import find_teachable
+from ..tree.runs import TreeRun
+from ..tree.token_tree import Trie
+from .output_formats import get_output_format
 
 
-def replayable(
-    text: AnnotatedText, labels: Mapping[str, str], limits: MentionLimits, encoder: PromptEncoder
-) -> dict[str, list[Mention]]:
-    """text (AnnotatedText): A text with its gold mentions.
-    labels (Mapping[str, str]): The labels that are looked for.
-    limits (MentionLimits): How much may be written.
-    encoder (PromptEncoder): Says what a mention's ids are.
-    RETURNS (Dict[str, List[Mention]]): For each label the mentions that can be written, in order
-        of appearance.
+@dataclass(frozen=True)
+class Replay:
+    """What is written of a text.
+
+    Args:
+        mentions: For each label the ids of its mentions, ends included, in order of appearance.
+        output: The ids of all of them in one sequence, of an output format.
+        left_out: How many gold mentions are not among them.
+        encoder: The template's ids.
     """
-    possible = set(admissible_spans(text.source, limits.max_mention_tokens))
-    found: dict[str, list[Mention]] = {label: [] for label in labels}
-    for mention in sorted(text.mentions):
-        of_label = found.get(mention.label)
-        string = text.source.text[mention.start : mention.end]
-        if (
-            of_label is not None
-            and (mention.start, mention.end) in possible
-            and len(of_label) < limits.max_mentions
-            and encoder.mentions([string]) != [None]
-        ):
-            of_label.append(mention)
-    return found
+
+    mentions: Mapping[str, Sequence[list[int]]]
+    output: list[int]
+    left_out: int
+    encoder: PromptEncoder = field(repr=False)
+
+    @classmethod
+    def of(cls, text: AnnotatedText, padellm: PaDeLLM) -> Replay:
+        """Find what a model that makes no mistakes would write.
+
+        Args:
+            text: A text with its gold mentions.
+            padellm: Says how mentions are written, and how many may be.
+        """
+        encoder, settings = padellm.encoder, padellm.settings
+        found, _ = find_teachable(text, list(settings.labels), encoder, settings.max_mentions)
+        listed = [mention for of_label in found.values() for mention, _ in of_label]
+        left_out = len(text.mentions) - len(listed)
+        mentions = {label: [ids for _, ids in found.get(label, ())] for label in settings.labels}
+        output: list[int] = []
+        if settings.output_format != PARALLEL:
+            output_format = get_output_format(settings.output_format)
+            # Of mentions that cross, augmented text has one.
+            rendered, crossing = output_format.render(text.source, listed, encoder.labels)
+            output = encoder.encode_output(rendered)
+            left_out += len(crossing)
+        return cls(mentions, output, left_out, encoder)
+
+    @cached_property
+    def following(self) -> Trie[None]:
+        """What is written below the text in parallel, each count and mention in its sequence."""
+        trie: Trie[None] = Trie()
+        for label, mentions in self.mentions.items():
+            counted = [*self.encoder.branches[label], *self.encoder.count_ids[len(mentions)]]
+            openers = [self.encoder.openers[n] for n in range(1, len(mentions) + 1)]
+            sequences = [[*counted, *o, *ids] for o, ids in zip(openers, mentions, strict=True)]
+            for ids in sequences or [counted]:
+                trie.insert(ids, None)
+        return trie
 
 
-def replay_mentions(
-    text: AnnotatedText, mentions: Mapping[str, list[Mention]], encoder: PromptEncoder
-) -> Replay:
-    """text (AnnotatedText): The text.
-    mentions (Mapping[str, List[Mention]]): Of each label, those to write.
-    encoder (PromptEncoder): Says what a mention's ids are.
-    RETURNS (Mapping[str, List[List[int]]]): The ids of each label's mentions.
+@dataclass(frozen=True, eq=False)
+class ReplayedText(EncodedText):
+    """A text of which something given is written.
+
+    Args:
+        replay: What.
     """
-    return {
-        label: [
-            ids
-            for ids in encoder.mentions([text.source.text[m.start : m.end] for m in of_label])
-            if ids is not None
-        ]
-        for label, of_label in mentions.items()
-    }
+
+    replay: Replay = field(kw_only=True)
+
+    @classmethod
+    def of(cls, text: EncodedText, replay: Replay) -> ReplayedText:
+        """Have something written of a text."""
+        return cls(
+            text.text,
+            text.tokens,
+            text.prefix,
+            text.length,
+            text.offsets,
+            text.encoder,
+            replay=replay,
+        )
 
 
-def replay_output(
-    text: AnnotatedText,
-    mentions: Mapping[str, list[Mention]],
-    encoder: PromptEncoder,
-    output_format: OutputFormat,
-) -> tuple[list[int], int]:
-    """text (AnnotatedText): The text.
-    mentions (Mapping[str, List[Mention]]): Of each label, those to write.
-    encoder (PromptEncoder): Says what an output's ids are.
-    output_format (OutputFormat): How they are written.
-    RETURNS (Tuple[List[int], int]): The ids of the output, and how many mentions are not in it: of
-        those that cross, augmented text has one.
-    """
-    listed = [mention for of_label in mentions.values() for mention in of_label]
-    output, left_out = output_format.render(text.source, listed, encoder.wordings)
-    return encoder.output(output), len(left_out)
+def replay_of(text: EncodedText) -> Replay | None:
+    """Find what is to be written of a text, `None` where the model chooses."""
+    return text.replay if isinstance(text, ReplayedText) else None
+
+
+class ReplayingDecoder(ParallelDecoder):
+    """Decodes in parallel; of replayed texts it writes what is given. The model runs as ever."""
+
+    def choose(
+        self,
+        run: TreeRun,
+        states: Sequence[TextState],
+        proposed: Sequence[Mapping[int, Sequence[int]]],
+        tag_ids: Sequence[int] = (),
+    ) -> tuple[list[dict[int, Choice]], list[np.ndarray]]:
+        """Run a pass, and take what is given where a node lies on it; the rest, drafts that are
+        not gone on from, stays the model's choice.
+        """
+        choices, tags = super().choose(run, states, proposed, tag_ids)
+        for state, chosen in zip(states, choices, strict=True):
+            if (replay := replay_of(state.text)) is None:
+                continue
+            for node, choice in chosen.items():
+                following = _follow(state, node, replay.following)
+                if len(following) == 1:
+                    chosen[node] = choice._replace(token_id=following[0])
+        return choices, tags
+
+
+def _follow(state: TextState, node: int, trie: Trie[None]) -> list[int]:
+    """Find the ids that follow a node's sequence below the text."""
+    ids = []
+    while node >= state.tree.prefix_length:
+        ids.append(state.tree.ids[node])
+        node = state.tree.parents[node]
+    place = trie.find(reversed(ids))
+    return [] if place is None else list(trie.children[place])

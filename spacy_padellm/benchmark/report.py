@@ -1,17 +1,21 @@
-"""The report of a benchmark, for people and for programs."""
+"""The report of a benchmark, for people and for programs, and what it was run on."""
 
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .markdown import to_table
+from .. import __version__
 from .rows import Row, make_ratios
 
 REPLAY = "replay"
+CPUINFO = Path("/proc/cpuinfo")
 _REPLAY_NOTE = (
     "What the decoders wrote was replayed from the gold mentions: costs are measured here, quality "
     "is not."
@@ -24,9 +28,12 @@ _RATIOS = {
 
 @dataclass(frozen=True)
 class _Column:
-    """header (str): Heading.
-    value (Callable[[Row], Any]): What it shows of a row.
-    form (str): Its format.
+    """A column of the table.
+
+    Args:
+        header: Heading.
+        value: What it shows of a row.
+        form: Its format.
     """
 
     header: str
@@ -69,9 +76,11 @@ _NAMES, _RATIO_NAMES = 2, 1
 
 
 def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
-    """rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
-    environment (Mapping[str, Any]): What they were measured on, see `describe_environment`.
-    RETURNS (str): Tables of the rows and of the ratios, and a line on the environment.
+    """Write tables of the rows and of the ratios, and a line on the environment.
+
+    Args:
+        rows: Rows of `make_row`.
+        environment: What they were measured on, see `describe_environment`.
     """
     columns = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows)]
     cells = [[column.cell(row) for column in columns] for row in rows]
@@ -88,9 +97,10 @@ def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
 def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
     """Write rows, ratios and environment to a file, which is there only when whole.
 
-    path (Path): The file.
-    rows (Sequence[Dict[str, Any]]): Rows of `make_row`.
-    environment (Mapping[str, Any]): What they were measured on.
+    Args:
+        path: The file.
+        rows: Rows of `make_row`.
+        environment: What they were measured on.
     """
     content = {"rows": list(rows), "ratios": make_ratios(rows), "environment": dict(environment)}
     # The environment may name paths and the like.
@@ -99,6 +109,63 @@ def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) 
     part_path = path.with_name(f"{path.name}.part")
     part_path.write_text(text, encoding="utf8")
     part_path.replace(path)
+
+
+def describe_environment(
+    device: str, dtype: str, *, cpuinfo: Path = CPUINFO, **extra: Any
+) -> dict[str, Any]:
+    """Describe what a benchmark is run on: without it, its times say nothing.
+
+    Args:
+        device: Where the model runs, e.g. `"cuda:0"`.
+        dtype: What its weights are kept in.
+        cpuinfo: Where the system says what its CPU is.
+        **extra: What else is to be noted down, e.g. the checkpoint or `replay=True`.
+
+    Returns:
+        Date, versions, machine, device and the extras.
+    """
+    import torch
+
+    cpu = _cpu_name(cpuinfo)
+    is_cuda = torch.device(device).type == "cuda"
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "spacy_padellm": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "platform": platform.platform(),
+        "cpu": cpu,
+        "cpu_threads": torch.get_num_threads(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if is_cuda else cpu,
+        "dtype": dtype,
+        **extra,
+    }
+
+
+def _cpu_name(cpuinfo: Path) -> str | None:
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or None
+
+
+def to_table(header: Sequence[str], cells: Sequence[Sequence[str]], names: int) -> str:
+    """Write a table as Markdown.
+
+    Args:
+        header: Headings.
+        cells: What stands below them, line by line.
+        names: How many columns are names and stand left.
+    """
+    rule = ["---"] * names + ["---:"] * (len(header) - names)
+    lines = (" | ".join(each.replace("|", r"\|") for each in line) for line in (header, *cells))
+    written = [f"| {line} |" for line in lines]
+    return "\n".join([written[0], f"| {' | '.join(rule)} |", *written[1:]])
 
 
 def _ratio_table(ratios: Sequence[Mapping[str, Any]], quantity: str) -> str:

@@ -18,12 +18,13 @@ MEAN, TOTAL = "mean", "total"
 class TextMeasurement:
     """What a decoder took on a text.
 
-    seconds (float): Time in all.
-    passes (float): Forward passes of the model; of texts decoded at once, its part of them.
-    tokens (float): Tokens run, padding left out.
-    distinct_tokens (Optional[float]): Those among them that a tree would hold, each counted once.
-    peak_memory_mb (Optional[float]): Most memory in use, in MB.
-    model_seconds (Optional[float]): Time inside the forward passes.
+    Args:
+        seconds: Time in all.
+        passes: Forward passes of the model; of texts decoded at once, its part of them.
+        tokens: Tokens run, padding left out.
+        distinct_tokens: Those among them that a tree would hold, each counted once.
+        peak_memory_mb: Most memory in use, in MB.
+        model_seconds: Time inside the forward passes.
     """
 
     seconds: float
@@ -50,18 +51,21 @@ def make_row(
 ) -> Row:
     """Sum up the measurements of a decoder on a dataset. A value that some text lacks is `None`.
 
-    dataset (str): Name of the dataset.
-    decoder (str): Name of the decoder.
-    measurements (Sequence[TextMeasurement]): One a text.
-    mentions_f (Optional[float]): The paper's score, over sets of mention strings.
-    ents_f (Optional[float]): The score over places.
-    malformed (Optional[int]): Items written in the wrong form, over all texts.
-    ungrounded (Optional[int]): Mentions written that are not in their text, over all texts.
-    left_out (Optional[int]): Gold mentions that could not be replayed.
-    too_long (int): Texts of the dataset that do not fit into a model's positions.
-    is_batched (bool): Whether texts were decoded together, so that none has a latency of its own.
-    seconds_per_pass (Optional[float]): What reading the weights once takes at least.
-    RETURNS (Dict[str, Any]): Means per text; `latency_ms` has mean, p50 and p95.
+    Args:
+        dataset: Name of the dataset.
+        decoder: Name of the decoder.
+        measurements: One a text.
+        mentions_f: The paper's score, over sets of mention strings.
+        ents_f: The score over places.
+        malformed: Items written in the wrong form, over all texts.
+        ungrounded: Mentions written that are not in their text, over all texts.
+        left_out: Gold mentions that could not be replayed.
+        too_long: Texts of the dataset that do not fit into a model's positions.
+        is_batched: Whether texts were decoded together, so that none has a latency of its own.
+        seconds_per_pass: What reading the weights once takes at least.
+
+    Returns:
+        Means per text; `latency_ms` has mean, p50 and p95.
     """
     seconds = [each.seconds for each in measurements]
     model_seconds = _complete(each.model_seconds for each in measurements)
@@ -101,12 +105,15 @@ _QUANTITIES: Mapping[str, Callable[[Row], float | None]] = {
 def make_ratios(rows: Sequence[Row], decoder: str = "tree") -> list[dict[str, Any]]:
     """Compare all other decoders with one: how many times as much they took.
 
-    rows (Sequence[Dict[str, Any]]): Rows of `make_row`, one a dataset and decoder.
-    decoder (str): The decoder they are compared with.
-    RETURNS (List[Dict[str, Any]]): For each dataset and other decoder the ratios `latency_mean`,
-        `latency_p50`, `passes` and `tokens`, `None` where one side was not measured; then for each
-        decoder, under the dataset "mean", the arithmetic mean of its datasets' ratios, and under
-        "total" the ratios of the datasets' sums.
+    Args:
+        rows: Rows of `make_row`, one a dataset and decoder.
+        decoder: The decoder they are compared with.
+
+    Returns:
+        For each dataset and other decoder the ratios `latency_mean`, `latency_p50`, `passes` and
+        `tokens`, `None` where one side was not measured; then for each decoder, under the dataset
+        "mean", the arithmetic mean of its datasets' ratios, and under "total" the ratios of the
+        datasets' sums.
     """
     references = {row["dataset"]: row for row in rows if row["decoder"] == decoder}
     ratios = [
@@ -151,7 +158,7 @@ def _latency_ms(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def _complete(values: Iterable[float | None]) -> list[float]:
-    """The values, none of them if one is missing: a mean over some texts would mislead."""
+    """Give the values, none of them if one is missing: a mean over some texts would mislead."""
     listed = list(values)
     present = [value for value in listed if value is not None]
     return present if len(present) == len(listed) else []

@@ -4,34 +4,180 @@ all of them.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
 
-from ..prompt.encoder import PromptEncoder
-from ..texts import AnnotatedText
+from ..decode.mentions import DecodedMention, non_overlapping, resolve
+from ..model import PaDeLLM
+from ..scoring import MentionScores
+from ..settings import DecodingOptions
+from ..texts import AnnotatedText, Entity
 from ..tree.causal_lm import TextTooLongError
 from .datasets import Dataset
-from .decoders import DecoderSpec, Gold
-from .measure import Contender, Measured
-from .replay import replayable
-from .rows import Row
+from .decoders import DecoderSpec, build_decoder, lms_of
+from .free_text import LaboratoryCost
+from .meters import Clock, ForwardTimer, PeakMemory
+from .replay import Replay, ReplayedText
+from .rows import Row, TextMeasurement, make_row
 from .subjects import Subject
 
 # Texts decoded before anything is measured.
 WARM_UP = 2
 
-Item = tuple[AnnotatedText, Gold]
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of texts decoded at once.
+
+    Args:
+        texts: The texts.
+        found: The mentions of each.
+        each: What each of them took, an equal part of it.
+        malformed: Stretches of the outputs that could not be read.
+        ungrounded: Mentions written that their text does not have.
+        left_out: Gold mentions that could not be replayed.
+    """
+
+    texts: Sequence[AnnotatedText]
+    found: list[list[DecodedMention]]
+    each: TextMeasurement
+    malformed: int
+    ungrounded: int
+    left_out: int
+
+
+class Contender:
+    """A decoder on its model, and what was measured of it.
+
+    Args:
+        spec: The decoder.
+        padellm: The model.
+        replays: Whether it writes gold, so that quality means nothing.
+    """
+
+    def __init__(self, spec: DecoderSpec, padellm: PaDeLLM, *, replays: bool) -> None:
+        self.spec = spec
+        self.padellm = padellm
+        self.decoder = build_decoder(spec, padellm)
+        self._replays = replays
+        self._measured: list[Measured] = []
+        lms = lms_of(spec, padellm)
+        self._is_several = len(lms) > 1
+        devices = list(dict.fromkeys(each.model.device for each in lms))
+        self._clock = Clock(*devices)
+        self._timer = ForwardTimer(padellm.lm.model)
+        self._memory = PeakMemory(*devices)
+
+    def measure(self, texts: Sequence[AnnotatedText]) -> list[Measured]:
+        """Decode texts, as many at once as the decoder's name says, and see what it takes."""
+        size = self.spec.batch_size
+        return [self._measure(texts[first : first + size]) for first in range(0, len(texts), size)]
+
+    def _measure(self, texts: Sequence[AnnotatedText]) -> Measured:
+        replays = [Replay.of(text, self.padellm) for text in texts] if self._replays else []
+        before = LaboratoryCost.of(self.decoder.cost)
+        self._memory.reset()
+        with self._timer.running():
+            start = self._clock.now()
+            encoded = [self.padellm.encode(text.source) for text in texts]
+            if self._replays:
+                pairs = zip(encoded, replays, strict=True)
+                encoded = [ReplayedText.of(text, replay) for text, replay in pairs]
+            found = self.decoder.decode(encoded)
+            seconds = self._clock.now() - start
+        peak = self._memory.read_mb()
+        after = LaboratoryCost.of(self.decoder.cost)
+        is_simulated = after.simulated_seconds is not None
+        if is_simulated:
+            seconds = (after.simulated_seconds or 0.0) - (before.simulated_seconds or 0.0)
+        n = len(texts)
+        each = TextMeasurement(
+            seconds=seconds / n,
+            passes=(after.passes - before.passes) / n,
+            tokens=(after.tokens - before.tokens) / n,
+            distinct_tokens=(after.distinct_tokens - before.distinct_tokens) / n,
+            # What is simulated would not have all of it on one device.
+            peak_memory_mb=None if is_simulated else peak,
+            # Only some of the passes count in what is simulated, or one after the other.
+            model_seconds=None if is_simulated or self._is_several else self._timer.seconds / n,
+        )
+        return Measured(
+            texts,
+            found,
+            each,
+            malformed=after.malformed - before.malformed,
+            ungrounded=after.ungrounded - before.ungrounded,
+            left_out=sum(replay.left_out for replay in replays),
+        )
+
+    def add(self, measured: Iterable[Measured]) -> None:
+        """Keep what `measure` gave."""
+        self._measured += measured
+
+    def row(self, dataset: str, *, too_long: int, bytes_per_second: float | None) -> Row:
+        """Sum up what was measured.
+
+        Args:
+            dataset: Name of the dataset.
+            too_long: Texts left out, as they do not fit into a model's positions.
+            bytes_per_second: The device's memory bandwidth.
+        """
+        weights = sum(p.numel() * p.element_size() for p in self.padellm.lm.model.parameters())
+        if self._is_several:
+            # Devices read them at the same time.
+            bytes_per_second = None
+        mentions, places = self._score()
+        measurements = [each.each for each in self._measured for _ in each.texts]
+        return make_row(
+            dataset,
+            self.spec.name,
+            measurements,
+            mentions_f=None if self._replays else mentions.fscore,
+            ents_f=None if self._replays else places.fscore,
+            malformed=None if self._replays else sum(each.malformed for each in self._measured),
+            ungrounded=None if self._replays else sum(each.ungrounded for each in self._measured),
+            left_out=sum(each.left_out for each in self._measured) if self._replays else None,
+            too_long=too_long,
+            is_batched=self.spec.batch_size > 1,
+            seconds_per_pass=None if bytes_per_second is None else weights / bytes_per_second,
+        )
+
+    def _score(self) -> tuple[MentionScores, MentionScores]:
+        """Score what was found, by mention strings and by places."""
+        mentions, places = MentionScores(), MentionScores()
+        for measured in self._measured:
+            for text, found in zip(measured.texts, measured.found, strict=True):
+                string = text.source.text
+                entities = resolve(string, found, DecodingOptions())
+                if text.labels is not None:
+                    # What was found of other labels may be right.
+                    entities = [each for each in entities if each.label in text.labels]
+                mentions.add(
+                    {(each.label, string[each.start : each.end]) for each in entities},
+                    {(each.label, string[each.start : each.end]) for each in text.mentions},
+                )
+                # As `doc.ents` would hold them: of nested gold the longer ones.
+                gold = [Entity(m.start, m.end, m.label, 1.0) for m in text.mentions]
+                places.add(_places(entities), _places(gold))
+        return mentions, places
+
+
+def _places(entities: Sequence[Entity]) -> set[tuple[str, str]]:
+    return {(each.label, f"{each.start}:{each.end}") for each in non_overlapping(entities)}
 
 
 class BenchmarkRun:
     """Measures decoders on datasets. What was measured stays when it is interrupted.
 
-    subject (Subject): The models.
-    specs (Sequence[DecoderSpec]): The decoders.
-    on_texts (Callable[[int], None]): Called with the number of texts each time some are done.
-    bytes_per_second (Optional[float]): The device's memory bandwidth, to compare with.
+    Args:
+        subject: The models.
+        specs: The decoders.
+        on_texts: Called with the number of texts each time some are done.
+        bytes_per_second: The device's memory bandwidth, to compare with.
+
+    Attributes:
+        rows: What was measured, a row for each dataset and decoder.
     """
 
     def __init__(
@@ -42,8 +188,6 @@ class BenchmarkRun:
         bytes_per_second: float | None = None,
     ) -> None:
         self.rows: list[Row] = []
-        self._left_out: Counter[str] = Counter()
-        self._too_long = 0
         self._bytes_per_second = bytes_per_second
         self._subject = subject
         self._specs = list(specs)
@@ -51,85 +195,57 @@ class BenchmarkRun:
         self._group_size = max(spec.batch_size for spec in specs)
 
     def run(self, dataset: Dataset) -> None:
-        """dataset (Dataset): A dataset; its rows are added.
-        RAISES (KeyboardInterrupt): As it comes; texts that all decoders were measured on count.
+        """Measure all decoders on a dataset, and add its rows.
+
+        Raises:
+            KeyboardInterrupt: As it comes; texts that all decoders were measured on count.
         """
-        settings = self._subject.settings(dataset)
-        contenders = self._subject.contenders(self._specs, dataset)
-        encoder = PromptEncoder(settings.template, settings.labels, contenders[0].lm.tokenizer)
-        items: list[Item] = [
-            (text, replayable(text, settings.labels, settings.limits, encoder))
-            for text in dataset.texts
+        models = self._subject.contend(self._specs, dataset)
+        contenders = [
+            Contender(spec, padellm, replays=self._subject.replays)
+            for spec, padellm in zip(self._specs, models, strict=True)
         ]
-        self._left_out.clear()
-        self._too_long = 0
         for contender in contenders:
-            self._warm_up(contender, items[: max(WARM_UP, contender.spec.batch_size)])
-        done = 0
+            with suppress(TextTooLongError):
+                contender.measure(dataset.texts[: max(WARM_UP, contender.spec.batch_size)])
+        done = too_long = 0
         try:
-            for first in range(0, len(items), self._group_size):
-                group = items[first : first + self._group_size]
-                done += self._measure_group(contenders, group, turn=first // self._group_size)
+            for first in range(0, len(dataset.texts), self._group_size):
+                group = dataset.texts[first : first + self._group_size]
+                # Another one begins each time, as caches are warm for those that follow.
+                turn = first // self._group_size % len(contenders)
+                measured = self._measure([*contenders[turn:], *contenders[:turn]], group)
+                done += measured
+                too_long += len(group) - measured
                 self._on_texts(len(group))
         finally:
-            for each in contenders if done or self._too_long else ():
+            for each in contenders if done or too_long else ():
                 row = each.row(
-                    dataset.name,
-                    replays=self._subject.replays,
-                    left_out=self._left_out[each.spec.name] if self._subject.replays else None,
-                    too_long=self._too_long,
-                    bytes_per_second=self._bytes_per_second,
+                    dataset.name, too_long=too_long, bytes_per_second=self._bytes_per_second
                 )
                 self.rows.append(row)
 
-    def _warm_up(self, contender: Contender, items: Sequence[Item]) -> None:
-        with suppress(TextTooLongError):
-            self._measure(contender, items)
+    def _measure(self, contenders: Sequence[Contender], group: Sequence[AnnotatedText]) -> int:
+        """Measure decoders on texts.
 
-    def _measure_group(
-        self, contenders: Sequence[Contender], group: Sequence[Item], turn: int
-    ) -> int:
-        """RETURNS (int): How many texts were measured, of every decoder the same."""
-        # Another one begins each time, as caches are warm for those that follow.
-        first = turn % len(contenders)
-        order = [*contenders[first:], *contenders[:first]]
+        Returns:
+            How many texts were measured, of every decoder the same; the others do not fit.
+        """
         try:
-            measured = [(each, self._measure(each, group)) for each in order]
+            measured = [(each, each.measure(group)) for each in contenders]
         except TextTooLongError:
-            fitting = [item for item in group if self._fits(contenders, item)]
+            fitting = [text for text in group if self._fits(contenders, text)]
             if len(fitting) == len(group):
                 raise
-            self._too_long += len(group) - len(fitting)
-            return self._measure_group(contenders, fitting, turn) if fitting else 0
-        for contender, batches in measured:
-            for texts, result, left_out in batches:
-                contender.add(texts, result)
-                self._left_out[contender.spec.name] += left_out
+            return self._measure(contenders, fitting) if fitting else 0
+        for contender, results in measured:
+            contender.add(results)
         return len(group)
 
-    def _fits(self, contenders: Sequence[Contender], item: Item) -> bool:
+    def _fits(self, contenders: Sequence[Contender], text: AnnotatedText) -> bool:
         try:
             for contender in contenders:
-                self._measure(contender, [item])
+                contender.measure([text])
         except TextTooLongError:
             return False
         return True
-
-    def _measure(
-        self, contender: Contender, items: Sequence[Item]
-    ) -> list[tuple[list[AnnotatedText], Measured, int]]:
-        size = contender.spec.batch_size
-        batches = []
-        for first in range(0, len(items), size):
-            batch = items[first : first + size]
-            texts = [text for text, _ in batch]
-            replays: list[Any] | None = None
-            left_out = 0
-            if self._subject.replays:
-                prepared = [contender.decoder.prepare(text, gold) for text, gold in batch]
-                replays = [replay for replay, _ in prepared]
-                written = sum(len(mentions) for _, gold in batch for mentions in gold.values())
-                left_out = sum(len(text.mentions) for text in texts) - written
-                left_out += sum(crossing for _, crossing in prepared)
-            batches.append((texts, contender.measure(texts, replays), left_out))
-        return batches

@@ -2,152 +2,206 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar
 
-from ..checkpoints.settings import CheckpointSettings
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+
+from ..checkpoints.files import find_checkpoint
+from ..checkpoints.options import get_dtype
+from ..decode.replicas import Replicas
 from ..errors import Errors
-from ..limits import MentionLimits
+from ..model import PaDeLLM
+from ..settings import Settings
 from ..tree.causal_lm import CausalLM
 from .datasets import Dataset
-from .decoders import DecoderSpec, build_decoder, output_format_of, runs_replicas
-from .measure import Contender
+from .decoders import DecoderSpec, adapt
 
-# Enough for every mention of the paper's test sets.
-REPLAY_LIMITS = MentionLimits(max_mentions=30, max_mention_tokens=32)
-
-
-class Subject(Protocol):
-    """What is measured.
-
-    replays (bool): Whether decoders write gold, whatever the model chooses.
-    """
-
-    @property
-    def replays(self) -> bool: ...
-
-    def settings(self, dataset: Dataset) -> CheckpointSettings:
-        """dataset (Dataset): A dataset.
-        RETURNS (CheckpointSettings): What it is decoded with: labels and limits, above all.
-        RAISES (ValueError): None of its labels is known.
-        """
-        ...
-
-    def contenders(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[Contender]:
-        """specs (Sequence[DecoderSpec]): The decoders.
-        dataset (Dataset): A dataset.
-        RETURNS (List[Contender]): Each of them on its model, nothing measured yet.
-        """
-        ...
+_LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32000}
+# `tiny` is for counting passes and tokens, which are the same for every shape.
+SHAPES: Mapping[str, dict[str, Any]] = {
+    "tiny": {
+        **_LLAMA,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "max_position_embeddings": 4096,
+    },
+    # JackFram/llama-160m
+    "llama-160m": {
+        **_LLAMA,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+    },
+    # meta-llama/Llama-2-7b-hf
+    "llama2-7b": {
+        **_LLAMA,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 4096,
+    },
+}
 
 
 @dataclass(frozen=True)
 class ReplayingModel:
-    """A model that knows nothing.
+    """A model that knows nothing: decoders write gold, whatever it chooses.
 
-    lm (CausalLM): The model.
-    n_labels (int): With fewer labels, invented ones are looked for as well.
-    replicas (Sequence[CausalLM]): Its replicas.
+    Args:
+        lm: The model.
+        n_labels: With fewer labels, invented ones are looked for as well.
+        replicas: Its replicas.
     """
 
     lm: CausalLM
     n_labels: int = 0
-    replicas: Sequence[CausalLM] = ()
+    replicas: Replicas | None = None
     replays: ClassVar[bool] = True
 
-    def settings(self, dataset: Dataset) -> CheckpointSettings:
-        """dataset (Dataset): A dataset.
-        RETURNS (CheckpointSettings): Its template and labels.
-        """
+    def contend(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[PaDeLLM]:
+        """Give what each decoder runs on a dataset, with its template and labels."""
         missing = range(len(dataset.labels), self.n_labels)
         invented = {f"label {n}": f"label {n}" for n in missing}
-        return CheckpointSettings(
-            dataset.template, {**dataset.labels, **invented}, limits=REPLAY_LIMITS
+        # Enough for every mention of the paper's test sets.
+        settings = Settings(
+            dataset.template,
+            {**dataset.labels, **invented},
+            max_mentions=30,
+            max_mention_tokens=32,
         )
-
-    def contenders(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[Contender]:
-        """specs (Sequence[DecoderSpec]): The decoders.
-        dataset (Dataset): A dataset.
-        RETURNS (List[Contender]): Each of them on the model.
-        """
-        settings = self.settings(dataset)
-        return [_contend(spec, self.lm, settings, self.replicas) for spec in specs]
+        padellm = PaDeLLM(self.lm, settings, replicas=self.replicas)
+        return [adapt(padellm, spec) for spec in specs]
 
 
 @dataclass(frozen=True)
 class TrainedModel:
     """A checkpoint.
 
-    name (str): Its folder.
-    lm (CausalLM): The model.
-    settings (CheckpointSettings): What it was trained with.
-    replicas (Sequence[CausalLM]): The model's replicas.
+    Args:
+        name: Its folder.
+        padellm: The model.
     """
 
     name: str
-    lm: CausalLM
-    settings: CheckpointSettings
-    replicas: Sequence[CausalLM] = ()
+    padellm: PaDeLLM
 
 
 class TrainedModels:
     """Checkpoints, each trained to write another format.
 
-    models (Sequence[TrainedModel]): The checkpoints.
-    RAISES (ValueError): Two of them write the same format.
+    Args:
+        models: The checkpoints.
+
+    Raises:
+        ValueError: Two of them write the same format.
     """
 
-    replays = False
+    replays: ClassVar[bool] = False
 
     def __init__(self, models: Sequence[TrainedModel]) -> None:
         self._by_format: dict[str, TrainedModel] = {}
         for model in models:
-            output_format = model.settings.output_format
+            output_format = model.padellm.settings.output_format
             if output_format in self._by_format:
+                first = self._by_format[output_format].name
                 raise ValueError(
-                    Errors.P413.format(
-                        first=self._by_format[output_format].name,
-                        second=model.name,
-                        output_format=output_format,
-                    )
+                    Errors.P413.format(first=first, second=model.name, output_format=output_format)
                 )
             self._by_format[output_format] = model
 
-    def settings(self, dataset: Dataset) -> CheckpointSettings:
-        """dataset (Dataset): A dataset.
-        RETURNS (CheckpointSettings): What the first checkpoint was trained with.
-        RAISES (ValueError): One of them knows none of the dataset's labels.
+    @classmethod
+    def load(cls, names: Sequence[str], **options: Any) -> TrainedModels:
+        """Load checkpoints.
+
+        Args:
+            names: Checkpoint folders, or trained pipelines' with one in them.
+            **options: See `PaDeLLM.from_pretrained`.
+        """
+        return cls(
+            [
+                TrainedModel(name, PaDeLLM.from_pretrained(find_checkpoint(name), **options))
+                for name in names
+            ]
+        )
+
+    def contend(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[PaDeLLM]:
+        """Give what each decoder runs on a dataset: the checkpoint that writes its format.
+
+        Raises:
+            ValueError: There is none, or a checkpoint knows none of the dataset's labels.
         """
         for model in self._by_format.values():
-            if not set(model.settings.labels) & set(dataset.labels):
+            labels = model.padellm.settings.labels
+            if not set(labels) & set(dataset.labels):
                 raise ValueError(
                     Errors.P414.format(
-                        name=model.name,
-                        dataset=dataset.name,
-                        labels=", ".join(model.settings.labels),
+                        name=model.name, dataset=dataset.name, labels=", ".join(labels)
                     )
                 )
-        return next(iter(self._by_format.values())).settings
-
-    def contenders(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[Contender]:
-        """specs (Sequence[DecoderSpec]): The decoders.
-        dataset (Dataset): A dataset.
-        RETURNS (List[Contender]): Each of them on the checkpoint that writes its format.
-        RAISES (ValueError): There is none.
-        """
-        contenders = []
+        found = []
         for spec in specs:
-            wanted = output_format_of(spec)
-            model = self._by_format.get(wanted)
-            if model is None:
-                raise ValueError(Errors.P412.format(name=spec.name, wanted=wanted))
-            contenders.append(_contend(spec, model.lm, model.settings, model.replicas))
-        return contenders
+            if spec.output_format not in self._by_format:
+                raise ValueError(Errors.P412.format(name=spec.name, wanted=spec.output_format))
+            found.append(self._by_format[spec.output_format].padellm)
+        return found
 
 
-def _contend(
-    spec: DecoderSpec, lm: CausalLM, settings: CheckpointSettings, replicas: Sequence[CausalLM]
-) -> Contender:
-    decoder = build_decoder(spec, lm, settings, replicas)
-    return Contender(spec, lm, decoder, replicas if runs_replicas(spec) else ())
+Subject = ReplayingModel | TrainedModels
+
+
+def build_random_lm(
+    shape: str, tokenizer: str, *, device: str = "cpu", dtype: str = "float32", seed: int = 0
+) -> CausalLM:
+    """Build a model with random weights, for what does not depend on what a model knows.
+
+    Args:
+        shape: A name of `SHAPES`, or a model's `config.json`.
+        tokenizer: A tokenizer's folder or hub id.
+        device: Where to run.
+        dtype: What weights are kept in.
+        seed: Seed of the weights.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ValueError: There is no such shape or tokenizer, or the model's vocabulary is smaller than
+            the tokenizer's.
+    """
+    config = _load_config(shape)
+    torch_dtype = get_dtype(dtype)
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    except Exception as error:  # each tokenizer library has its own
+        raise ValueError(Errors.P042.format(name=tokenizer, error=error)) from error
+    if len(loaded) > config.vocab_size:
+        raise ValueError(
+            Errors.P406.format(tokens=len(loaded), shape=shape, size=config.vocab_size)
+        )
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, torch_dtype=torch_dtype)
+    return CausalLM(model.eval(), loaded).to(device)
+
+
+def _load_config(shape: str) -> PretrainedConfig:
+    if shape in SHAPES:
+        return AutoConfig.for_model(**SHAPES[shape])
+    path = Path(shape)
+    if not path.is_file():
+        raise ValueError(Errors.P405.format(shape=shape, names=", ".join(SHAPES)))
+    try:
+        return AutoConfig.for_model(**json.loads(path.read_text(encoding="utf8")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(Errors.P407.format(path=path, error=error)) from error

@@ -1,41 +1,41 @@
 """Plain decoding as in the paper: no tries, the model writes what it likes.
 
-What the trie decoder is compared with; its mentions have no places and may not be in the text. A
-count is read as a number whatever ends it, and the second step's prompts are written from that.
+What the trie decoder is compared with. A count is read as a number whatever ends it, and the second
+step's prompts are written from that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ..decode.cost import DecodingCost
-from ..decode.guides import FreeGuide
-from ..decode.writing import Admissible, Branch, Choice, Replay, write_all
-from ..limits import MentionLimits
-from ..prompt.encoder import PromptEncoder
-from ..texts import TokenizedText
-from ..tree.causal_lm import CausalLM
-from ..tree.token_tree import TokenTree
+from ..decode.mentions import DecodedMention
+from ..decode.state import Choice
+from ..model import PaDeLLM
+from ..prompt.encoder import EncodedText
+from .free_text import FreeSequence, FreeText, LaboratoryCost, write_freely
+from .output_formats.base import Grounding
+from .replay import replay_of
 
 
 @dataclass(frozen=True)
 class WrittenMention:
     """What the model wrote after a mention opener.
 
-    label (str): The label.
-    string (str): The mention, decoded.
-    ids (Tuple[int, ...]): Its ids, the end token left out.
-    ended (bool): Whether it came to an end within the limit.
-    log_prob (float): Sum of the log-probabilities of its tokens, the end token excluded.
+    Args:
+        label: The label.
+        string: The mention, decoded.
+        ids: Its ids, the end token left out.
+        is_ended: Whether it came to an end within the limit.
+        log_prob: Sum of the log-probabilities of its tokens, the end token excluded.
     """
 
     label: str
     string: str
     ids: tuple[int, ...]
-    ended: bool
+    is_ended: bool
     log_prob: float
 
 
@@ -43,10 +43,11 @@ class WrittenMention:
 class WrittenText:
     """What the model wrote for a text.
 
-    mentions (Tuple[WrittenMention, ...]): The mentions.
-    malformed_counts (Tuple[str, ...]): What stood where a count was due and is none.
-    excessive_counts (Tuple[int, ...]): Counts above the limit, of which the first mentions up to
-        the limit were written.
+    Args:
+        mentions: The mentions; they have no places and may not be in the text.
+        malformed_counts: What stood where a count was due and is none.
+        excessive_counts: Counts above the limit, of which the first mentions up to the limit were
+            written.
     """
 
     mentions: tuple[WrittenMention, ...]
@@ -57,127 +58,141 @@ class WrittenText:
 class UnconstrainedDecoder:
     """Greedy decoding over the whole vocabulary, in the paper's two steps, one token a pass.
 
-    lm (CausalLM): The model.
-    encoder (PromptEncoder): The template's ids.
-    limits (MentionLimits): How much may be written.
+    Args:
+        padellm: The model.
+
+    Attributes:
+        cost: What decoding took so far.
     """
 
-    def __init__(self, lm: CausalLM, encoder: PromptEncoder, limits: MentionLimits) -> None:
-        self.lm = lm
-        self.encoder = encoder
-        self.limits = limits
-        self.cost = DecodingCost()
+    def __init__(self, padellm: PaDeLLM) -> None:
+        self.padellm = padellm
+        self.cost = LaboratoryCost()
+
+    def fits(self, text: EncodedText) -> bool:
+        """Tell whether the model has positions for a text and the beginning of its mentions."""
+        return self.padellm.lm.fits(self._depth(text))
+
+    def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
+        """Decode texts, one after the other: for each the mentions that are in it."""
+        return [self._ground(text, self.write(text)) for text in texts]
 
     @torch.inference_mode()
-    def decode(
-        self, text: TokenizedText, labels: Sequence[str], replay: Replay | None = None
-    ) -> WrittenText:
-        """text (TokenizedText): The text.
-        labels (Sequence[str]): The labels to look for.
-        replay (Optional[Replay]): What is written, whatever the model chooses.
-        RETURNS (WrittenText): What was written.
+    def write(self, text: EncodedText) -> WrittenText:
+        """Write what the model likes of a text.
+
+        Raises:
+            TextTooLongError: The text is longer than the model's positions.
         """
-        tree = TokenTree(self.encoder.prefix(text.text))
-        longest = max(len(self.encoder.count(n)) for n in range(self.limits.max_mentions + 1))
-        depth = self._depth(tree, labels, longest)
-        room = self._room(tree, depth)
-        run = self.lm.open([tree], depth + room - 1)
-        writing = _UnconstrainedWriting(self, tree, labels, longest, room, replay)
-        write_all(run, [writing], "vocabulary", self.cost)
+        lm = self.padellm.lm
+        depth = self._depth(text)
+        # No more tokens than the text has, or than the model has positions left.
+        room = len(text.prefix) + 1
+        if lm.max_depth is not None:
+            room = min(room, lm.max_depth - depth + 1)
+        state = _UnconstrainedText(text, self.padellm, max(room, 1))
+        run = lm.open([state.tree], depth + max(room, 1) - 1)
+        write_freely(run, [state], self.cost)
         mentions = tuple(
             WrittenMention(
                 label,
-                self.read(branch.guide.ids),
-                tuple(branch.guide.ids),
-                branch.guide.ended,
-                branch.guide.log_prob,
+                _read(self.padellm, sequence.ids),
+                tuple(sequence.ids),
+                sequence.is_ended,
+                sum(sequence.log_probs),
             )
-            for label, branch in writing.mentions
+            for label, sequence in state.mentions
         )
-        return WrittenText(mentions, tuple(writing.malformed), tuple(writing.excessive))
+        return WrittenText(mentions, tuple(state.malformed), tuple(state.excessive))
 
-    def read(self, ids: Sequence[int]) -> str:
-        """ids (Sequence[int]): What was written.
-        RETURNS (str): As a string.
-        """
-        return self.lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    def _depth(self, text: EncodedText) -> int:
+        """Find where mentions begin, at the latest."""
+        return self.padellm.encoder.depth_before_mentions(text, self.padellm.settings.labels)
 
-    def _depth(self, tree: TokenTree, labels: Sequence[str], count: int) -> int:
-        """RETURNS (int): Where mentions begin, at the latest."""
-        branch = max(len(self.encoder.branch(label)) for label in labels)
-        opener = len(self.encoder.opener(self.limits.max_mentions))
-        return len(tree) + branch + count + opener
-
-    def _room(self, tree: TokenTree, depth: int) -> int:
-        """RETURNS (int): Where a mention is cut off: it has no more tokens than the text, or than
-        the model has positions left.
-        """
-        room = len(tree) + 1
-        if self.lm.max_depth is not None:
-            room = min(room, self.lm.max_depth - depth + 1)
-        return max(room, 1)
+    def _ground(self, text: EncodedText, written: WrittenText) -> list[DecodedMention]:
+        """Find the mentions in the text, and count what is lost."""
+        ended = [mention for mention in written.mentions if mention.is_ended]
+        grounding = Grounding(text, self.padellm.settings.labels)
+        found = [
+            DecodedMention(mention.label, places, mention.log_prob)
+            for mention in ended
+            if (places := grounding.places(mention.string))
+        ]
+        self.cost.malformed += len(written.malformed_counts) + len(written.excessive_counts)
+        self.cost.malformed += len(written.mentions) - len(ended)
+        self.cost.ungrounded += len(ended) - len(found)
+        return found
 
 
-class _UnconstrainedWriting:
-    """What a text's counts and mentions have come to: mentions are opened once all is counted."""
+class _UnconstrainedText(FreeText):
+    """What a text's counts and mentions have come to: mentions are opened once all is counted.
 
-    def __init__(
-        self,
-        decoder: UnconstrainedDecoder,
-        tree: TokenTree,
-        labels: Sequence[str],
-        longest_count: int,
-        longest_mention: int,
-        replay: Replay | None,
-    ) -> None:
-        self.tree = tree
-        self.mentions: list[tuple[str, Branch[FreeGuide]]] = []
+    Args:
+        text: The text.
+        padellm: The model.
+        longest_mention: Where a mention is cut off, in tokens.
+
+    Attributes:
+        mentions: The label of each mention, and the mention.
+        malformed: What stood where a count was due and is none.
+        excessive: Counts above the limit.
+    """
+
+    def __init__(self, text: EncodedText, padellm: PaDeLLM, longest_mention: int) -> None:
+        super().__init__(text.prefix)
+        self.mentions: list[tuple[str, FreeSequence]] = []
         self.malformed: list[str] = []
         self.excessive: list[int] = []
-        self._decoder = decoder
-        self._encoder = decoder.encoder
+        self._padellm = padellm
         self._longest_mention = longest_mention
-        self._replay = replay
+        self._replay = replay_of(text)
         self._choices: dict[int, Choice] = {}
         self._starts: dict[str, int] = {}
-        self._counts: dict[str, Branch[FreeGuide]] = {}
+        self._counts: dict[str, FreeSequence] = {}
         self._is_counted = False
-        ends = [[self._encoder.end_id], self._encoder.count_end]
-        for label in labels:
-            start = tree.insert(self._encoder.branch(label), tree.prefix_end)[-1]
-            told = None if replay is None else self._encoder.count(len(replay[label]))
+        encoder = padellm.encoder
+        ends = [[encoder.end_id], encoder.count_end]
+        for label, branch in encoder.branches.items():
+            start = self.tree.insert(branch, self.tree.prefix_end)[-1]
+            count = None
+            if self._replay is not None:
+                count = encoder.count_ids[len(self._replay.mentions[label])]
             self._starts[label] = start
-            self._counts[label] = Branch(start, FreeGuide(ends, longest_count), told)
+            self._counts[label] = FreeSequence(start, ends, encoder.counts.depth, count)
 
-    def ask(self) -> dict[int, Admissible]:
-        return {b.node: None for b in self._branches() if not b.guide.done}
+    @property
+    def sequences(self) -> list[FreeSequence]:
+        """The counts, and the mentions once they are opened."""
+        return [*self._counts.values(), *(mention for _, mention in self.mentions)]
 
-    def take(self, choices: Mapping[int, Choice]) -> None:
+    def advance(self, choices: Mapping[int, Choice]) -> None:
+        """Write as far as it is known now."""
         self._choices.update(choices)
-        for branch in self._branches():
-            branch.follow(self.tree, self._choices)
-        if not self._is_counted and all(b.guide.done for b in self._counts.values()):
+        for sequence in self.sequences:
+            sequence.advance(self.tree, self._choices)
+        if not self._is_counted and all(each.is_finished for each in self._counts.values()):
             self._is_counted = True
-            for label, branch in self._counts.items():
-                self._open_mentions(label, branch.guide)
+            for label, counted in self._counts.items():
+                self._open_mentions(label, counted)
 
-    def ends(self) -> Iterable[int]:
-        return (branch.node for branch in self._branches())
-
-    def _branches(self) -> list[Branch[FreeGuide]]:
-        return [*self._counts.values(), *(branch for _, branch in self.mentions)]
-
-    def _open_mentions(self, label: str, counted: FreeGuide) -> None:
-        number = self._decoder.read(counted.ids)
-        if not (counted.ended and number.isascii() and number.isdigit()):
+    def _open_mentions(self, label: str, counted: FreeSequence) -> None:
+        encoder = self._padellm.encoder
+        number = _read(self._padellm, counted.ids)
+        if not (counted.is_ended and number.isascii() and number.isdigit()):
             self.malformed.append(number)
             return
-        count, most = int(number), self._decoder.limits.max_mentions
-        if count > most:
+        count = int(number)
+        if count > encoder.max_mentions:
             self.excessive.append(count)
-        for n in range(1, min(count, most) + 1):
-            ids = self._encoder.count(count) + self._encoder.opener(n)
-            node = self.tree.insert(ids, self._starts[label])[-1]
-            told = None if self._replay is None else self._replay[label][n - 1]
-            guide = FreeGuide([[self._encoder.end_id]], self._longest_mention)
-            self.mentions.append((label, Branch(node, guide, told)))
+        ids = [*encoder.encode_wording(str(count)), *encoder.count_end]
+        for n in range(1, min(count, encoder.max_mentions) + 1):
+            node = self.tree.insert([*ids, *encoder.openers[n]], self._starts[label])[-1]
+            told = None if self._replay is None else self._replay.mentions[label][n - 1]
+            mention = FreeSequence(node, [[encoder.end_id]], self._longest_mention, told)
+            self.mentions.append((label, mention))
+
+
+def _read(padellm: PaDeLLM, ids: Sequence[int]) -> str:
+    """Decode what was written, alone."""
+    string: str = padellm.lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return string

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..benchmark.datasets import Dataset
     from ..benchmark.decoders import DecoderSpec
     from ..benchmark.rows import Row
-    from ..benchmark.subjects import ReplayingModel, TrainedModels
+    from ..benchmark.subjects import Subject
 
 
 def benchmark(
@@ -76,26 +76,27 @@ def benchmark(
         _check_files(output, chart)
         import torch
 
-        from ..benchmark.decoders import parse_spec, runs_replicas
-        from ..benchmark.environment import describe_environment
-        from ..benchmark.report import to_markdown, write_json
+        from ..benchmark.datasets import load_datasets
+        from ..benchmark.decoders import parse_spec
+        from ..benchmark.report import describe_environment, to_markdown, write_json
         from ..checkpoints.options import choose_device
 
-        names = dict.fromkeys(name.strip() for name in decoders.split(","))
-        specs = [parse_spec(name) for name in names]
+        specs = [parse_spec(each) for each in dict.fromkeys(map(str.strip, decoders.split(",")))]
         places = [name.strip() for name in devices.split(",")] if devices else []
-        if bool(places) != any(map(runs_replicas, specs)):
+        if bool(places) != any(spec.runs_replicas for spec in specs):
             raise ValueError(Errors.P067)
         device = choose_device(device, places)
         if threads is not None:
             torch.set_num_threads(threads)
-        subject: ReplayingModel | TrainedModels
+        subject: Subject
         if replay:
             subject = _random_model(checkpoints, shape, tokenizer, n_labels, device, dtype, places)
         else:
             _refuse({"--shape": shape, "--tokenizer": tokenizer, "--n-labels": n_labels})
             subject = _trained_models(checkpoints, device, dtype, places)
-        loaded = _load_datasets(datasets, format, limit)
+        if not datasets:
+            raise ValueError(Errors.P415)
+        loaded = load_datasets(datasets, format=format, limit=limit)
         environment = describe_environment(
             device,
             dtype,
@@ -105,7 +106,7 @@ def benchmark(
             tokenizer=tokenizer,
             n_labels=n_labels or None,
             checkpoints=", ".join(checkpoints or []) or None,
-            datasets=", ".join(str(path) for path in datasets or []),
+            datasets=", ".join(str(path) for path in datasets),
             limit=limit,
             bandwidth=bandwidth,
         )
@@ -133,7 +134,7 @@ def _draw(path: Path, rows: list[Row]) -> None:
 
 
 def _check_files(output: Path | None, chart: Path | None) -> None:
-    """Before anything is measured, so that it is not measured for nothing."""
+    """Check files before anything is measured, so that it is not measured for nothing."""
     if chart is not None:
         require("matplotlib", "Drawing a chart", extra="benchmark")
     for path in (output, chart):
@@ -162,52 +163,36 @@ def _random_model(
     device: str,
     dtype: str,
     devices: list[str],
-) -> ReplayingModel:
+) -> Subject:
     if checkpoints or shape is None or tokenizer is None:
         raise ValueError(Errors.P411.format(options="--shape and --tokenizer"))
-    from ..benchmark.shapes import build_random_lm
-    from ..benchmark.subjects import ReplayingModel
-    from ..decode.replicas import replicate
+    from ..benchmark.subjects import ReplayingModel, build_random_lm
+    from ..decode.replicas import Replicas
 
     lm = build_random_lm(shape, tokenizer, device=device, dtype=dtype)
-    return ReplayingModel(lm, n_labels, replicate(lm, devices))
+    return ReplayingModel(lm, n_labels, Replicas(devices) if devices else None)
 
 
 def _trained_models(
     checkpoints: list[str] | None, device: str, dtype: str, devices: list[str]
-) -> TrainedModels:
+) -> Subject:
     if not checkpoints:
         raise ValueError(Errors.P410)
-    from ..benchmark.subjects import TrainedModel, TrainedModels
-    from ..checkpoints.files import find_checkpoint
-    from ..checkpoints.loading import load_checkpoint
-    from ..checkpoints.options import LoadOptions
-    from ..decode.replicas import replicate
+    from ..benchmark.subjects import TrainedModels
 
-    options = LoadOptions(device=device, dtype=dtype)
-    models = []
-    for name in checkpoints:
-        lm, settings = load_checkpoint(find_checkpoint(name), options=options)
-        models.append(TrainedModel(name, lm, settings, replicate(lm, devices)))
-    return TrainedModels(models)
-
-
-def _load_datasets(paths: list[Path] | None, format: str, limit: int | None) -> list[Dataset]:
-    from ..benchmark.datasets import load_datasets
-
-    if not paths:
-        raise ValueError(Errors.P415)
-    return load_datasets(paths, format=format, limit=limit)
+    return TrainedModels.load(checkpoints, device=device, dtype=dtype, devices=devices)
 
 
 def _measure(
-    subject: ReplayingModel | TrainedModels,
+    subject: Subject,
     specs: list[DecoderSpec],
     datasets: list[Dataset],
     bandwidth: float | None,
 ) -> Iterator[tuple[list[Row], bool]]:
-    """YIELDS (Tuple[List[Row], bool]): What was measured so far, after each dataset, and whether it
-    was interrupted.
+    """Measure dataset by dataset.
+
+    Yields:
+        What was measured so far, after each dataset, and whether it was interrupted.
     """
     from tqdm import tqdm
 

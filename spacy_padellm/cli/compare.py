@@ -33,27 +33,25 @@ def compare(
     """
     with shown_errors():
         from ..benchmark.comparison import compare_decoders
-        from ..checkpoints.loading import load_checkpoint
-        from ..checkpoints.options import LoadOptions
         from ..corpus.formats import read_annotated_texts
         from ..corpus.options import ReadingOptions
+        from ..model import PaDeLLM
 
         annotated = read_annotated_texts(corpus, options=ReadingOptions(format=format))
         texts = [each.source for each in annotated[:limit]]
-        load = dict(vars(model))
-        limits = {name: load.pop(name) for name in ("max_mentions", "max_mention_tokens")}
-        lm, settings = load_checkpoint(checkpoint, options=LoadOptions(**load), **limits)
-        result = compare_decoders(lm, settings, with_progress(texts, len(texts)))
-    typer.echo(f"Trees are run as: {lm.support.way}; softmax over: {settings.softmax}")
+        padellm = PaDeLLM.from_pretrained(checkpoint, **vars(model))
+        result = compare_decoders(padellm, with_progress(texts, len(texts)))
+    way, softmax = padellm.lm.support.way, padellm.settings.softmax
+    typer.echo(f"Trees are run as: {way}; softmax over: {softmax}")
     names = {"sequences": "separate sequences", "batch": "padded batches with a KV cache"}
-    for way, agreement in result.walks.items():
+    for walk, agreement in result.walks.items():
         typer.echo(
-            f"Same mentions from the tree and from {names[way]} on the same tries: "
+            f"Same mentions from the tree and from {names[walk]} on the same tries: "
             f"{agreement.same} of {result.texts} texts; largest difference of a mention's "
             f"log-probability: {agreement.largest_difference:.1e}"
         )
     typer.echo(f"Same mentions from plain decoding: {result.same_as_plain} of {result.texts} texts")
-    if settings.softmax == "admissible" and result.same_as_plain < result.texts:
+    if softmax == "admissible" and result.same_as_plain < result.texts:
         typer.echo(
             "  Plain decoding chooses from the whole vocabulary; this model was taught only to "
             "choose among what may come next."

@@ -93,7 +93,7 @@ def to_tables(results: list[Evaluation]) -> str:
 
 
 def _table(results: list[Evaluation], name: _Column) -> str:
-    from ..benchmark.markdown import to_table
+    from ..benchmark.report import to_table
 
     corpora = list(dict.fromkeys(each["corpus"] for each in results))
     pipelines = dict.fromkeys(each["pipeline"] for each in results)

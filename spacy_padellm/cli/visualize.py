@@ -68,7 +68,7 @@ def visualize(
     """
     with shown_errors():
         require("spacy", "Visualizing")
-        from ..pipeline.annotate import register_score_extension
+        from ..pipeline.docs import register_score_extension
         from ..pipeline.evaluation import load_pipeline
 
         if output_path.suffix not in (".html", ".svg"):

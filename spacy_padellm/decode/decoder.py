@@ -126,20 +126,17 @@ class ParallelDecoder:
 
     def fits(self, text: EncodedText) -> bool:
         """Tell whether the model has positions for a text and all that may be written behind it."""
-        most = self.lm.max_depth
-        if most is None:
-            return True
         depth = self.encoder.depth_before_mentions(text, self.settings.labels)
-        if depth > most:
+        if not self.lm.fits(depth):
             return False
         # A token has a byte at least. Only where that is too many, mentions are looked at.
         longest = self.settings.max_mention_tokens
         ends = [end for _, end in text.tokens[longest - 1 :]] or [len(text.text)]
         starts = [start for start, _ in text.tokens] or [0]
         pairs = zip(starts, ends, strict=False)
-        if depth + max(len(text.text[start:end].encode()) for start, end in pairs) <= most:
+        if self.lm.fits(depth + max(len(text.text[start:end].encode()) for start, end in pairs)):
             return True
-        return depth + text.trie.depth - 1 <= most
+        return self.lm.fits(depth + text.trie.depth - 1)
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
         """Decode texts: for each its mentions, label by label, in the order they are numbered."""

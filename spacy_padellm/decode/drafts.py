@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +84,7 @@ class SpanDrafter:
             candidates[mention, self._starts[slice(*self._range(node))]] = True
         starts = _place_in_order(candidates)
         drafts: list[list[DraftedNode]] = [[] for _ in nodes]
-        for mention in np.flatnonzero(live):
+        for mention in compress(range(len(nodes)), live):
             first, end = self._range(nodes[mention])
             shares = starts[mention, self._starts[first:end]] * self._weights[first:end]
             # Probability of all spans up to each one, with a zero in front.
@@ -124,8 +125,9 @@ def _span_weights(source: TokenizedText, first: np.ndarray, last: np.ndarray) ->
     marks = np.array([*is_mark, True])
     ends = np.where(marks[:-1] | marks[1:], _ENDS_AT_PUNCTUATION, _ENDS)
     goes_on = np.concatenate([[0.0], np.cumsum(np.log1p(-ends))])
-    weights = np.exp(goes_on[last] - goes_on[first]) * ends[last]
-    return np.where(marks[first], _BEGINS_AT_PUNCTUATION * weights, weights)
+    weights: np.ndarray = np.exp(goes_on[last] - goes_on[first]) * ends[last]
+    weights[marks[first]] *= _BEGINS_AT_PUNCTUATION
+    return weights
 
 
 def _place_in_order(candidates: np.ndarray) -> np.ndarray:
@@ -138,9 +140,11 @@ def _place_in_order(candidates: np.ndarray) -> np.ndarray:
     Returns:
         Probabilities, up to a factor for each mention, same shape.
     """
-    ahead, behind = candidates.astype(float), candidates.astype(float)
+    ahead: np.ndarray = candidates.astype(float)
+    behind: np.ndarray = candidates.astype(float)
     for weights in (ahead, behind[::-1, ::-1]):
         for mention in range(1, len(weights)):
             before = np.cumsum(weights[mention - 1] / weights[mention - 1].sum())[:-1]
             weights[mention] *= np.concatenate([[0.0], before]) + _OUT_OF_ORDER
-    return ahead * behind
+    ahead *= behind
+    return ahead

@@ -124,7 +124,7 @@ def _copy(lm: CausalLM, device: torch.device) -> CausalLM:
         raise ValueError(Errors.P045.format(device=str(device), error=error)) from error
     return CausalLM(
         # What `deepcopy` finds there it takes instead of a copy.
-        copy.deepcopy(lm.model, taken),  # type: ignore[arg-type]
+        copy.deepcopy(lm.model, taken),
         lm.tokenizer,
         bidirectional_prefix=lm.bidirectional_prefix,
         support=lm.support,

@@ -174,8 +174,9 @@ class TextState:
 
     def count_kept(self) -> int:
         """Count the tokens of the tree that were kept, each once."""
-        branches = (each for label in self._labels for each in (label.count, *label.mentions))
-        return len({node for branch in branches for node in self.tree.path(branch.node)})
+        ends = {label.count.node for label in self._labels}
+        ends |= {mention.node for label in self._labels for mention in label.mentions}
+        return len({node for end in ends for node in self.tree.path(end)})
 
     def _open_mentions(self, label: _Label) -> None:
         (count,) = self._counts.values[label.count.place]
@@ -188,8 +189,7 @@ class TextState:
     def _likely_counts(self, label: _Label) -> Sequence[int]:
         """Say which counts' mentions are opened before they are certain."""
         if label.count.place == Trie.START:
-            possible = self._counts.find
-            return [c for c in self._open_counts if possible(self._encoder.count_ids[c])]
+            return [count for count in self._open_counts if count <= self._encoder.max_mentions]
         # A number is more often written than continued by another digit.
         place: int | None = label.count.place
         for token_id in self._encoder.count_end:

@@ -35,10 +35,10 @@ from .docs import (
     register_score_extension,
     windowed_texts,
 )
-from .shim import PaDeLLMShim
+from .shim import get_shim
 
 
-class PaDeLLMNER(TrainablePipe):
+class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without types.
     """Named entities written by a causal language model.
 
     Args:
@@ -81,7 +81,7 @@ class PaDeLLMNER(TrainablePipe):
         # Made at the first step, of the labels and the model there are then.
         self._versions: TextVersions | None = None
         self._checked: PaDeLLM | None = None
-        self.shim: PaDeLLMShim = model.shims[0]
+        self.shim = get_shim(model)
         self.shim.configure(stated or Overrides(), options or DecodingOptions())
         register_score_extension()
 
@@ -216,7 +216,7 @@ class PaDeLLMNER(TrainablePipe):
             The docs in order. One that fails goes to the error handler alone.
         """
         _use_one_thread_if_forked()
-        for docs in minibatch(stream, size=batch_size):
+        for docs in minibatch(stream, size=batch_size):  # type: ignore[no-untyped-call]
             try:
                 entities = self.predict(docs)
             except Exception:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TypedDict
@@ -20,8 +19,6 @@ from ..corpus.docs import keep_labels, load_docs
 from ..errors import Errors
 from ..settings import SPANS_KEY
 from .scorer import score_mentions
-
-SCORES = ("mentions_p", "mentions_r", "mentions_f", "ents_p", "ents_r", "ents_f")
 
 
 class Evaluation(TypedDict):
@@ -41,68 +38,47 @@ class Evaluation(TypedDict):
     ents_f: float | None
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Docs of a file.
-
-    name (str): What it is called.
-    path (Path): A .spacy file.
-    """
-
-    name: str
-    path: Path
-
-    def load(self, nlp: Language, limit: int | None, labels: Sequence[str] | None) -> list[Doc]:
-        """nlp (Language): Whose vocabulary the docs share.
-        limit (Optional[int]): Only the first docs.
-        labels (Optional[Sequence[str]]): Only these labels count.
-        RETURNS (List[Doc]): The docs.
-        """
-        docs = load_docs(self.path, nlp.vocab)[:limit]
-        for doc in docs if labels is not None else ():
-            keep_labels(doc, labels or (), SPANS_KEY)
-        return docs
-
-
 def find_texts(paths: Sequence[Path]) -> set[str]:
-    """paths (Sequence[Path]): .spacy files, or folders of them.
-    RETURNS (Set[str]): Their texts, without case and spacing.
-    RAISES (ValueError): There is none in one of them.
+    """Read the texts of corpora, without case and spacing.
+
+    Args:
+        paths: .spacy files, or folders of them.
+
+    Raises:
+        ValueError: There is none in one of them.
     """
     vocab = Vocab()
-    files = (file for path in paths for file in _files(path))
-    return {_normalize(doc.text) for file in files for doc in load_docs(file, vocab)}
+    docs = (doc for file in _find_files(paths) for doc in load_docs(file, vocab))
+    return {_normalize(doc.text) for doc in docs}
 
 
-def _normalize(text: str) -> str:
-    return " ".join(text.lower().split())
+def find_corpora(paths: Sequence[Path]) -> dict[str, Path]:
+    """Find corpora.
 
+    Args:
+        paths: .spacy files, or folders of them.
 
-def find_corpora(paths: Sequence[Path]) -> list[Corpus]:
-    """paths (Sequence[Path]): .spacy files, or folders of them.
-    RETURNS (List[Corpus]): The corpora, named by their files.
-    RAISES (ValueError): There is none in one of them, or two have the same name.
+    Returns:
+        The files, by their names without the folder.
+
+    Raises:
+        ValueError: There is none in one of the paths, or two have the same name.
     """
-    corpora: dict[str, Corpus] = {}
-    for file in (file for path in paths for file in _files(path)):
+    corpora: dict[str, Path] = {}
+    for file in _find_files(paths):
         if file.stem in corpora:
-            both = f"{corpora[file.stem].path}, {file}"
+            both = f"{corpora[file.stem]}, {file}"
             raise ValueError(Errors.P419.format(name=file.stem, paths=both))
-        corpora[file.stem] = Corpus(file.stem, file)
-    return list(corpora.values())
-
-
-def _files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.spacy")) if path.is_dir() else [path]
-    if not files or not path.exists():
-        raise ValueError(Errors.P418.format(path=path))
-    return files
+        corpora[file.stem] = file
+    return corpora
 
 
 def load_pipeline(name: str, lang: str) -> Language:
-    """name (str): A trained pipeline, or a checkpoint, which becomes the only component of one.
-    lang (str): That one's language.
-    RETURNS (Language): The pipeline.
+    """Load a pipeline.
+
+    Args:
+        name: A trained pipeline, or a checkpoint, which becomes the only component of one.
+        lang: That one's language.
     """
     if not is_checkpoint(name):
         return spacy.load(name)
@@ -113,7 +89,7 @@ def load_pipeline(name: str, lang: str) -> Language:
 
 def evaluate_pipelines(
     pipelines: Mapping[str, Language],
-    corpora: Sequence[Corpus],
+    corpora: Mapping[str, Path],
     *,
     limit: int | None = None,
     labels: Sequence[str] | None = None,
@@ -121,47 +97,74 @@ def evaluate_pipelines(
     repeat: int = 1,
     tell: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Evaluation]:
-    """Run pipelines one after the other on each corpus, that often, and score what they find by the
-    same measure.
+    """Run pipelines one after the other on each corpus, and score what they find by the same
+    measure.
 
-    pipelines (Mapping[str, Language]): Pipelines by name.
-    corpora (Sequence[Corpus]): The corpora.
-    limit (Optional[int]): Only the first docs of each.
-    labels (Optional[Sequence[str]]): Only these labels count.
-    exclude (Set[str]): Texts that are left out, of `find_texts`.
-    repeat (int): How often each is run; the median time counts, without that of loading.
-    tell (Callable[[str], Any]): Called with a corpus' name before it is run.
-    YIELDS (Evaluation): What each pipeline did on each corpus.
+    Args:
+        pipelines: Pipelines by name.
+        corpora: .spacy files by name.
+        limit: Only the first docs of each.
+        labels: Only these labels count.
+        exclude: Texts that are left out, of `find_texts`.
+        repeat: How often each is run; the median time counts, without that of loading.
+        tell: Called with a corpus' name before it is run.
+
+    Yields:
+        What each pipeline did on each corpus.
+
+    Raises:
+        ValueError: Each text of a corpus is left out.
     """
-    for corpus in corpora:
-        tell(corpus.name)
-        whole = {name: corpus.load(nlp, limit, labels) for name, nlp in pipelines.items()}
+    for corpus, path in corpora.items():
+        tell(corpus)
+        whole = {name: load_docs(path, nlp.vocab)[:limit] for name, nlp in pipelines.items()}
         gold = {
             name: [doc for doc in docs if _normalize(doc.text) not in exclude]
             for name, docs in whole.items()
         }
         if not all(gold.values()):
-            raise ValueError(Errors.P420.format(path=corpus.path))
+            raise ValueError(Errors.P420.format(path=path))
+        texts = {name: [doc.text for doc in docs] for name, docs in gold.items()}
         for name, nlp in pipelines.items():
             # What is loaded at first use, is now.
-            list(nlp.pipe([doc.text for doc in gold[name][:1]]))
+            list(nlp.pipe(texts[name][:1]))
         seconds: dict[str, list[float]] = {name: [] for name in pipelines}
         found: dict[str, list[Doc]] = {}
         for _ in range(repeat):
             for name, nlp in pipelines.items():
                 start = time.perf_counter()
-                found[name] = list(nlp.pipe([doc.text for doc in gold[name]]))
+                found[name] = list(nlp.pipe(texts[name]))
                 seconds[name].append(time.perf_counter() - start)
         for name in pipelines:
+            if labels is not None:
+                for doc in gold[name]:
+                    keep_labels(doc, labels, SPANS_KEY)
             pairs = zip(found[name], gold[name], strict=True)
             scores = score_mentions([Example(*pair) for pair in pairs], spans_key=SPANS_KEY)
             took = median(seconds[name])
             yield Evaluation(
                 pipeline=name,
-                corpus=corpus.name,
+                corpus=corpus,
                 texts=len(gold[name]),
                 left_out=len(whole[name]) - len(gold[name]),
                 seconds=took,
                 texts_per_s=len(gold[name]) / took,
-                **{score: scores[score] for score in SCORES},  # type: ignore[typeddict-item]
+                mentions_p=scores["mentions_p"],
+                mentions_r=scores["mentions_r"],
+                mentions_f=scores["mentions_f"],
+                ents_p=scores["ents_p"],
+                ents_r=scores["ents_r"],
+                ents_f=scores["ents_f"],
             )
+
+
+def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        files = sorted(path.glob("*.spacy")) if path.is_dir() else [path]
+        if not files or not path.exists():
+            raise ValueError(Errors.P418.format(path=path))
+        yield from files
+
+
+def _normalize(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -5,14 +5,17 @@ before it is used.
 # No `annotations` import: spaCy reads the types of these signatures at run time.
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from spacy.training.batchers import minibatch_by_padded_size
+from spacy.util import minibatch
 from thinc.api import Model
 
 from ..errors import Errors
+from ..prompt.template import PromptTemplate
+from ..settings import Overrides
 
 if TYPE_CHECKING:
-    from ..prompt.template import PromptTemplate
     from ..train.augmentation import MentionSwap
 
 Batcher = Callable[[Iterable[Any]], Iterator[list[Any]]]
@@ -38,33 +41,32 @@ def build_causal_lm_v1(
     """`spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
 
     Args:
-        name: Checkpoint folder or hub id, of a model or of a PEFT adapter, whose model
-            is then loaded as well. `None` for the preset's, or the bundled one. Loaded at first use.
-        device: Where to run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or `"auto"` for the first
-            GPU, or the CPU without one.
+        name: Checkpoint folder or hub id, of a model or of a PEFT adapter, whose model is then
+            loaded as well. `None` for the preset's, or the bundled one. Loaded at first use.
+        device: Where to run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or `"auto"` for the first GPU,
+            or the CPU without one.
         dtype: What weights are kept in: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"` for
             what they are stored in.
-        device_map: Where the parts of a model go
-            that is too large for one device, in the place of `device`: `"auto"`, or devices by the
-            names of modules.
+        device_map: Where the parts of a model go that is too large for one device, in the place of
+            `device`: `"auto"`, or devices by the names of modules.
         attn_implementation: `"sdpa"` or `"eager"`, by default what transformers choose.
         quantization: `"4bit"` or `"8bit"`, by bitsandbytes.
         revision: Branch, tag or commit of a hub id.
         local_files_only: Whether a hub id is looked for on this machine only.
         trust_remote_code: Whether code may be run that comes with a checkpoint.
-        save_weights: Whether a saved pipeline has the weights in it, and never reads `name`
-            again. Otherwise it has the settings only, and reads the weights from `name` at first use.
+        save_weights: Whether a saved pipeline has the weights in it, and never reads `name` again.
+            Otherwise it has the settings only, and reads the weights from `name` at first use.
         mixed_precision: Whether to train under bfloat16 autocast, where the device has it.
-        prefix_attention: `"causal"` or `"bidirectional"`; `None` for what the
-            checkpoint's `padellm.json` says, or `"causal"`.
-        softmax: `"vocabulary"` or `"admissible"`; `None` for what `padellm.json`
-            says, or `"vocabulary"`.
-        tag_text: Weight of what each token of a training text is taught in addition to the
-            paper's sequences, at the middle layer: the label it is in and the number of the mention it
+        prefix_attention: `"causal"` or `"bidirectional"`; `None` for what the checkpoint's
+            `padellm.json` says, or `"causal"`.
+        softmax: `"vocabulary"` or `"admissible"`; `None` for what `padellm.json` says, or
+            `"vocabulary"`.
+        tag_text: Weight of what each token of a training text is taught in addition to the paper's
+            sequences, at the middle layer: the label it is in and the number of the mention it
             begins. 0 for the paper's objective alone.
-        devices: Several devices in the place of one: `["cuda:0", "cuda:1"]`. In
-            prediction each has a copy of the model and takes some of the texts, or some of the labels
-            of a single text; training is on the first. A device may be named more than once.
+        devices: Several devices in the place of one: `["cuda:0", "cuda:1"]`. In prediction each has
+            a copy of the model and takes some of the texts, or some of the labels of a single text;
+            training is on the first. A device may be named more than once.
 
     Returns:
         Supervised trees → log-probabilities of their supervised tokens.
@@ -73,7 +75,6 @@ def build_causal_lm_v1(
         ValueError: More than one of `device`, `devices` and `device_map` are given.
     """
     from ..checkpoints.options import LoadOptions, choose_device
-    from ..settings import Overrides
     from .shim import build_model
     from .sources import PretrainedSource
 
@@ -84,14 +85,14 @@ def build_causal_lm_v1(
         dtype,
         device_map,
         attn_implementation,
-        quantization,  # type: ignore[arg-type]
+        cast(Any, quantization),  # Checked there.
         revision,
         local_files_only,
         trust_remote_code,
     )
     return build_model(
         PretrainedSource(name, options, save_weights),
-        Overrides(prefix_attention=prefix_attention, softmax=softmax),  # type: ignore[arg-type]
+        _stated(prefix_attention, softmax),
         mixed_precision=mixed_precision,
         tag_text=tag_text,
         devices=devices or (),
@@ -121,13 +122,12 @@ def build_encoder_lm_v1(
     Returns:
         Supervised trees → log-probabilities of their supervised tokens.
     """
-    from ..settings import Overrides
     from .shim import build_model
     from .sources import FreshSource
 
     return build_model(
         FreshSource(device, encoder=name),
-        Overrides(prefix_attention=prefix_attention, softmax=softmax),  # type: ignore[arg-type]
+        _stated(prefix_attention, softmax),
         mixed_precision=mixed_precision,
         tag_text=tag_text,
     )
@@ -168,12 +168,21 @@ def build_small_causal_lm_v1(
         Supervised trees → log-probabilities of their supervised tokens.
     """
     from ..checkpoints.small_lm import SmallModelShape
-    from .model import build_model
-    from .sources import SmallSource
+    from .shim import build_model
+    from .sources import FreshSource
 
     shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
-    source = SmallSource(device, prefix_attention, softmax, shape)
-    return build_model(source, mixed_precision=mixed_precision, tag_text=tag_text)
+    return build_model(
+        FreshSource(device, shape=shape),
+        _stated(prefix_attention, softmax),
+        mixed_precision=mixed_precision,
+        tag_text=tag_text,
+    )
+
+
+def _stated(prefix_attention: Any, softmax: Any) -> Overrides:
+    """What an architecture states, which is checked beside a checkpoint's settings."""
+    return Overrides(prefix_attention=prefix_attention, softmax=softmax)
 
 
 def create_prompt_template_v1(
@@ -182,7 +191,7 @@ def create_prompt_template_v1(
     mention: str = "<mention {n}>",
     capitalized: str = "",
     all_capitals: str = "",
-) -> "PromptTemplate":
+) -> PromptTemplate:
     """`spacy_padellm.PromptTemplate.v1`: a user's own wording.
 
     Args:
@@ -196,8 +205,6 @@ def create_prompt_template_v1(
     Raises:
         ValueError: A placeholder is missing or out of order.
     """
-    from ..prompt.template import PromptTemplate
-
     return PromptTemplate(prompt, count_end, mention, capitalized, all_capitals)
 
 
@@ -232,10 +239,7 @@ def create_batch_by_padded_v1(size: int, buffer: int = 400) -> Batcher:
     """
 
     def batch_by_padded(items: Iterable[Any]) -> Iterator[list[Any]]:
-        from spacy.training.batchers import minibatch_by_padded_size
-        from spacy.util import minibatch
-
-        for buffered in minibatch(items, buffer):
+        for buffered in minibatch(items, buffer):  # type: ignore[no-untyped-call]
             batches = list(minibatch_by_padded_size(buffered, size, buffer=len(buffered)))
             random.shuffle(batches)
             yield from batches

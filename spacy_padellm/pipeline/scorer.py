@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
+from spacy.scorer import get_ner_prf
+from spacy.training import Example
+
+from ..corpus.docs import annotated_labels, gold_spans, has_gold
+from ..scoring import MentionScores
 from ..settings import SPANS_KEY
-
-if TYPE_CHECKING:
-    from spacy.training import Example
-
-
-def make_mention_scorer() -> Callable[..., dict[str, Any]]:
-    """RETURNS (Callable): The scorer, `score_mentions`."""
-    return score_mentions
 
 
 def score_mentions(
@@ -21,19 +18,18 @@ def score_mentions(
 ) -> dict[str, Any]:
     """Score predicted entities and mentions.
 
-    examples (Iterable[Example]): The examples.
-    spans_key (str): The span group with all mentions, in predicted and reference docs; where a
-        reference has none, its entities count. Of a text that states which labels it is annotated
-        for, other predicted labels do not count.
-    RETURNS (Dict[str, Any]): `ents_p`, `ents_r`, `ents_f`, `ents_per_type` as of spaCy's `ner`,
-        and `mentions_p`, `mentions_r`, `mentions_f`: micro-averaged over, per text and label, the
-        set of mention strings (paper, section 4.2). `None` without annotation.
+    Args:
+        examples: The examples.
+        spans_key: The span group with all mentions, in predicted and reference docs; where a
+            reference has none, its entities count. Of a text that states which labels it is
+            annotated for, other predicted labels do not count.
+        **cfg: Not needed.
+
+    Returns:
+        `ents_p`, `ents_r`, `ents_f`, `ents_per_type` as of spaCy's `ner`, and `mentions_p`,
+        `mentions_r`, `mentions_f`: micro-averaged over, per text and label, the set of mention
+        strings (paper, section 4.2). `None` without annotation.
     """
-    from spacy.scorer import get_ner_prf
-
-    from ..corpus.docs import annotated_labels, gold_spans, has_gold
-    from ..scoring import MentionScores
-
     examples = list(examples)
     scores = MentionScores()
     annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
@@ -53,13 +49,9 @@ def score_mentions(
 
 
 def _of_annotated_labels(example: Example, spans_key: str) -> Example:
-    """RETURNS (Example): The example without predicted entities of labels it is not annotated
-    for, which may well be right.
+    """Leave out predicted entities of labels an example is not annotated for: they may well be
+    right.
     """
-    from spacy.training import Example
-
-    from ..corpus.docs import annotated_labels
-
     labels = annotated_labels(example.reference, spans_key)
     if labels is None:
         return example

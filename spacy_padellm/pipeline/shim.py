@@ -19,7 +19,7 @@ from thinc.shims import Shim
 from thinc.types import Floats1d
 
 from ..checkpoints.files import SETTINGS_FILE, has_weights
-from ..checkpoints.loading import check_trainable, load_causal_lm, read_settings
+from ..checkpoints.loading import load_causal_lm, read_settings
 from ..checkpoints.saving import save_settings
 from ..decode.replicas import Replicas
 from ..errors import Errors, Warnings
@@ -31,11 +31,12 @@ from ..train.supervised import SupervisedTree, target_log_probs
 from ..train.tags import find_untaggable
 from ..tree.causal_lm import CausalLM
 from .sources import LMSource
+from .steps import has_fast_bfloat16, make_adamw
 
 logger = logging.getLogger(__name__)
 
 
-class PaDeLLMShim(Shim):  # type: ignore[misc]
+class PaDeLLMShim(Shim):
     """Holds the model, which is loaded when first asked for.
 
     What a config states is kept until it is asked for, too: nothing is read before, as what a saved
@@ -155,8 +156,10 @@ class PaDeLLMShim(Shim):  # type: ignore[misc]
         return self._padellm
 
     def make_objective(self) -> Objective:
-        """Make what teaches the model: without tags, and with a warning, where a label or number that
-        came after the tokenizer was made is no single token.
+        """Make what teaches the model.
+
+        It teaches no tags, and says so, where a label or number that came after the tokenizer was
+        made is no single token.
         """
         tag_text = self.tag_text
         if tag_text:
@@ -246,26 +249,17 @@ class PaDeLLMShim(Shim):  # type: ignore[misc]
         return torch.autocast(device, torch.bfloat16)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Step a torch AdamW with the config's settings; thinc's own optimizer takes no bfloat16
-        and, on a GPU, needs cupy.
+        """Step a torch AdamW with the config's settings.
 
         Args:
             optimizer: Gives the learning rate of this step and the other settings.
         """
-        parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
         if self._optimizer is None:
-            check_trainable(self.lm.model)
-            _warn_of_ignored_settings(optimizer)
-            self._optimizer = torch.optim.AdamW(
-                parameters,
-                betas=(optimizer.b1, optimizer.b2),
-                eps=optimizer.eps,
-                weight_decay=optimizer.L2,
-                # On a CPU many times as fast as one operation after the other.
-                fused=True,
-            )
+            self._optimizer = make_adamw(self.lm.model, optimizer)
+        parameters = []
         for group in self._optimizer.param_groups:
             group["lr"] = optimizer.learn_rate
+            parameters += group["params"]
         if optimizer.grad_clip:
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
         self._optimizer.step()
@@ -389,17 +383,12 @@ def build_model(
 def _forward(
     model: Model[Any, Any], trees: Sequence[SupervisedTree], is_train: bool
 ) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
-    shim: PaDeLLMShim = model.shims[0]
-    return shim(trees, is_train, model.attrs["dropout_rate"])
+    return get_shim(model)(trees, is_train, model.attrs["dropout_rate"])
 
 
-def has_fast_bfloat16(device: str) -> bool:
-    """Tell whether a torch device type computes in bfloat16 without emulating it."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
+def get_shim(model: Model[Any, Any]) -> PaDeLLMShim:
+    """Get the shim of a model that `build_model` made."""
+    return cast(PaDeLLMShim, model.shims[0])
 
 
 def _trained_wordings(settings: Settings | None) -> set[str]:
@@ -407,13 +396,3 @@ def _trained_wordings(settings: Settings | None) -> set[str]:
         return set()
     labels = settings.labels.items()
     return {wording for label, wording in labels if label not in settings.untrained}
-
-
-def _warn_of_ignored_settings(optimizer: Optimizer) -> None:
-    remedies = {
-        '@optimizers = "Adam.v1"': optimizer.use_radam or not (optimizer.b1 or optimizer.b2),
-        "use_averages = false": optimizer.averages is not None,
-        "L2_is_weight_decay = true": optimizer.L2 and not optimizer.L2_is_weight_decay,
-    }
-    if wanted := [remedy for remedy, needed in remedies.items() if needed]:
-        warnings.warn(Warnings.W203.format(remedies=", ".join(wanted)), stacklevel=2)

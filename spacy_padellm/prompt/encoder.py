@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from ..texts import Span, TokenizedText
 from ..tree.token_tree import Trie
 from .template import PromptTemplate
-from .tokenization import CaseMarks, Offsets, TextEncoder, join_encodings
+from .tokenization import CaseMarks, TextEncoder, join_encodings
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class EncodedText(TokenizedText):
 
     prefix: list[int]
     length: int
-    offsets: list[Offsets] | None
+    offsets: list[Span] | None
     encoder: PromptEncoder = field(repr=False)
 
     @cached_property
@@ -156,7 +156,7 @@ class PromptEncoder:
         Raises:
             ValueError: It cannot be encoded without a special token.
         """
-        if isinstance(text, EncodedText):
+        if isinstance(text, EncodedText) and text.encoder is self:
             return text
         pieces = list(self._case_marks.cut(text.text))
         encoded = self._text.encode([piece for _, piece in pieces], with_offsets=True)

@@ -12,15 +12,13 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import Errors
+from ..texts import Span
 
 # Left contexts tried in order until one's ids stay as they are when the text follows: a line break
 # merges with nothing in most vocabularies, the colon serves text that begins with one.
 _LEFT_CONTEXTS = ("\n", ":")
 
 _WORD = re.compile(r"[^\W_]+")
-
-# First character and one past the last.
-Offsets = tuple[int, int]
 
 
 class Encoding(NamedTuple):
@@ -33,7 +31,7 @@ class Encoding(NamedTuple):
     """
 
     ids: list[int]
-    offsets: list[Offsets] | None = None
+    offsets: list[Span] | None = None
 
 
 class TextEncoder:
@@ -238,7 +236,7 @@ def join_encodings(
         encoded: Each piece, encoded.
     """
     ids: list[int] = []
-    joined: list[Offsets] = []
+    joined: list[Span] = []
     start = 0
     for (mark, piece), (piece_ids, offsets) in zip(pieces, encoded, strict=True):
         ids += [*mark, *piece_ids]

@@ -92,7 +92,6 @@ class ModelCall:
         # Read now, as what wraps the model later may change its forward.
         self.parameters = frozenset(inspect.signature(model.forward).parameters)
         self._outermost = outermost or model
-        self.parameters = frozenset(inspect.signature(model.forward).parameters)
         # Hooks on the model are seen by every thread that runs it.
         self._lock = threading.Lock()
 

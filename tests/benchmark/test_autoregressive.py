@@ -5,30 +5,72 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.benchmark.autoregressive import AutoregressiveDecoder, _token_spans
-from spacy_padellm.benchmark.lookup import PromptLookup
-from spacy_padellm.benchmark.output_formats.factory import get_output_format
-from spacy_padellm.prompt.encoder import PromptEncoder
-from spacy_padellm.prompt.template import TEMPLATES
-from spacy_padellm.texts import Mention, TokenizedText
+from spacy_padellm.benchmark.autoregressive import (
+    AutoregressiveDecoder,
+    PromptLookup,
+    find_spelled,
+)
+from spacy_padellm.benchmark.free_text import LaboratoryCost
+from spacy_padellm.benchmark.replay import Replay, ReplayedText
+from spacy_padellm.decode.replicas import Replicas, replicate
+from spacy_padellm.model import PaDeLLM
+from spacy_padellm.prompt.encoder import EncodedText
+from spacy_padellm.settings import DecodingOptions, Settings
+from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.sample_texts import TEXTS, cut_at_spaces
 from tests.sample_tokenizers import WORDINGS
 from tests.tiny_models import plain_logits, random_lm
+from tests.trained import TEXTS as LEARNT
+from tests.trained import trained_lm
 
 TEXT = cut_at_spaces("Anna met Bob in New York ; Bob met Anna .")
-GOLD = [Mention(0, 4, "PER"), Mention(9, 12, "PER"), Mention(16, 24, "LOC")]
+GOLD = (Mention(0, 4, "PER"), Mention(9, 12, "PER"), Mention(16, 24, "LOC"))
 
 
-def decoder(lm: CausalLM, name: str, lookup: PromptLookup | None = None) -> AutoregressiveDecoder:
-    encoder = PromptEncoder(TEMPLATES["en"], WORDINGS["en"], lm.tokenizer)
-    return AutoregressiveDecoder(lm, encoder, get_output_format(name), lookup)
+@pytest.mark.parametrize(
+    "ids, draft",
+    [
+        ([1, 2, 3, 4, 9, 2, 3], [4, 9, 2, 3]),
+        # The longest match, even if a shorter one is nearer.
+        ([1, 2, 3, 5, 3, 6, 2, 3], [5, 3, 6, 2]),
+        # The last of several.
+        ([3, 7, 3, 8, 3], [8, 3]),
+        ([1, 1, 1], [1]),
+        ([1, 2, 3], []),
+        ([1], []),
+        ([], []),
+    ],
+)
+def test_what_followed_is_drafted(ids, draft):
+    assert PromptLookup(longest_match=2, length=4).draft(ids) == draft
 
 
-def gold_ids(each: AutoregressiveDecoder, text: TokenizedText = TEXT, gold=GOLD) -> list[int]:
-    output, left_out = each.output_format.render(text, gold, WORDINGS["en"])
-    assert not left_out
-    return each.encoder.output(output)
+def test_a_longer_match_is_not_looked_for():
+    ids = [1, 2, 3, 5, 9, 2, 3, 6, 1, 2, 3]
+    assert PromptLookup(3, 1).draft(ids) == [5]
+    assert PromptLookup(2, 1).draft(ids) == [6]
+
+
+def model(lm: CausalLM, name: str, labels=WORDINGS["en"]) -> PaDeLLM:
+    return PaDeLLM(lm, Settings(labels=labels, output_format=name))
+
+
+def decoder(padellm: PaDeLLM, lookup: PromptLookup | None = None) -> AutoregressiveDecoder:
+    if lookup is None:
+        options = DecodingOptions(draft_threshold=None)
+        padellm = PaDeLLM(padellm.lm, padellm.settings, options)
+    return AutoregressiveDecoder(padellm, [padellm.lm], lookup)
+
+
+def prompt_of(text: EncodedText) -> list[int]:
+    return text.prefix + text.encoder.count_end
+
+
+def replayed(padellm: PaDeLLM) -> ReplayedText:
+    replay = Replay.of(AnnotatedText(TEXT, GOLD), padellm)
+    assert replay.left_out == 0
+    return ReplayedText.of(padellm.encode(TEXT), replay)
 
 
 def greedy(
@@ -51,27 +93,20 @@ def greedy(
 @pytest.mark.parametrize("seed", range(2))
 def test_what_is_written_is_greedy(family, seed, lookup):
     lm = random_lm(family, "en", "causal", seed)
-    each = decoder(lm, "structured", lookup)
-    guides = {}
-    read = each._read
-
-    def keep(text, guide, wordings):
-        guides[text] = guide
-        return read(text, guide, wordings)
-
-    each._read = keep
-    each.decode(TEXTS["en"], list(WORDINGS["en"]))
+    padellm = model(lm, "structured")
+    each = decoder(padellm, lookup)
+    texts = [padellm.encode(text) for text in TEXTS["en"]]
+    sizes = [len(text.prefix) for text in texts]
+    assert sizes != sorted(sizes)  # shortest first, and given back in order
     passes = 0
-    assert list(guides) != TEXTS["en"]  # shortest first, and given back in order
-    for text in TEXTS["en"]:
-        guide = guides[text]
-        prompt = each.encoder.prefix(text.text) + each.encoder.output_opener
+    for text, output in zip(texts, each.write(texts), strict=True):
+        prompt = prompt_of(text)
         longest = min(64 + 4 * len(prompt), (lm.max_depth or 10**6) - len(prompt) + 1)
         written, log_probs = greedy(lm, prompt, each.encoder.end_id, longest)
         passes = max(passes, len(written))
         kept = written[: len(written) - (written[-1] == each.encoder.end_id)]
-        assert guide.ids == kept
-        assert guide.log_probs == pytest.approx(log_probs[: len(kept)], abs=1e-4)
+        assert output.ids == kept
+        assert output.log_probs == pytest.approx(log_probs[: len(kept)], abs=1e-4)
     if lookup is None:
         assert each.cost.passes == passes
         if lm.support.way == "cached":
@@ -83,14 +118,16 @@ def test_what_is_written_is_greedy(family, seed, lookup):
 @pytest.mark.parametrize("lookup", [None, PromptLookup()])
 @pytest.mark.parametrize("name", ["augmented", "structured"])
 def test_a_replay_is_written_and_read(name, lookup):
-    lm = random_lm("llama", "en", "causal", 0)
-    each = decoder(lm, name, lookup)
-    ids = gold_ids(each)
-    (found,) = each.decode([TEXT], list(WORDINGS["en"]), [ids])
-    assert [(m.label, m.places[0]) for m in found] == [(m.label, (m.start, m.end)) for m in GOLD]
+    padellm = model(random_lm("llama"), name)
+    each, text = decoder(padellm, lookup), replayed(padellm)
+    (found,) = each.decode([text])
+    places = [(m.start, m.end) for m in GOLD]
+    assert [(m.label, m.places[0]) for m in found] == [
+        (m.label, place) for m, place in zip(GOLD, places, strict=True)
+    ]
     assert (each.cost.malformed, each.cost.ungrounded) == (0, 0)
-    prompt = each.encoder.prefix(TEXT.text) + each.encoder.output_opener
-    assert each.cost.distinct_tokens == len(prompt) + len(ids) - 1
+    ids = text.replay.output
+    assert each.cost.distinct_tokens == len(prompt_of(text)) + len(ids) - 1
     if lookup is None:
         assert each.cost.passes == len(ids)
     else:
@@ -99,11 +136,10 @@ def test_a_replay_is_written_and_read(name, lookup):
 
 
 def test_rejected_drafts_do_not_stay_in_the_cache(monkeypatch):
-    lm = random_lm("llama", "en", "causal", 0)
-    each = decoder(lm, "structured", PromptLookup())
-    ids = gold_ids(each)
+    padellm = model(random_lm("llama"), "structured")
+    each, text = decoder(padellm, PromptLookup()), replayed(padellm)
     keys = []
-    forward = lm.model.forward
+    forward = padellm.lm.model.forward
 
     def record(**inputs):
         cached = inputs["cache" if "cache" in inputs else "past_key_values"].get_seq_length()
@@ -111,9 +147,9 @@ def test_rejected_drafts_do_not_stay_in_the_cache(monkeypatch):
         keys.append((cached, inputs["input_ids"].shape[1]))
         return output
 
-    monkeypatch.setattr(lm.model, "forward", record)
-    each.decode([TEXT], list(WORDINGS["en"]), [ids])
-    prompt = each.encoder.prefix(TEXT.text) + each.encoder.output_opener
+    monkeypatch.setattr(padellm.lm.model, "forward", record)
+    each.decode([text])
+    prompt, ids = prompt_of(text), text.replay.output
     assert keys[0] == (0, len(prompt))
     assert sum(run for _, run in keys) > len(prompt) + len(ids) - 1
     # In the end nothing is cached but prompt and output.
@@ -121,15 +157,14 @@ def test_rejected_drafts_do_not_stay_in_the_cache(monkeypatch):
 
 
 def test_a_mentions_probability_is_that_of_its_tokens():
-    lm = random_lm("llama", "en", "causal", 0)
-    each = decoder(lm, "structured")
-    ids = gold_ids(each)
-    prompt = each.encoder.prefix(TEXT.text) + each.encoder.output_opener
+    padellm = model(random_lm("llama"), "structured")
+    each, text = decoder(padellm), replayed(padellm)
+    prompt, ids = prompt_of(text), text.replay.output
     with torch.inference_mode():
-        logits = plain_logits(lm.model, prompt + ids).log_softmax(1)
+        logits = plain_logits(padellm.lm.model, prompt + ids).log_softmax(1)
     # What is chosen is replayed, so probabilities are those of the model's own choices.
     log_probs = logits.max(dim=1).values[len(prompt) - 1 :].tolist()
-    (found,) = each.decode([TEXT], list(WORDINGS["en"]), [ids])
+    (found,) = each.decode([text])
     output = "((PER, Anna), (PER, Bob), (location, New York))"
     pieces = [each.encoder.decode([i]) for i in ids[:-1]]
     assert "".join(pieces) == output
@@ -164,7 +199,7 @@ class ReplacingEncoder:
 @pytest.mark.parametrize("encoder", [BytesEncoder(), ReplacingEncoder()])
 @given(st.text(alphabet="ab李涛é😀", max_size=8))
 def test_tokens_that_spell_a_character_together_all_have_it(encoder, output):
-    spans = _token_spans(list(output.encode()), output, encoder)
+    spans = find_spelled(list(output.encode()), output, encoder)
     expected = [
         (place, place + 1) for place, character in enumerate(output) for _ in character.encode()
     ]
@@ -174,17 +209,128 @@ def test_tokens_that_spell_a_character_together_all_have_it(encoder, output):
 def test_an_output_cut_off_in_a_character():
     ids = list("李".encode())[:2]
     encoder = ReplacingEncoder()
-    assert _token_spans(ids, encoder.decode(ids), encoder) == [(0, 1), (1, 2)]
+    assert find_spelled(ids, encoder.decode(ids), encoder) == [(0, 1), (1, 2)]
 
 
 def test_texts_that_do_not_fit():
-    lm = random_lm("llama", "en", "causal", 0)
+    padellm = model(random_lm("llama"), "structured")
+    text = padellm.encode(TokenizedText("a" * 130, ((0, 1),)))
     with pytest.raises(ValueError, match=r"P023"):
-        decoder(lm, "structured").decode([TokenizedText("a" * 130, ((0, 1),))], ["PER"])
+        decoder(padellm).decode([text])
+
+
+def test_a_text_fits_if_it_can_be_written_twice_more():
+    padellm = model(random_lm("llama"), "structured")
+    texts = [padellm.encode(cut_at_spaces("Anna " * n + "Bob")) for n in range(60)]
+    assert {padellm.decoder.fits(text) for text in texts} == {False, True}
+    for text in texts:
+        assert padellm.decoder.fits(text) is (3 * len(text.prefix) <= 128)
 
 
 def test_nothing_to_do():
-    each = decoder(random_lm("llama", "en", "causal", 0), "augmented")
-    assert each.decode([], ["PER"]) == []
-    assert each.decode([TEXT], []) == [[]]
+    each = decoder(model(random_lm("llama"), "augmented"))
+    assert each.decode([]) == []
+    unlabelled = model(random_lm("llama"), "augmented", {})
+    each = decoder(unlabelled)
+    assert each.decode([unlabelled.encode(TEXT)]) == [[]]
     assert each.cost.passes == 0
+
+
+@pytest.mark.parametrize("lookup", [True, False])
+def test_a_model_of_the_format_is_decoded_so(lookup):
+    """Through the entry point, as pipelines do."""
+    padellm = model(random_lm("llama"), "structured")
+    if not lookup:
+        padellm = PaDeLLM(padellm.lm, padellm.settings, DecodingOptions(draft_threshold=None))
+    assert isinstance(padellm.decoder, AutoregressiveDecoder)
+    assert padellm.decoder.lookup == (PromptLookup() if lookup else None)
+    assert padellm.decoder.output_format.name == "structured"
+
+
+def test_what_cannot_be_read_is_logged_once(caplog):
+    padellm = model(random_lm("llama"), "structured")
+    padellm.predict(TEXTS["en"])
+    cost = padellm.cost
+    assert isinstance(cost, LaboratoryCost) and cost.malformed > 0
+    (message,) = caplog.messages
+    assert message.startswith(f"{cost.malformed} stretches of what the model wrote were malformed")
+    assert f" and {cost.ungrounded} of its mentions ungrounded" in message
+    assert cost.describe() == (
+        f"{cost.passes} forward passes, {cost.tokens} tokens run\n"
+        f"{cost.malformed} stretches of the structured output malformed, "
+        f"{cost.ungrounded} mentions ungrounded"
+    )
+    caplog.clear()
+    padellm.predict(TEXTS["en"][:1])
+    (message,) = caplog.messages
+    assert message.startswith(f"{padellm.cost.malformed - cost.malformed} stretches ")
+
+
+def test_nothing_is_logged_of_what_is_read(caplog):
+    padellm = PaDeLLM(*trained_lm(output_format="augmented"))
+    found = padellm.predict([text.source for text in LEARNT], nested=True)
+    assert [[Mention(e.start, e.end, e.label) for e in each] for each in found] == [
+        sorted(text.mentions) for text in LEARNT
+    ]
+    assert padellm.cost.malformed == padellm.cost.ungrounded == 0
+    assert caplog.messages == []
+
+
+def assert_same(found, expected):
+    assert [[(m.label, m.places) for m in text] for text in found] == [
+        [(m.label, m.places) for m in text] for text in expected
+    ]
+    for of_text, expected_of_text in zip(found, expected, strict=True):
+        for ours, theirs in zip(of_text, expected_of_text, strict=True):
+            assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("output_format", ["augmented", "structured"])
+@pytest.mark.parametrize("chosen", [LEARNT, LEARNT[:1], []], ids=len)
+def test_several_devices_share_the_texts(output_format, count, chosen):
+    lm, settings = trained_lm(output_format=output_format)
+    one = PaDeLLM(lm, settings)
+    several = PaDeLLM(lm, settings, replicas=Replicas(["cpu"] * count))
+    texts = [one.encode(text.source) for text in chosen]
+    found = several.decoder.decode(texts)
+    assert_same(found, one.decoder.decode(texts))
+    assert [len(mentions) for mentions in found] == [len(text.mentions) for text in chosen]
+
+
+def test_outputs_are_replayed_each_as_its_own():
+    lm, settings = trained_lm(output_format="structured")
+    padellm = PaDeLLM(lm, settings)
+    texts = []
+    for text in LEARNT:
+        first = Mention(*text.source.tokens[0], "PER")
+        replay = Replay.of(AnnotatedText(text.source, (first,)), padellm)
+        texts.append(ReplayedText.of(padellm.encode(text.source), replay))
+    several = AutoregressiveDecoder(padellm, replicate(lm, ["cpu"] * 3))
+    found = several.decode(texts)
+    assert_same(found, AutoregressiveDecoder(padellm).decode(texts))
+    assert [mention.places[0] for (mention,) in found] == [text.tokens[0] for text in texts]
+
+
+def test_unreadable_outputs_add_up():
+    padellm = model(random_lm("llama"), "structured")
+    texts = [padellm.encode(text) for text in TEXTS["en"]]
+    one = AutoregressiveDecoder(padellm)
+    several = AutoregressiveDecoder(padellm, replicate(padellm.lm, ["cpu", "cpu"]))
+    one.decode(texts)
+    several.decode(texts)
+    assert several.cost.malformed == one.cost.malformed >= len(texts)
+    assert several.cost.distinct_tokens == one.cost.distinct_tokens
+    assert several.cost.passes > one.cost.passes
+
+
+def test_what_fails_in_a_replica_is_an_error(monkeypatch):
+    padellm = model(random_lm("llama"), "structured")
+    lms = replicate(padellm.lm, ["cpu", "cpu"])
+
+    def fail(*args, **kwargs):
+        raise KeyError("here")
+
+    monkeypatch.setattr(lms[1].model, "forward", fail)
+    with pytest.raises(KeyError, match="here"):
+        AutoregressiveDecoder(padellm, lms).decode([padellm.encode(t) for t in TEXTS["en"]])

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from spacy_padellm.benchmark.datasets import find_corpora, load_datasets
-from spacy_padellm.prompt.presets import PRESETS
-from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.prompt.template import PRESETS, TEMPLATES
 
 CONLL = "Ada\tB-person\nof\tO\n\nRome\tB-LOC\n"
 

@@ -2,24 +2,49 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_padellm.benchmark.decoders import DECODERS, DecoderSpec, build_decoder, parse_spec
-from spacy_padellm.benchmark.replay import replayable
-from spacy_padellm.checkpoints.settings import CheckpointSettings
-from spacy_padellm.decode.mentions import Resolution
-from spacy_padellm.decode.replicas import replicate
-from spacy_padellm.limits import MentionLimits
-from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.benchmark.decoders import (
+    DECODERS,
+    DecoderSpec,
+    adapt,
+    build_decoder,
+    parse_spec,
+)
+from spacy_padellm.benchmark.free_text import LaboratoryCost
+from spacy_padellm.benchmark.replay import Replay, ReplayedText
+from spacy_padellm.decode.decoder import Decoder
+from spacy_padellm.decode.mentions import resolve
+from spacy_padellm.decode.replicas import Replicas
+from spacy_padellm.model import PaDeLLM
+from spacy_padellm.settings import DecodingOptions, Settings
 from spacy_padellm.texts import AnnotatedText, Mention
+from spacy_padellm.tree.causal_lm import CausalLM
 from tests.sample_texts import cut_at_spaces
 from tests.sample_tokenizers import WORDINGS
 from tests.tiny_models import random_lm
 from tests.trained import TEXTS, trained_lm
 
-SETTINGS = CheckpointSettings(labels=WORDINGS["en"], limits=MentionLimits(5, 4))
+SETTINGS = Settings(labels=WORDINGS["en"], max_mentions=5, max_mention_tokens=4)
 TEXT = AnnotatedText(
     cut_at_spaces("Anna met Bob in New York ; Bob met Anna ."),
     (Mention(0, 4, "PER"), Mention(9, 12, "PER"), Mention(16, 24, "LOC"), Mention(27, 30, "PER")),
 )
+
+
+def replay_with(
+    name: str, lm: CausalLM, replicas: Replicas | None = None
+) -> tuple[Decoder, ReplayedText]:
+    """A decoder, and the text with its gold to write."""
+    padellm = adapt(PaDeLLM(lm, SETTINGS, replicas=replicas), parse_spec(name))
+    replay = Replay.of(TEXT, padellm)
+    assert replay.left_out == 0
+    return build_decoder(parse_spec(name), padellm), ReplayedText.of(
+        padellm.encode(TEXT.source), replay
+    )
+
+
+def found_gold(found) -> tuple[Mention, ...]:
+    entities = resolve(TEXT.source.text, found, DecodingOptions())
+    return tuple(sorted(Mention(e.start, e.end, e.label) for e in entities))
 
 
 @pytest.mark.parametrize(
@@ -62,16 +87,10 @@ def test_every_decoder_replays_gold(name):
     """What it finds is the gold, and what it takes does not come from the model's choices."""
     costs = []
     for seed in range(2):
-        lm = random_lm("llama", "en", "causal", seed)
-        decoder = build_decoder(parse_spec(name), lm, SETTINGS)
-        encoder = PromptEncoder(SETTINGS.template, SETTINGS.labels, lm.tokenizer)
-        gold = replayable(TEXT, SETTINGS.labels, SETTINGS.limits, encoder)
-        replay, left_out = decoder.prepare(TEXT, gold)
-        assert left_out == 0
-        (found,) = decoder.decode([TEXT], [replay])
-        resolved = Resolution().resolve(TEXT.source.text, found)
-        assert tuple(sorted(Mention(m.start, m.end, m.label) for m in resolved)) == TEXT.mentions
-        cost = decoder.cost
+        decoder, text = replay_with(name, random_lm("llama", "en", "causal", seed))
+        (found,) = decoder.decode([text])
+        assert found_gold(found) == TEXT.mentions
+        cost = LaboratoryCost.of(decoder.cost)
         assert (cost.malformed, cost.ungrounded) == (0, 0)
         assert cost.passes > 0
         assert 0 < cost.distinct_tokens <= cost.tokens
@@ -81,12 +100,10 @@ def test_every_decoder_replays_gold(name):
 
 def test_the_fewest_passes_are_those_of_the_tree():
     lm = random_lm("llama", "en", "causal", 0)
-    encoder = PromptEncoder(SETTINGS.template, SETTINGS.labels, lm.tokenizer)
-    gold = replayable(TEXT, SETTINGS.labels, SETTINGS.limits, encoder)
     passes, tokens = {}, {}
     for name in DECODERS:
-        decoder = build_decoder(parse_spec(name), lm, SETTINGS)
-        decoder.decode([TEXT], [decoder.prepare(TEXT, gold)[0]])
+        decoder, text = replay_with(name, lm)
+        decoder.decode([text])
         passes[name], tokens[name] = decoder.cost.passes, decoder.cost.tokens
     assert passes["tree-early"] <= passes["tree"] <= 3
     assert passes["tree"] < passes["tree-plain"] == passes["batch-tries"] <= passes["batch"]
@@ -99,31 +116,33 @@ def test_the_fewest_passes_are_those_of_the_tree():
 
 
 def test_trained_models_find_the_same_on_every_way():
-    lm, settings = trained_lm()
+    padellm = PaDeLLM(*trained_lm())
     names = ["tree", "tree-early", "tree-plain", "batch", "batch-shared", "batch-tries", "multi"]
-    decoders = [build_decoder(parse_spec(name), lm, settings) for name in names]
+    decoders = [build_decoder(parse_spec(name), padellm) for name in names]
     n_found = 0
     for text in TEXTS:
-        found = [decoder.decode([text], None)[0] for decoder in decoders]
+        encoded = padellm.encode(text.source)
+        found = [decoder.decode([encoded])[0] for decoder in decoders]
         n_found += len(found[0])
         for others in found[1:]:
             assert [(m.label, m.places) for m in others] == [(m.label, m.places) for m in found[0]]
             for ours, theirs in zip(found[0], others, strict=True):
                 assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
     assert n_found == sum(len(text.mentions) for text in TEXTS)
-    assert all(decoder.cost.malformed == decoder.cost.ungrounded == 0 for decoder in decoders)
+    costs = [LaboratoryCost.of(decoder.cost) for decoder in decoders]
+    assert all(cost.malformed == cost.ungrounded == 0 for cost in costs)
 
 
 @pytest.mark.parametrize("name", ["replicas", "replicas:0.5", "replicas@4"])
 def test_replicas_find_what_the_tree_finds(name):
     lm, settings = trained_lm()
-    replicas = replicate(lm, ["cpu"] * 3)
-    tree = build_decoder(parse_spec("tree"), lm, settings, replicas)
-    several = build_decoder(parse_spec(name), lm, settings, replicas)
-    expected = [tree.decode([text], None)[0] for text in TEXTS]
+    padellm = PaDeLLM(lm, settings, replicas=Replicas(["cpu"] * 3))
+    tree, several = (build_decoder(parse_spec(each), padellm) for each in ("tree", name))
+    texts = [padellm.encode(text.source) for text in TEXTS]
+    expected = [tree.decode([text])[0] for text in texts]
     size = parse_spec(name).batch_size
-    batches = [TEXTS[first : first + size] for first in range(0, len(TEXTS), size)]
-    found = [mentions for batch in batches for mentions in several.decode(batch, None)]
+    batches = [texts[first : first + size] for first in range(0, len(texts), size)]
+    found = [mentions for batch in batches for mentions in several.decode(batch)]
     assert [[(m.label, m.places) for m in text] for text in found] == [
         [(m.label, m.places) for m in text] for text in expected
     ]
@@ -133,25 +152,24 @@ def test_replicas_find_what_the_tree_finds(name):
 
 def test_replicas_replay_gold():
     lm = random_lm("llama", "en", "causal", 0)
-    decoder = build_decoder(parse_spec("replicas"), lm, SETTINGS, replicate(lm, ["cpu", "cpu"]))
-    encoder = PromptEncoder(SETTINGS.template, SETTINGS.labels, lm.tokenizer)
-    replay, _ = decoder.prepare(TEXT, replayable(TEXT, SETTINGS.labels, SETTINGS.limits, encoder))
-    (found,) = decoder.decode([TEXT], [replay])
-    resolved = Resolution().resolve(TEXT.source.text, found)
-    assert tuple(sorted(Mention(m.start, m.end, m.label) for m in resolved)) == TEXT.mentions
+    decoder, text = replay_with("replicas", lm, Replicas(["cpu", "cpu"]))
+    (found,) = decoder.decode([text])
+    assert found_gold(found) == TEXT.mentions
 
 
 def test_what_an_untrained_model_writes_is_counted():
-    decoder = build_decoder(parse_spec("batch"), random_lm("llama", "en", "causal", 0), SETTINGS)
-    decoder.decode([TEXT], None)
+    padellm = PaDeLLM(random_lm("llama", "en", "causal", 0), SETTINGS)
+    decoder = build_decoder(parse_spec("batch"), padellm)
+    decoder.decode([padellm.encode(TEXT.source)])
     assert decoder.cost.malformed > 0
 
 
 def test_a_batch_of_texts():
-    lm, settings = trained_lm()
-    one, many = (build_decoder(parse_spec(name), lm, settings) for name in ("tree", "tree@4"))
-    found = many.decode(TEXTS[:4], None)
-    alone = [one.decode([text], None)[0] for text in TEXTS[:4]]
+    padellm = PaDeLLM(*trained_lm())
+    one, many = (build_decoder(parse_spec(name), padellm) for name in ("tree", "tree@4"))
+    texts = [padellm.encode(text.source) for text in TEXTS[:4]]
+    found = many.decode(texts)
+    alone = [one.decode([text])[0] for text in texts]
     assert [[(m.label, m.places) for m in text] for text in found] == [
         [(m.label, m.places) for m in text] for text in alone
     ]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.test_imports import loaded_after
 
-MODULES = ("chart", "datasets", "environment", "report", "rows")
+MODULES = ("chart", "datasets", "report", "rows")
 
 
 def test_parts_that_report_load_nothing_heavy():

@@ -4,9 +4,10 @@ import pytest
 
 from spacy_padellm.benchmark.datasets import Dataset
 from spacy_padellm.benchmark.decoders import parse_spec
-from spacy_padellm.benchmark.run import BenchmarkRun
+from spacy_padellm.benchmark.run import BenchmarkRun, Contender
 from spacy_padellm.benchmark.subjects import ReplayingModel, TrainedModel, TrainedModels
-from spacy_padellm.decode.replicas import replicate
+from spacy_padellm.decode.replicas import Replicas
+from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM
@@ -15,6 +16,7 @@ from tests.tiny_models import random_lm, tiny_model
 from tests.trained import TEXTS, trained_lm
 
 LM, SETTINGS = trained_lm()
+MODEL = PaDeLLM(LM, SETTINGS)
 WORDED = dict(SETTINGS.labels)
 DATASET = Dataset("toy", TEXTS, TEMPLATES["en"], WORDED)
 
@@ -32,7 +34,7 @@ def run(subject, dataset: Dataset, *names: str):
 
 
 def test_trained_models_are_scored():
-    rows = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), DATASET, "tree", "batch", "multi")
+    rows = run(TrainedModels([TrainedModel("a", MODEL)]), DATASET, "tree", "batch", "multi")
     assert list(rows) == ["tree", "batch", "multi"]
     for row in rows.values():
         assert (row["dataset"], row["texts"], row["left_out"]) == ("toy", len(TEXTS), None)
@@ -47,12 +49,11 @@ def test_trained_models_are_scored():
 
 
 def test_replicas_are_measured_beside_the_model():
-    replicas = replicate(LM, ["cpu", "cpu"])
-    subjects = [TrainedModels([TrainedModel("a", LM, SETTINGS, replicas)])]
-    subjects.append(
-        ReplayingModel(random_lm("llama"), replicas=replicate(random_lm("llama"), ["cpu"] * 2))
-    )
-    for subject in subjects:
+    model = PaDeLLM(LM, SETTINGS, replicas=Replicas(["cpu", "cpu"]))
+    for subject in [
+        TrainedModels([TrainedModel("a", model)]),
+        ReplayingModel(random_lm("llama"), replicas=Replicas(["cpu", "cpu"])),
+    ]:
         benchmark = BenchmarkRun(subject, specs("tree", "replicas"), lambda n: None, 1e9)
         benchmark.run(DATASET)
         tree, several = benchmark.rows
@@ -71,7 +72,7 @@ def test_what_is_wrong_lowers_the_scores():
         for text in TEXTS
     ]
     dataset = Dataset("wrong", wrong, TEMPLATES["en"], dict(SETTINGS.labels))
-    (row,) = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), dataset, "tree").values()
+    (row,) = run(TrainedModels([TrainedModel("a", MODEL)]), dataset, "tree").values()
     assert 0 < row["mentions_f"] < 1
     assert 0 < row["ents_f"] < 1
 
@@ -83,7 +84,7 @@ def test_labels_a_text_is_not_annotated_for_do_not_count():
         for t in TEXTS
     ]
     dataset = Dataset("partial", texts, TEMPLATES["en"], dict(SETTINGS.labels))
-    (row,) = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), dataset, "tree").values()
+    (row,) = run(TrainedModels([TrainedModel("a", MODEL)]), dataset, "tree").values()
     assert row["mentions_f"] == 1.0
 
 
@@ -122,7 +123,7 @@ def test_gold_that_cannot_be_replayed_is_counted():
 def test_texts_that_do_not_fit_are_left_out_for_all():
     texts = [AnnotatedText(TokenizedText("a " * 60, ((0, 1),)), ()), *TEXTS]
     dataset = Dataset("long", texts, TEMPLATES["en"], dict(SETTINGS.labels))
-    subject = TrainedModels([TrainedModel("a", LM, SETTINGS)])
+    subject = TrainedModels([TrainedModel("a", MODEL)])
     for names in (["tree", "batch"], ["tree@4", "tree"]):
         for row in run(subject, dataset, *names).values():
             assert (row["texts"], row["too_long"], row["mentions_f"]) == (len(TEXTS), 1, 1.0)
@@ -130,7 +131,7 @@ def test_texts_that_do_not_fit_are_left_out_for_all():
 
 def test_a_text_that_does_not_fit_leaves_the_others_together():
     long = AnnotatedText(TokenizedText("a " * 60, ((0, 1),)), ())
-    subject = TrainedModels([TrainedModel("a", LM, SETTINGS)])
+    subject = TrainedModels([TrainedModel("a", MODEL)])
     name = f"tree@{len(TEXTS) + 1}"
     passes = [
         run(subject, Dataset("long", texts, TEMPLATES["en"], dict(SETTINGS.labels)), name)[name]
@@ -156,14 +157,14 @@ def test_labels_the_model_does_not_know_count_as_missed():
     text = TEXTS[0]
     more = AnnotatedText(text.source, (*text.mentions, Mention(*text.source.tokens[0], "NEW")))
     dataset = Dataset("more", [more], TEMPLATES["en"], {**SETTINGS.labels, "NEW": "NEW"})
-    (row,) = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), dataset, "tree").values()
+    (row,) = run(TrainedModels([TrainedModel("a", MODEL)]), dataset, "tree").values()
     assert row["mentions_f"] < 1
 
 
 def test_the_bandwidth_floor():
     """Weights read once a pass, at a speed that makes it a second."""
     weights = sum(p.numel() * 4 for p in LM.model.parameters())
-    subject = TrainedModels([TrainedModel("a", LM, SETTINGS)])
+    subject = TrainedModels([TrainedModel("a", MODEL)])
     benchmark = BenchmarkRun(subject, specs("tree"), lambda n: None, float(weights))
     benchmark.run(DATASET)
     (row,) = benchmark.rows
@@ -173,19 +174,19 @@ def test_the_bandwidth_floor():
 
 def test_an_interruption_keeps_texts_that_are_done(monkeypatch):
     benchmark = BenchmarkRun(
-        TrainedModels([TrainedModel("a", LM, SETTINGS)]), specs("tree", "batch"), lambda n: None
+        TrainedModels([TrainedModel("a", MODEL)]), specs("tree", "batch"), lambda n: None
     )
     measured = []
-    original = BenchmarkRun._measure_group
+    measure = Contender.measure
 
-    def interrupt(self, contenders, group, turn):
-        if len(measured) == 3:
-            self._measure(contenders[0], group)
+    def interrupt(self, texts):
+        measured.append(texts)
+        # Both have warmed up and been measured on three texts, one of them on the fourth.
+        if len(measured) == 2 + 3 * 2 + 2:
             raise KeyboardInterrupt
-        measured.append(group)
-        return original(self, contenders, group, turn)
+        return measure(self, texts)
 
-    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    monkeypatch.setattr(Contender, "measure", interrupt)
     with pytest.raises(KeyboardInterrupt):
         benchmark.run(DATASET)
     assert [row["texts"] for row in benchmark.rows] == [3, 3]
@@ -193,20 +194,20 @@ def test_an_interruption_keeps_texts_that_are_done(monkeypatch):
 
 def test_an_interruption_before_the_first_text(monkeypatch):
     benchmark = BenchmarkRun(
-        TrainedModels([TrainedModel("a", LM, SETTINGS)]), specs("tree"), lambda n: None
+        TrainedModels([TrainedModel("a", MODEL)]), specs("tree"), lambda n: None
     )
 
-    def interrupt(self, *arguments, **named):
+    def interrupt(self, texts):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    monkeypatch.setattr(Contender, "measure", interrupt)
     with pytest.raises(KeyboardInterrupt):
         benchmark.run(DATASET)
     assert benchmark.rows == []
 
 
 def test_batches_of_texts():
-    rows = run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), DATASET, "tree", "tree@3")
+    rows = run(TrainedModels([TrainedModel("a", MODEL)]), DATASET, "tree", "tree@3")
     assert rows["tree"]["texts"] == rows["tree@3"]["texts"] == len(TEXTS)
     assert rows["tree@3"]["passes"] < rows["tree"]["passes"]
     assert rows["tree@3"]["tokens"] == pytest.approx(rows["tree"]["tokens"])
@@ -230,13 +231,13 @@ def test_as_many_texts_at_once_as_the_name_says():
 
 
 def test_a_decoder_needs_a_model_that_writes_its_format():
-    subject = TrainedModels([TrainedModel("a", LM, SETTINGS)])
+    subject = TrainedModels([TrainedModel("a", MODEL)])
     with pytest.raises(ValueError, match=r"P412.*augmented-lookup.*'augmented'"):
         run(subject, DATASET, "augmented-lookup")
 
 
 def test_two_models_of_one_format():
-    model = TrainedModel("a", LM, SETTINGS)
+    model = TrainedModel("a", MODEL)
     with pytest.raises(ValueError, match=r"P413.*'parallel'"):
         TrainedModels([model, model])
 
@@ -244,4 +245,4 @@ def test_two_models_of_one_format():
 def test_a_corpus_of_other_labels():
     dataset = Dataset("other", TEXTS, TEMPLATES["en"], {"GENE": "GENE"})
     with pytest.raises(ValueError, match=r"P414.*other"):
-        run(TrainedModels([TrainedModel("a", LM, SETTINGS)]), dataset, "tree")
+        run(TrainedModels([TrainedModel("a", MODEL)]), dataset, "tree")

@@ -9,8 +9,7 @@ import pytest
 from spacy_padellm.benchmark.datasets import load_datasets
 from spacy_padellm.benchmark.decoders import parse_spec
 from spacy_padellm.benchmark.run import BenchmarkRun
-from spacy_padellm.benchmark.shapes import build_random_lm
-from spacy_padellm.benchmark.subjects import ReplayingModel
+from spacy_padellm.benchmark.subjects import ReplayingModel, build_random_lm
 
 DECODERS = ["tree", "tree-early", "tree-plain"]
 

@@ -49,21 +49,17 @@ def toy_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -
     """
     import torch
 
-    from spacy_padellm.checkpoints.saving import save_checkpoint
-    from spacy_padellm.checkpoints.settings import CheckpointSettings
     from spacy_padellm.checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
-    from spacy_padellm.decode.extraction import MentionExtractor
-    from spacy_padellm.limits import MentionLimits
-    from spacy_padellm.prompt.encoder import PromptEncoder
-    from spacy_padellm.train.factory import make_objective
-    from spacy_padellm.train.supervised_tree import target_log_probs
+    from spacy_padellm.model import PaDeLLM
+    from spacy_padellm.settings import Settings
+    from spacy_padellm.train.supervised import target_log_probs, weighted_loss
 
     texts = [parse(markup) for markup in SENTENCES]
-    settings = CheckpointSettings(
+    settings = Settings(
         labels={label: label for label in LABELS},
         prefix_attention="bidirectional",
         softmax="admissible",
-        limits=MentionLimits(max_mentions=5),
+        max_mentions=5,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -71,32 +67,28 @@ def toy_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -
             [text.source.text for text in texts], settings.template, LABELS, 5, 1000
         )
         shape = SmallModelShape(64, 2, 2, 128, max_positions=128)
-        lm = build_small_lm(tokenizer, shape, settings.prefix_attention)
-    encoder = PromptEncoder(settings.template, settings.labels, tokenizer)
-    objective = make_objective(encoder, settings)
-    trees = [objective.build(text, LABELS)[0] for text in texts]
-    weights = [torch.tensor(tree.weights, dtype=torch.float32) for tree in trees]
+        lm = build_small_lm(tokenizer, shape, bidirectional_prefix=True)
+    padellm = PaDeLLM(lm, settings)
+    objective = padellm.make_objective()
+    trees = [objective.build(text)[0] for text in texts]
     optimizer = torch.optim.AdamW(lm.model.parameters(), lr=2e-3)
     shuffled = random.Random(0)
     for epoch in range(100):
         order = shuffled.sample(range(len(trees)), len(trees))
         for first in range(0, len(order), 6):
-            batch = order[first : first + 6]
-            log_probs = target_log_probs(lm, [trees[i] for i in batch])
-            weight = torch.cat([weights[i] for i in batch])
-            (-(weight * log_probs).sum() / weight.sum()).backward()
+            batch = [trees[i] for i in order[first : first + 6]]
+            weighted_loss(batch, target_log_probs(lm, batch)).backward()
             optimizer.step()
             optimizer.zero_grad()
         if epoch % 5 == 4:
-            extractor = MentionExtractor(lm, settings)
-            found = extractor.extract([text.source for text in texts])
+            found = padellm.predict([text.source for text in texts], nested=True)
             places = [tuple(Mention(m.start, m.end, m.label) for m in each) for each in found]
             if places == [text.mentions for text in texts]:
                 break
     else:
         raise AssertionError("the toy corpus was not learned in 100 epochs")
     folder = tmp_path_factory.mktemp("toy") / "checkpoint"
-    save_checkpoint(folder, lm, settings)
+    padellm.save_pretrained(folder)
     return folder
 
 
@@ -105,11 +97,11 @@ def output_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory
     """A checkpoint that writes augmented text and knows the toy corpus's first eight texts. Tests
     leave it as it is.
     """
-    from spacy_padellm.checkpoints.saving import save_checkpoint
+    from spacy_padellm.model import PaDeLLM
     from tests.trained import trained_lm
 
     folder = tmp_path_factory.mktemp("output") / "checkpoint"
-    save_checkpoint(folder, *trained_lm(output_format="augmented"))
+    PaDeLLM(*trained_lm(output_format="augmented")).save_pretrained(folder)
     return folder
 
 

@@ -124,16 +124,19 @@ def test_a_chart(run, tokenizer, toy_corpus, tmp_path):
 
 
 def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, monkeypatch):
-    from spacy_padellm.benchmark.run import BenchmarkRun
+    from spacy_padellm.benchmark.run import Contender
 
-    original = BenchmarkRun._measure_group
+    measured = []
+    measure = Contender.measure
 
-    def interrupt(self, contenders, group, turn):
-        if turn == 2:
+    def interrupt(self, texts):
+        measured.append(texts)
+        # Both have warmed up and been measured on two texts.
+        if len(measured) == 2 + 2 * 2 + 1:
             raise KeyboardInterrupt
-        return original(self, contenders, group, turn)
+        return measure(self, texts)
 
-    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    monkeypatch.setattr(Contender, "measure", interrupt)
     output = tmp_path / "out.json"
     result = run(*replay(tokenizer), "--datasets", toy_corpus, "--output", output)
     assert result.exit_code == 130, result.output
@@ -146,12 +149,12 @@ def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, mo
 def test_interrupted_before_anything_was_measured(
     run, toy_corpus, tokenizer, tmp_path, monkeypatch
 ):
-    from spacy_padellm.benchmark.run import BenchmarkRun
+    from spacy_padellm.benchmark.run import Contender
 
-    def interrupt(self, *arguments, **named):
+    def interrupt(self, texts):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(BenchmarkRun, "_measure_group", interrupt)
+    monkeypatch.setattr(Contender, "measure", interrupt)
     output = tmp_path / "out.json"
     output.write_text("of an earlier run")
     result = run(*replay(tokenizer), "--datasets", toy_corpus, "--output", output)

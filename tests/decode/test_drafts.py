@@ -1,25 +1,31 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.decode.drafts import DraftPolicy, SpanDrafter
+from spacy_padellm.decode.drafts import SpanDrafter
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
-from spacy_padellm.texts import TokenizedText
-from spacy_padellm.tree.trie import Span, Trie, build_source_trie
+from spacy_padellm.texts import Span, TokenizedText
+from spacy_padellm.tree.token_tree import Trie
 from tests.sample_texts import cut_at_characters, cut_at_spaces, tokenized_texts
-from tests.sample_tokenizers import WORDINGS, small_tokenizer
+from tests.sample_tokenizers import WORDINGS, make_encoder, small_tokenizer
 
 
-@pytest.fixture(scope="module")
-def encoder() -> PromptEncoder:
-    return PromptEncoder(TEMPLATES["en"], WORDINGS["en"], small_tokenizer("en"))
+@cache
+def encoder_of(longest: int) -> PromptEncoder:
+    """longest: Longest mention, in tokens of the text."""
+    tokenizer = small_tokenizer("en")
+    return make_encoder(TEMPLATES["en"], WORDINGS["en"], tokenizer, max_mention_tokens=longest)
+
+
+def build_trie(source: TokenizedText, longest: int) -> Trie[Span]:
+    return encoder_of(longest).encode(source).trie
 
 
 def spans_below(trie: Trie[Span], node: int) -> list[Span]:
@@ -40,17 +46,17 @@ def strings_drafted(source: TokenizedText, trie: Trie[Span], drafted) -> set[str
     }
 
 
-def node_after(encoder: PromptEncoder, trie: Trie[Span], string: str, length: int = 1) -> int:
-    ((*ids, _),) = encoder.mentions([string])
+def node_after(trie: Trie[Span], string: str, length: int = 1) -> int:
+    ((*ids, _),) = encoder_of(1).mentions([string])
     node = trie.find(ids[:length])
     assert node is not None
     return node
 
 
-def test_what_follows_the_first_token_is_drafted(encoder):
+def test_what_follows_the_first_token_is_drafted():
     source = cut_at_spaces("Anna met Bob in New York today .")
-    trie = build_source_trie(encoder, source, 4)
-    node = node_after(encoder, trie, "New York")
+    trie = build_trie(source, 4)
+    node = node_after(trie, "New York")
     (drafted,) = SpanDrafter(trie, source, 0.1).draft([node], [True])
     assert {"New", "New York"} <= strings_drafted(source, trie, drafted)
     assert drafted[0].parent == node
@@ -61,21 +67,21 @@ def test_what_follows_the_first_token_is_drafted(encoder):
         known.add(child)
 
 
-def test_mentions_stop_at_punctuation(encoder):
+def test_mentions_stop_at_punctuation():
     source = cut_at_spaces("Rome , Paris and Lyon")
-    trie = build_source_trie(encoder, source, 4)
-    node = node_after(encoder, trie, "Rome")
+    trie = build_trie(source, 4)
+    node = node_after(trie, "Rome")
     (drafted,) = SpanDrafter(trie, source, 0.35).draft([node], [True])
     assert strings_drafted(source, trie, drafted) == {"Rome"}
     (more,) = SpanDrafter(trie, source, 0.01).draft([node], [True])
     assert "Rome , Paris" in strings_drafted(source, trie, more)
 
 
-def test_the_order_of_mentions_says_which_place_it_is(encoder):
+def test_the_order_of_mentions_says_which_place_it_is():
     """`B` may be either; the mentions around it leave one."""
     source = cut_at_characters("Bxx-A-Byy-C-Bzz")
-    trie = build_source_trie(encoder, source, 3)
-    a, b, c = (node_after(encoder, trie, each) for each in "ABC")
+    trie = build_trie(source, 3)
+    a, b, c = (node_after(trie, each) for each in "ABC")
     drafter = SpanDrafter(trie, source, 0.2)
 
     def drafted(*nodes: int) -> set[str]:
@@ -94,8 +100,8 @@ def test_the_order_of_mentions_says_which_place_it_is(encoder):
 
 
 @given(tokenized_texts(), st.integers(1, 4), st.randoms(use_true_random=False))
-def test_drafts_are_the_nodes_at_least_so_probable(encoder, source, longest, rng: random.Random):
-    trie = build_source_trie(encoder, source, longest)
+def test_drafts_are_the_nodes_at_least_so_probable(source, longest, rng: random.Random):
+    trie = build_trie(source, longest)
     inner = [node for node, choices in enumerate(trie.children) if choices and trie.values]
     if not inner:
         return
@@ -132,21 +138,10 @@ def asked_below(trie: Trie[Span], node: int) -> set[int]:
     return found
 
 
-def test_many_mentions_do_not_underflow(encoder):
+def test_many_mentions_do_not_underflow():
     source = cut_at_characters("ab" * 200)
-    trie = build_source_trie(encoder, source, 3)
-    nodes = [node_after(encoder, trie, each) for each in "ba" * 40]
+    trie = build_trie(source, 3)
+    nodes = [node_after(trie, each) for each in "ba" * 40]
     with np.errstate(all="raise", under="ignore"):
         drafts = SpanDrafter(trie, source, 0.05).draft(nodes, [True] * len(nodes))
     assert all(drafts)
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.1])
-def test_a_threshold_that_is_no_probability(threshold):
-    with pytest.raises(ValueError, match=rf"P030.*{threshold}"):
-        DraftPolicy(threshold)
-
-
-def test_counts_below_one_open_nothing():
-    with pytest.raises(ValueError, match=r"P032.*open_counts is 0"):
-        DraftPolicy(open_counts=(2, 0))

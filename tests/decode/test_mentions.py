@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_padellm.decode.mentions import (
     DecodedMention,
-    Resolution,
-    ScoredMention,
+    join_tags,
+    keep_most_probable,
     non_overlapping,
+    resolve,
 )
+from spacy_padellm.prompt.template import PromptTemplate
+from spacy_padellm.settings import DecodingOptions
+from spacy_padellm.texts import Entity, TokenizedText
+from tests.sample_texts import cut_at_spaces
+from tests.sample_tokenizers import load_tokenizer, lower_casing_tokenizer, make_encoder
 
 TEXT = "Bob met Anna and Anna met Bob"
 BOB, ANNA = ((0, 3), (26, 29)), ((8, 12), (17, 21))
@@ -21,22 +28,22 @@ def wrote(label: str, places: tuple[tuple[int, int], ...], score: float) -> Deco
     return DecodedMention(label, places, math.log(score))
 
 
-def resolve(*decoded: DecodedMention, **settings) -> list[tuple[int, int, str, float]]:
-    mentions = Resolution(**settings).resolve(TEXT, decoded)
+def entities(*decoded: DecodedMention, **options) -> list[tuple[int, int, str, float]]:
+    mentions = resolve(TEXT, decoded, DecodingOptions(**options))
     return [(m.start, m.end, m.label, round(m.score, 6)) for m in mentions]
 
 
 def test_nothing_was_written():
-    assert resolve() == []
+    assert entities() == []
 
 
 def test_the_score_is_the_probability():
-    assert resolve(wrote("PER", ((4, 7),), 0.25)) == [(4, 7, "PER", 0.25)]
+    assert entities(wrote("PER", ((4, 7),), 0.25)) == [(4, 7, "PER", 0.25)]
 
 
 def test_the_kth_mention_written_so_takes_its_kth_place():
-    assert resolve(wrote("PER", ANNA, 0.5)) == [(8, 12, "PER", 0.5)]
-    assert resolve(wrote("PER", ANNA, 0.5), wrote("PER", BOB, 0.6), wrote("PER", ANNA, 0.7)) == [
+    assert entities(wrote("PER", ANNA, 0.5)) == [(8, 12, "PER", 0.5)]
+    assert entities(wrote("PER", ANNA, 0.5), wrote("PER", BOB, 0.6), wrote("PER", ANNA, 0.7)) == [
         (0, 3, "PER", 0.6),
         (8, 12, "PER", 0.5),
         (17, 21, "PER", 0.7),
@@ -48,19 +55,20 @@ def test_of_strings_that_differ_in_case_those_with_capitals_come_first():
     for count, expected in enumerate(
         ([(8, 10)], [(8, 10), (16, 18)], [(0, 2), *us[1:2], us[3]]), 1
     ):
-        mentions = Resolution().resolve(text, [wrote("LOC", us, 0.5)] * count)
+        mentions = resolve(text, [wrote("LOC", us, 0.5)] * count, DecodingOptions())
         assert [(m.start, m.end) for m in mentions] == expected
-    (every,) = [Resolution(occurrences="all").resolve(text, [wrote("LOC", us, 0.5)])]
+    everywhere = DecodingOptions(occurrences="all")
+    every = resolve(text, [wrote("LOC", us, 0.5)], everywhere)
     assert [(m.start, m.end) for m in every] == [(8, 10), (16, 18)]
     # Written once more, it is the other one's turn.
-    (both,) = [Resolution(occurrences="all").resolve(text, [wrote("LOC", us, 0.5)] * 2)]
+    both = resolve(text, [wrote("LOC", us, 0.5)] * 2, everywhere)
     assert [(m.start, m.end) for m in both] == list(us)
 
 
 def test_labels_take_places_separately():
-    found = resolve(wrote("PER", ANNA, 0.5), wrote("ORG", ANNA, 0.5), deduplicate="span")
+    found = entities(wrote("PER", ANNA, 0.5), wrote("ORG", ANNA, 0.5), deduplicate="span")
     assert found == [(8, 12, "PER", 0.5)]
-    found = resolve(
+    found = entities(
         wrote("PER", ANNA, 0.5),
         wrote("PER", ANNA, 0.5),
         wrote("ORG", ANNA, 0.6),
@@ -71,21 +79,21 @@ def test_labels_take_places_separately():
 
 def test_a_mention_written_too_often_repeats_and_the_more_probable_counts():
     place = ((4, 7),)
-    assert resolve(wrote("PER", place, 0.3), wrote("PER", place, 0.4)) == [(4, 7, "PER", 0.4)]
-    assert resolve(wrote("PER", place, 0.4), wrote("PER", place, 0.3)) == [(4, 7, "PER", 0.4)]
+    assert entities(wrote("PER", place, 0.3), wrote("PER", place, 0.4)) == [(4, 7, "PER", 0.4)]
+    assert entities(wrote("PER", place, 0.4), wrote("PER", place, 0.3)) == [(4, 7, "PER", 0.4)]
     anna = [wrote("PER", ANNA, score) for score in (0.1, 0.2, 0.3, 0.15, 0.9)]
-    assert resolve(*anna) == [(8, 12, "PER", 0.9), (17, 21, "PER", 0.2)]
+    assert entities(*anna) == [(8, 12, "PER", 0.9), (17, 21, "PER", 0.2)]
 
 
 def test_all_occurrences():
-    found = resolve(wrote("PER", ANNA, 0.5), wrote("PER", BOB, 0.4), occurrences="all")
+    found = entities(wrote("PER", ANNA, 0.5), wrote("PER", BOB, 0.4), occurrences="all")
     assert found == [
         (0, 3, "PER", 0.4),
         (8, 12, "PER", 0.5),
         (17, 21, "PER", 0.5),
         (26, 29, "PER", 0.4),
     ]
-    found = resolve(wrote("PER", ANNA, 0.5), wrote("PER", ANNA, 0.7), occurrences="all")
+    found = entities(wrote("PER", ANNA, 0.5), wrote("PER", ANNA, 0.7), occurrences="all")
     assert found == [(8, 12, "PER", 0.7), (17, 21, "PER", 0.7)]
 
 
@@ -97,12 +105,12 @@ def test_a_string_under_several_labels_stays_under_the_most_probable():
         wrote("PER", ANNA, 0.7),
         wrote("LOC", BOB, 0.1),
     ]
-    assert resolve(*decoded) == [
+    assert entities(*decoded) == [
         (0, 3, "LOC", 0.1),
         (8, 12, "PER", 0.2),
         (17, 21, "PER", 0.7),
     ]
-    assert resolve(*decoded, deduplicate="span") == [
+    assert entities(*decoded, deduplicate="span") == [
         (0, 3, "LOC", 0.1),
         (8, 12, "ORG", 0.6),
         (17, 21, "PER", 0.7),
@@ -113,48 +121,36 @@ def test_strings_are_compared_as_they_stand_in_the_text():
     """A lower-casing tokenizer writes them alike, but they are not."""
     text = "BOB Bob"
     decoded = [wrote("PER", ((0, 3), (4, 7)), 0.5)] * 2 + [wrote("ORG", ((0, 3), (4, 7)), 0.9)]
-    found = Resolution().resolve(text, decoded)
+    found = resolve(text, decoded, DecodingOptions())
     assert [(m.start, m.label) for m in found] == [(0, "ORG"), (4, "PER")]
 
 
 def test_mentions_from_elsewhere_are_deduplicated_alike():
     """Those of overlapping windows, for one."""
-    anna = [ScoredMention(*place, "PER", 0.5) for place in ANNA]
-    other = ScoredMention(*ANNA[1], "ORG", 0.6)
-    bob = ScoredMention(*BOB[0], "LOC", 0.1)
+    anna = [Entity(*place, "PER", 0.5) for place in ANNA]
+    other = Entity(*ANNA[1], "ORG", 0.6)
+    bob = Entity(*BOB[0], "LOC", 0.1)
     mentions = [*anna, other, bob]
-    assert Resolution().keep_most_probable(TEXT, mentions) == [bob, other]
-    by_span = Resolution(deduplicate="span")
-    assert by_span.keep_most_probable(TEXT, mentions) == [bob, anna[0], other]
+    assert keep_most_probable(TEXT, mentions, DecodingOptions()) == [bob, other]
+    by_span = DecodingOptions(deduplicate="span")
+    assert keep_most_probable(TEXT, mentions, by_span) == [bob, anna[0], other]
 
 
 def test_nested_mentions_are_all_kept():
     decoded = [wrote("ORG", ((8, 21),), 0.3), wrote("PER", ANNA, 0.9)]
-    assert resolve(*decoded) == [(8, 12, "PER", 0.9), (8, 21, "ORG", 0.3)]
+    assert entities(*decoded) == [(8, 12, "PER", 0.9), (8, 21, "ORG", 0.3)]
 
 
 def test_threshold():
     decoded = [wrote("PER", ANNA, 0.5), wrote("PER", BOB, 0.4), wrote("ORG", ((4, 7),), 0.6)]
-    assert resolve(*decoded, threshold=0.5) == [(4, 7, "ORG", 0.6), (8, 12, "PER", 0.5)]
-    assert resolve(*decoded, threshold=1.0) == []
-    assert len(resolve(*decoded, threshold=0.0)) == 3
-    assert resolve(DecodedMention("PER", BOB, 0.0), threshold=1.0) == [(0, 3, "PER", 1.0)]
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, 50, math.nan])
-def test_a_threshold_is_a_probability(threshold):
-    with pytest.raises(ValueError, match=r"P030.*from 0 to 1"):
-        Resolution(threshold=threshold)
-
-
-@pytest.mark.parametrize("setting", ["deduplicate", "occurrences"])
-def test_unknown_settings(setting):
-    with pytest.raises(ValueError, match=rf"P031.*{setting}.*'both'"):
-        Resolution(**{setting: "both"})
+    assert entities(*decoded, threshold=0.5) == [(4, 7, "ORG", 0.6), (8, 12, "PER", 0.5)]
+    assert entities(*decoded, threshold=1.0) == []
+    assert len(entities(*decoded, threshold=0.0)) == 3
+    assert entities(DecodedMention("PER", BOB, 0.0), threshold=1.0) == [(0, 3, "PER", 1.0)]
 
 
 scored = st.builds(
-    lambda start, length, label, score: ScoredMention(start, start + length, label, score),
+    lambda start, length, label, score: Entity(start, start + length, label, score),
     st.integers(0, 12),
     st.integers(1, 6),
     st.sampled_from(["A", "B"]),
@@ -192,27 +188,27 @@ def test_the_order_of_the_mentions_does_not_matter(mentions, seed):
 
 
 def test_of_equals_the_longer_then_the_earlier():
-    first, second = ScoredMention(0, 3, "A", 0.5), ScoredMention(2, 5, "A", 0.5)
-    longer = ScoredMention(1, 5, "A", 0.5)
+    first, second = Entity(0, 3, "A", 0.5), Entity(2, 5, "A", 0.5)
+    longer = Entity(1, 5, "A", 0.5)
     assert non_overlapping([second, first]) == [first]
     assert non_overlapping([first, second, longer]) == [longer]
-    better = ScoredMention(2, 3, "A", 0.6)
+    better = Entity(2, 3, "A", 0.6)
     assert non_overlapping([first, second, longer, better]) == [better]
 
 
 def test_neighbours_do_not_overlap():
-    first, second = ScoredMention(0, 3, "A", 0.5), ScoredMention(3, 5, "A", 0.5)
+    first, second = Entity(0, 3, "A", 0.5), Entity(3, 5, "A", 0.5)
     assert non_overlapping([first, second], taken=[(5, 9)]) == [first, second]
 
 
 def tagged(label: str, places, score: float, *tags: float) -> DecodedMention:
-    log_prob = math.log(score) if score else -math.inf
+    """One whose score is zero is named by tags only."""
+    log_prob = math.log(score) if score else None
     return DecodedMention(label, places, log_prob, tags)
 
 
-def resolve_tagged(*decoded: DecodedMention, share: float = 0.6, **settings):
-    mentions = Resolution(**settings, tag_share=share).resolve(TEXT, decoded)
-    return [(m.start, m.end, m.label, round(m.score, 6)) for m in mentions]
+def resolve_tagged(*decoded: DecodedMention, share: float = 0.6, **options):
+    return entities(*decoded, tag_share=share, **options)
 
 
 def test_tags_count_by_their_share_and_a_mention_has_to_be_likely():
@@ -254,7 +250,109 @@ def test_what_only_tags_name_comes_after_labels_are_decided():
     ]
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1])
-def test_no_share(share):
-    with pytest.raises(ValueError, match=r"P030.*tag_share is"):
-        Resolution(tag_share=share)
+def test_the_score_of_a_mention_at_a_place():
+    mention = tagged("PER", ANNA, 0.5, 0.2, 0.9)
+    assert mention.score(ANNA[0], 0.6) is None
+    assert mention.score(ANNA[1], 0.6) == pytest.approx(0.74)
+    assert mention.score(ANNA[1], 0.0) is None
+    assert wrote("PER", ANNA, 0.25).score(ANNA[0], 0.6) == pytest.approx(0.25)
+    assert tagged("PER", ANNA, 0, 0.9, 0.5).score(ANNA[0], 1.0) == 0.9
+
+
+# Tags
+
+
+def token_tags(text: TokenizedText, offsets, is_tagged) -> list[float]:
+    """What a label's tags say of each token, taken as a mention: zero where nothing is known."""
+    probs = np.array([[each, 1 - each] for each in is_tagged], dtype=float).reshape(-1, 2)
+    tokens = [DecodedMention("A", (token,), 0.0) for token in text.tokens]
+    joined = join_tags(text, ["A"], offsets, probs, tokens, 1)
+    return [mention.tagged[0] for mention in joined[: len(tokens)]]
+
+
+def test_a_token_has_the_mean_of_its_ids():
+    text = cut_at_spaces("Anna in Oslo")
+    # A space belongs to the token behind it; nothing is left of the last one.
+    offsets = [(0, 2), (2, 4), (4, 7)]
+    assert token_tags(text, offsets, [0.75, 0.25, 1.0]) == [0.5, 1.0, 0.0]
+    probs = np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]])
+    named = join_tags(text, ["A"], offsets, probs, [], 4)
+    # Where both are as probable, it is the label; of what is unknown, nothing is named.
+    assert named == [DecodedMention("A", ((0, 7),), None, (0.625,))]
+
+
+def test_an_id_of_two_tokens_and_an_id_of_none():
+    text = TokenizedText("can\u200bnot  Oslo", ((0, 3), (4, 7), (9, 13)))
+    offsets = [(0, 7), (7, 8), (8, 13)]
+    assert token_tags(text, offsets, [0.75, 0.0, 0.5]) == [0.75, 0.75, 0.5]
+
+
+def test_a_blank_of_its_own_is_in_no_token(request):
+    """Byte-level tokenizers have ids for second blanks, which were taught that they are nothing."""
+    template = PromptTemplate("{text}{label}")
+    encoder = make_encoder(template, {"A": "A"}, load_tokenizer("gpt2", request))
+    text = encoder.encode(cut_at_spaces("Anna   Berg  here"))
+    ids = text.prefix[len(text.prefix) - text.length :]
+    is_blank = [encoder.decode([each]).isspace() for each in ids]
+    assert any(is_blank)
+    assert not any(token_tags(text, text.offsets, is_blank))
+
+
+def test_case_marks_are_read_with_their_words():
+    tokenizer = lower_casing_tokenizer()
+    tokenizer.add_tokens(["<capitalized>"], special_tokens=True)
+    template = PromptTemplate("{text}{label}", capitalized="<capitalized>")
+    text = make_encoder(template, {"A": "a"}, tokenizer).encode(cut_at_spaces("in Paris in"))
+    ids = text.prefix[len(text.prefix) - text.length :]
+    mark = tokenizer.convert_tokens_to_ids("<capitalized>")
+    found = token_tags(text, text.offsets, [token_id == mark for token_id in ids])
+    assert [each > 0 for each in found] == [False, True, False]
+
+
+OSLO = ((13, 17), (20, 24))
+TAGGED = cut_at_spaces("Anna Berg in Oslo , Oslo")
+TAGS = [[0.9, 0.0, 0.1], [0.7, 0.1, 0.2], [0, 0, 1], [0.2, 0.6, 0.2], [0, 0, 1], [0.1, 0.3, 0.6]]
+
+
+def join(text: TokenizedText, tags, written=(), longest: int = 4, tokens=None):
+    """tokens: Those that have an id, a tag each; by default all."""
+    labels = ["PER", "LOC"][: len(tags[0]) - 1]
+    return join_tags(text, labels, tokens or text.tokens, np.array(tags), written, longest)
+
+
+def test_tags_confirm_what_is_written_and_name_what_is_not():
+    written = [
+        DecodedMention("LOC", OSLO, -0.1),
+        DecodedMention("PER", ((0, 4),), -0.2),
+        DecodedMention("ORG", ((0, 4),), -0.3),
+    ]
+    assert join(TAGGED, TAGS, written) == [
+        DecodedMention("LOC", OSLO, -0.1, pytest.approx((0.6, 0.3))),
+        DecodedMention("PER", ((0, 4),), -0.2, pytest.approx((0.9,))),
+        # A label that no tag stands for.
+        DecodedMention("ORG", ((0, 4),), -0.3),
+        DecodedMention("PER", ((0, 9),), None, pytest.approx((0.8,))),
+        DecodedMention("LOC", ((13, 17),), None, pytest.approx((0.6,))),
+    ]
+
+
+def test_what_only_tags_name_is_no_longer_than_a_mention():
+    named = join(TAGGED, TAGS, longest=1)
+    assert [mention.places for mention in named] == [((13, 17),)]
+
+
+def test_tokens_of_which_nothing_is_known_are_in_no_mention_and_no_mean():
+    text = cut_at_spaces("- Anna - Berg - in")
+    whole = DecodedMention("PER", ((0, 15),), -0.2)
+    assert join(text, TAGS[:3], [whole], 9, text.tokens[1::2]) == [
+        DecodedMention("PER", ((0, 15),), -0.2, pytest.approx((0.8,))),
+        DecodedMention("PER", ((2, 6),), None, pytest.approx((0.9,))),
+        DecodedMention("PER", ((9, 13),), None, pytest.approx((0.7,))),
+    ]
+
+
+def test_what_only_tags_name_neither_begins_nor_ends_with_whitespace():
+    text = TokenizedText("\nAnna\n\nBerg \n", ((0, 1), (1, 5), (5, 7), (7, 11), (12, 13)))
+    (mention,) = join(text, [[0.8, 0.2]] * 5, longest=9)
+    assert mention.places == ((1, 11),)
+    assert join(text, [[0.8, 0.2], *[[0.0, 1.0]] * 4], longest=9) == []

@@ -17,7 +17,7 @@ import spacy
 from spacy.util import load_model_from_config
 
 from spacy_padellm.checkpoints.files import BUNDLED_FOLDER
-from spacy_padellm.defaults import BUNDLED_MODEL
+from spacy_padellm.settings import BUNDLED_MODEL
 
 TEXT = "Ada Lovelace and Charles Babbage met in London."
 

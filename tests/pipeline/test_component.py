@@ -18,11 +18,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.checkpoints.settings import CheckpointSettings
-from spacy_padellm.decode.cost import DecodingCost
-from spacy_padellm.decode.extraction import MentionExtractor
-from spacy_padellm.decode.mentions import DecodedMention, ScoredMention
-from spacy_padellm.decode.parallel import ParallelDecoder
+from spacy_padellm.decode.decoder import ParallelDecoder
+from spacy_padellm.decode.mentions import DecodedMention
+from spacy_padellm.pipeline.docs import tokenized
+from spacy_padellm.settings import Settings
 from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.pipeline.toy_pipeline import (
@@ -119,7 +118,7 @@ def write(toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
     def make(text: str, written: Written, before: Language | None = None, **config: Any) -> Doc:
         def decode(
-            self: ParallelDecoder, texts: Sequence[TokenizedText], labels: Sequence[str]
+            self: ParallelDecoder, texts: Sequence[TokenizedText]
         ) -> list[list[DecodedMention]]:
             return [
                 [
@@ -223,12 +222,14 @@ def test_long_texts_are_read_in_windows_without_being_told(toy_checkpoint: Path)
     """Those that fit are read whole, long ones all the way."""
     nlp = checkpoint_nlp(toy_checkpoint)
     short = nlp(TEXT)
-    assert len(component(nlp)._get_spans([short])[0]) == 1
+    model = component(nlp).padellm
+    assert len(model.cut(tokenized(short))) == 1
     doc = nlp(as_text(LONG))
-    windows = component(nlp)._get_spans([doc])[0]
-    assert len(windows) > 1 and windows[-1].end == len(doc)
+    windows = model.cut(tokenized(doc))
+    last = windows[-1]
+    assert len(windows) > 1 and last.start + len(last.text.text) == len(doc.text)
     found = set(places(doc.spans["padellm"]))
-    assert {end for _, end, _ in found} & set(range(windows[-1].start_char, len(doc.text)))
+    assert {end for _, end, _ in found} & set(range(last.start, len(doc.text)))
 
 
 def test_windows_that_do_not_fit_are_errors(toy_checkpoint: Path):
@@ -264,14 +265,14 @@ def test_strided_windows(toy_checkpoint: Path):
 def test_overlapping_windows_of_a_long_text(toy_checkpoint: Path):
     nlp = checkpoint_nlp(toy_checkpoint, get_spans={**OVERLAPPING, "window": 12, "stride": 6})
     doc = nlp(as_text(LONG))
-    extractor = component(checkpoint_nlp(toy_checkpoint)).extractor
+    model = component(checkpoint_nlp(toy_checkpoint)).padellm
     best: dict[tuple[int, int], tuple[float, str]] = {}
     windows = [doc[first : first + 12] for first in range(0, len(doc) - 6, 6)]
     assert windows[-1].end == len(doc)
     for window in windows:
         start = window.start_char
         tokens = tuple((t.idx - start, t.idx - start + len(t)) for t in window)
-        for m in extractor.extract([TokenizedText(window.text, tokens)])[0]:
+        for m in model.predict([TokenizedText(window.text, tokens)], nested=True)[0]:
             place = (m.start + start, m.end + start)
             at_edge = place[0] == start or place[1] == window.end_char
             # It may be cut off: another window that reads on knows better.
@@ -358,7 +359,8 @@ def test_untrained_labels_are_told_of(worded: Path, tmp_path: Path):
         # Trained with them.
         pipe = component(nlp)
         pipe.update(toy_examples(nlp)[:2], sgd=nlp.create_optimizer())
-        pipe._reset()
+        # Its labels are looked at again.
+        pipe.shim.set_labels(pipe.label_data)
         nlp(TEXT)
         nlp.to_disk(tmp_path / "saved")
         spacy.load(tmp_path / "saved")(TEXT)
@@ -523,7 +525,7 @@ def test_a_tokenizer_without_an_end_token(toy_nlp: Language, tmp_path: Path):
         tokenizer_object=lm.tokenizer.backend_tokenizer, name_or_path="some/name"
     )
     endless = CausalLM(lm.model, tokenizer, support=lm.support)
-    save_checkpoint(tmp_path / "model", endless, CheckpointSettings(labels={"PER": "PER"}))
+    save_checkpoint(tmp_path / "model", endless, Settings(labels={"PER": "PER"}))
     with pytest.raises(ValueError, match=r"\[P010\].*no end token.*eos_token"):
         checkpoint_nlp(tmp_path / "model")(TEXT)
 
@@ -553,25 +555,17 @@ def test_a_fresh_model_has_to_be_trained():
 
 @pytest.mark.parametrize(("deduplicate", "count"), [("string", 1), ("span", 2)])
 def test_a_string_has_one_label_in_a_doc_across_windows(
-    deduplicate: str, count: int, monkeypatch: pytest.MonkeyPatch
+    toy_checkpoint: Path, deduplicate: str, count: int, monkeypatch: pytest.MonkeyPatch
 ):
     windows = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 2, "stride": 2}
-    nlp = fresh_nlp(get_spans=windows, deduplicate=deduplicate)
-    found = [[ScoredMention(0, 5, "LOC", 0.9)], [ScoredMention(0, 5, "PER", 0.4)]]
+    found = [("LOC", 0.9), ("PER", 0.4)]
 
-    pipe = component(nlp)
+    def decode(self: ParallelDecoder, texts: Sequence[TokenizedText]) -> list[list[DecodedMention]]:
+        assert [text.text for text in texts] == ["Paris met", "Paris ."]
+        return [[DecodedMention(label, ((0, 5),), math.log(score))] for label, score in found]
 
-    class Extractor(MentionExtractor):
-        cost = DecodingCost()
-
-        def __init__(self) -> None:
-            self.resolution = pipe.resolution
-
-        def extract(self, texts: Sequence[TokenizedText]) -> list[list[ScoredMention]]:
-            assert [text.text for text in texts] == ["Paris met", "Paris ."]
-            return found
-
-    monkeypatch.setattr(pipe, "_extractor", Extractor())
+    monkeypatch.setattr(ParallelDecoder, "decode", decode)
+    nlp = checkpoint_nlp(toy_checkpoint, get_spans=windows, deduplicate=deduplicate)
     doc = nlp("Paris met Paris .")
     assert len(doc.spans["padellm"]) == count
     assert entities(doc) == [("Paris", "LOC"), ("Paris", "PER")][:count]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 from collections.abc import Sequence
 from itertools import chain
@@ -17,7 +18,7 @@ from spacy.tokens import Doc
 from thinc.api import Adam
 
 from spacy_padellm.decode import replicas as replicas_module
-from spacy_padellm.decode.parallel import ParallelDecoder
+from spacy_padellm.decode.decoder import ParallelDecoder
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.pipeline.toy_pipeline import (
     STRIDED,
@@ -36,6 +37,11 @@ OVERRIDE = "components.padellm_ner.model"
 
 def nlp_on(folder: Path, count: int, **config: Any) -> Language:
     return checkpoint_nlp(folder, model={"devices": ["cpu"] * count}, **config)
+
+
+def replicas_of(nlp: Language) -> list[CausalLM]:
+    model = component(nlp).padellm
+    return [model.lm] if model.replicas is None else model.replicas.of(model.lm)
 
 
 def scores(doc: Doc) -> list[float]:
@@ -59,9 +65,9 @@ def test_docs_do_not_depend_on_the_number_of_replicas(
     assert sum(len(mentions(doc)) for doc in expected) > 30
     nlp = nlp_on(toy_checkpoint, count)
     assert_same(list(nlp.pipe(TEXTS, batch_size=batch_size)), expected)
-    assert len(component(nlp).shim.replicas) == count
+    assert len(replicas_of(nlp)) == count
     # Once made, they stay.
-    assert component(nlp).shim.replicas is component(nlp).shim.replicas
+    assert all(map(operator.is_, replicas_of(nlp), replicas_of(nlp)))
 
 
 def test_windows_of_a_doc_are_divided_too(toy_checkpoint: Path):
@@ -76,9 +82,9 @@ def test_labels_of_a_single_doc_are_divided(toy_checkpoint: Path, monkeypatch: p
     written = []
     write = ParallelDecoder.write
 
-    def recording_write(self, prompts, labels, tag_labels=(), replays=None):
+    def recording_write(self, texts, labels, tag_labels):
         written.append(list(labels))
-        return write(self, prompts, labels, tag_labels, replays)
+        return write(self, texts, labels, tag_labels)
 
     monkeypatch.setattr(ParallelDecoder, "write", recording_write)
     nlp_on(toy_checkpoint, 2)(TEXT)
@@ -86,13 +92,23 @@ def test_labels_of_a_single_doc_are_divided(toy_checkpoint: Path, monkeypatch: p
     assert sorted(chain(*written)) == ["LOC", "ORG", "PER"]
 
 
-def test_replicas_are_made_when_something_is_predicted(toy_checkpoint: Path):
+def test_replicas_are_made_when_something_is_predicted(
+    toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = []
+    replicate = replicas_module.replicate
+
+    def recording_replicate(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
+        made.append(replicate(lm, devices))
+        return made[-1]
+
+    monkeypatch.setattr(replicas_module, "replicate", recording_replicate)
     nlp = nlp_on(toy_checkpoint, 2)
-    shim = component(nlp).shim
     nlp.update(toy_examples(nlp)[:2], sgd=Adam(1e-3, use_averages=False))
-    assert shim._replicas._replicas == []
+    assert made == []
     nlp(TEXT)
-    assert shim._replicas._replicas[0] is shim.lm
+    ((first, _),) = made
+    assert first is component(nlp).shim.lm
 
 
 @pytest.mark.parametrize("is_apart", [False, True], ids=["sharing weights", "with their own"])
@@ -103,7 +119,7 @@ def test_an_update_reaches_all_replicas(
 
     def copies(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
         model = copy.deepcopy(lm.model)
-        return [lm, CausalLM(model, lm.tokenizer, prefix_attention="bidirectional")]
+        return [lm, CausalLM(model, lm.tokenizer, bidirectional_prefix=True)]
 
     if is_apart:
         monkeypatch.setattr(replicas_module, "replicate", copies)
@@ -127,10 +143,10 @@ def test_what_is_loaded_has_new_replicas(toy_checkpoint: Path, tmp_path: Path):
     nlp.update(toy_examples(nlp)[:6], sgd=Adam(0.1, use_averages=False))
     changed = nlp(TEXT)
     assert scores(changed) != scores(expected)
-    before = component(nlp).shim.replicas
+    before = replicas_of(nlp)
     nlp.from_bytes(saved)
     assert_same([nlp(TEXT)], [expected])
-    assert not set(before) & set(component(nlp).shim.replicas)
+    assert not set(before) & set(replicas_of(nlp))
 
 
 def test_saved_pipelines_keep_their_devices(toy_checkpoint: Path, tmp_path: Path):
@@ -140,13 +156,13 @@ def test_saved_pipelines_keep_their_devices(toy_checkpoint: Path, tmp_path: Path
     again = spacy.load(tmp_path / "pipeline")
     assert again.config["components"]["padellm_ner"]["model"]["devices"] == ["cpu"] * 3
     assert_same([again(TEXT)], [expected])
-    assert len(component(again).shim.replicas) == 3
+    assert len(replicas_of(again)) == 3
     config = {f"{OVERRIDE}.devices": ["cpu", "cpu"]}
     other = spacy.load(tmp_path / "pipeline", config=config)
     assert_same([other(TEXT)], [expected])
-    assert len(component(other).shim.replicas) == 2
+    assert len(replicas_of(other)) == 2
     one = spacy.load(tmp_path / "pipeline", config={f"{OVERRIDE}.devices": None})
-    assert component(one).shim.replicas == [component(one).shim.lm]
+    assert replicas_of(one) == [component(one).shim.lm]
 
 
 def test_components_are_pickled_with_their_replicas(toy_checkpoint: Path):
@@ -154,7 +170,7 @@ def test_components_are_pickled_with_their_replicas(toy_checkpoint: Path):
     expected = nlp(TEXT)
     again = pickle.loads(pickle.dumps(component(nlp)))
     assert_same([again(nlp.make_doc(TEXT))], [expected])
-    first, second = again.shim.replicas
+    first, second = again.padellm.replicas.of(again.padellm.lm)
     assert first.model is not second.model
 
 
@@ -172,7 +188,7 @@ def test_one_device_or_several(toy_checkpoint: Path):
     model = {"device": "cuda", "devices": ["cuda:0", "cuda:1"]}
     with pytest.raises(ValueError, match=r"\[P065\].*'cuda'.*cuda:0, cuda:1"):
         checkpoint_nlp(toy_checkpoint, model=model)
-    assert len(component(checkpoint_nlp(toy_checkpoint, model={"devices": []})).shim.replicas) == 1
+    assert len(replicas_of(checkpoint_nlp(toy_checkpoint, model={"devices": []}))) == 1
 
 
 def test_no_such_device(toy_checkpoint: Path):

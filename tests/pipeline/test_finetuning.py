@@ -15,7 +15,6 @@ pytest.importorskip("accelerate")
 from transformers.trainer_callback import TrainerCallback
 
 from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.pipeline.component import _get_loss
 from tests.pipeline.toy_pipeline import checkpoint_nlp, component, entities, toy_examples
 from tests.toy_corpus import SENTENCES
 from tests.train.toys import DEV, TRAIN, toy
@@ -42,9 +41,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_step_is_that_of_spacy_train(base: Path, tmp_path: Path, softmax: str, tag_text: float):
     model = {"softmax": softmax, "tag_text": tag_text, "mixed_precision": False}
     pipe = component(nlp := checkpoint_nlp(base, model=model))
-    trees = pipe._supervised_trees(toy_examples(nlp, SENTENCES[: len(TRAIN)]))
-    log_probs, backprop = pipe.model.begin_update(trees)
-    loss, gradient = _get_loss(trees, log_probs)
+    examples = toy_examples(nlp, SENTENCES[: len(TRAIN)])
+    log_probs, backprop = pipe.model.begin_update(pipe.make_trees(examples))
+    loss, gradient = pipe.get_loss(examples, log_probs)
     backprop(gradient)
     expected = {name: p.grad for name, p in pipe.shim.lm.model.named_parameters()}
 

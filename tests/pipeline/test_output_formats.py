@@ -16,8 +16,7 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.language import Language
 
-from spacy_padellm.checkpoints.loading import load_checkpoint
-from spacy_padellm.decode.extraction import MentionExtractor
+from spacy_padellm.model import PaDeLLM
 from tests.pipeline.toy_pipeline import (
     SMALL_MODEL,
     checkpoint_nlp,
@@ -83,8 +82,8 @@ def test_round_trips(nlp: Language, tmp_path: Path):
     folder = tmp_path / "pipeline" / "padellm_ner" / "model"
     other = checkpoint_nlp(folder)
     assert found_in(other, SENTENCES[:14]) == expected
-    extractor = MentionExtractor(*load_checkpoint(str(folder)))
-    found = extractor.extract([parse(markup).source for markup in SENTENCES[:14]])
+    model = PaDeLLM.from_pretrained(str(folder))
+    found = model.predict([parse(markup).source for markup in SENTENCES[:14]], nested=True)
     assert [[(m.start, m.end, m.label) for m in each] for each in found] == expected
     other.update([make_example(other, "[Ada|PER] left .")], sgd=other.create_optimizer())
 
@@ -117,17 +116,18 @@ def test_training_starts_from_a_checkpoint_of_another_format(tmp_path: Path):
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_what_cannot_be_read_is_logged_once(output_format: str, caplog: pytest.LogCaptureFixture):
+    """Of each batch."""
     nlp = initialized_nlp(model=VOCABULARY, output_format=output_format)
     texts = [parse(markup).source.text for markup in SENTENCES[:8]]
-    assert len(list(nlp.pipe(texts, batch_size=2))) == 8
+    assert len(list(nlp.pipe(texts, batch_size=8))) == 8
     (message,) = dropped(caplog)
-    count = component(nlp).extractor.cost.malformed
-    assert count >= 8 and message.startswith(f"padellm_ner: {count} stretches ")
+    count = component(nlp).padellm.cost.malformed
+    assert count >= 8 and message.startswith(f"{count} stretches ")
     caplog.clear()
     nlp(texts[0])
     (message,) = dropped(caplog)
-    more = component(nlp).extractor.cost.malformed - count
-    assert message.startswith(f"padellm_ner: {more} stretches ") and 0 < more < count
+    more = component(nlp).padellm.cost.malformed - count
+    assert message.startswith(f"{more} stretches ") and 0 < more < count
 
 
 def test_nothing_is_logged_of_mentions_written_in_parallel(caplog: pytest.LogCaptureFixture):
@@ -145,9 +145,9 @@ def left_out(markups: Sequence[str], output_format: str, **config: Any) -> str:
         nlp.initialize(lambda: examples)
         losses = component(nlp).update(examples[-1:])
     assert losses == {"padellm_ner": 0.0}
-    messages = [str(w.message) for w in caught if "[W201]" in str(w.message)]
+    messages = [str(w.message) for w in caught if "[W070]" in str(w.message)]
     (message,) = messages
-    (other,) = [str(w.message) for w in caught if "[W205]" in str(w.message)]
+    (other,) = [str(w.message) for w in caught if "[W071]" in str(w.message)]
     assert f"1 of {len(examples)} annotated texts" in other
     return message
 
@@ -155,14 +155,14 @@ def left_out(markups: Sequence[str], output_format: str, **config: Any) -> str:
 def test_texts_without_mentions_that_teach_nothing_are_told_of():
     nlp = fresh_nlp(model=VOCABULARY, output_format="structured")
     empty = make_example(nlp, "Nobody was there .", labels=["PER"])
-    with pytest.warns(UserWarning, match=r"\[W205\] 1 of 8 .*LOC, ORG, PER"):
+    with pytest.warns(UserWarning, match=r"\[W071\] 1 of 8 .*LOC, ORG, PER"):
         nlp.initialize(lambda: [*toy_examples(nlp, SENTENCES[:7]), empty])
 
 
 def test_texts_annotated_for_other_labels_only_are_told_of():
     nlp = fresh_nlp(model=VOCABULARY)
     other = make_example(nlp, "Nobody was there .", labels=["FOOD"])
-    with pytest.warns(UserWarning, match=r"\[W205\] 1 of 8 "):
+    with pytest.warns(UserWarning, match=r"\[W071\] 1 of 8 "):
         nlp.initialize(lambda: [*toy_examples(nlp, SENTENCES[:7]), other])
 
 

@@ -12,9 +12,7 @@ pytest.importorskip("spacy")
 import spacy
 
 from spacy_padellm.checkpoints import files
-from spacy_padellm.pipeline.presets import get_preset
-from spacy_padellm.prompt.presets import PRESETS, Preset
-from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
+from spacy_padellm.prompt.template import PRESETS, TEMPLATES, Preset, PromptTemplate
 from tests.pipeline.toy_pipeline import component, fresh_nlp, mentions
 from tests.toy_corpus import LABELS
 
@@ -70,11 +68,14 @@ def test_a_copy_of_its_checkpoint_on_disk(toy_checkpoint: Path, tmp_path: Path):
     folder = Path(shutil.copytree(toy_checkpoint, tmp_path / "copy"))
     (folder / "padellm.json").unlink()
     model = {"name": str(folder), "prefix_attention": "bidirectional", "softmax": "admissible"}
-    preset = Preset("toy", TEMPLATES["en"], WORDINGS)
+
+    @spacy.registry.misc("toy_preset_without_checkpoint.v1")
+    def make_toy_preset() -> Preset:
+        return Preset("toy", TEMPLATES["en"], WORDINGS)
+
     nlp = spacy.blank("en")
-    nlp.add_pipe("padellm_ner", config={"model": model, "max_mentions": 5})
-    pipe = component(nlp)
-    pipe.shim.configured.state(preset=preset)
+    config = {"preset": "toy_preset_without_checkpoint.v1", "model": model, "max_mentions": 5}
+    nlp.add_pipe("padellm_ner", config=config)
     with warnings.catch_warnings():
         # It says what the checkpoint was trained with.
         warnings.simplefilter("error")
@@ -99,7 +100,7 @@ def test_users_register_their_own(toy_checkpoint: Path):
 @pytest.mark.parametrize("name", ["conl03", "spacy_padellm.swap_mentions.v2"])
 def test_a_preset_that_is_not_there(name: str):
     with pytest.raises(ValueError, match=rf"P210.*{name}.*conll03, genia.*registry.misc"):
-        get_preset(name)
+        fresh_nlp(preset=name)
 
 
 def test_a_small_model_may_have_a_preset_as_well():

@@ -11,7 +11,8 @@ from spacy.tokens import Span, SpanGroup
 from spacy.training import Example
 from spacy.util import registry
 
-from spacy_padellm.pipeline.scorer import make_mention_scorer, score_mentions
+from spacy_padellm.pipeline.registered import make_mention_scorer
+from spacy_padellm.pipeline.scorer import score_mentions
 
 NLP = spacy.blank("en")
 Place = tuple[int, int, str]

@@ -23,9 +23,8 @@ from spacy.util import load_model_from_config
 from thinc.api import Adam
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spacy_padellm.checkpoints.loading import load_checkpoint, load_settings
-from spacy_padellm.decode.extraction import MentionExtractor
-from spacy_padellm.limits import MentionLimits
+from spacy_padellm.model import PaDeLLM
+from spacy_padellm.settings import Settings
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.pipeline.toy_pipeline import (
     checkpoint_nlp,
@@ -175,8 +174,8 @@ def test_the_folder_is_one_of_hugging_face(toy_nlp: Language, toy_checkpoint: Pa
 
 
 def test_the_core_alone_runs_it(toy_nlp: Language, toy_checkpoint: Path):
-    lm, settings = load_checkpoint(str(toy_checkpoint))
-    (found,) = MentionExtractor(lm, settings).extract([parse(TEXT).source])
+    model = PaDeLLM.from_pretrained(str(toy_checkpoint))
+    (found,) = model.predict([parse(TEXT).source], nested=True)
     assert [(TEXT[m.start : m.end], m.label) for m in found] == mentions(toy_nlp(TEXT))
 
 
@@ -295,7 +294,7 @@ def test_a_saved_pipeline_keeps_what_it_was_trained_with(toy_checkpoint: Path, t
     settings = component(again).shim.settings
     assert (settings.prefix_attention, settings.softmax) == ("causal", "vocabulary")
     assert dict(settings.labels) == {"PER": "PER"}
-    assert component(again).shim.lm.prefix_attention == "causal"
+    assert not component(again).shim.lm.bidirectional_prefix
 
 
 @pytest.mark.filterwarnings("error")
@@ -311,23 +310,27 @@ def test_what_a_saved_pipeline_does_anyway_is_no_warning(toy_checkpoint: Path, t
         spacy.load(tmp_path / "pipeline", config=config)
 
 
+def limits_of(settings: Settings) -> tuple[int, int]:
+    return settings.max_mentions, settings.max_mention_tokens
+
+
 def test_a_checkpoint_knows_its_limits(toy_checkpoint: Path, tmp_path: Path):
     """What it was trained with, where the config says nothing."""
     for max_mentions, max_mention_tokens, expected in [
-        (None, None, MentionLimits(5, 16)),
-        (2, None, MentionLimits(2, 16)),
-        (None, 3, MentionLimits(5, 3)),
+        (None, None, (5, 16)),
+        (2, None, (2, 16)),
+        (None, 3, (5, 3)),
     ]:
         limits = {"max_mentions": max_mentions, "max_mention_tokens": max_mention_tokens}
         nlp = checkpoint_nlp(toy_checkpoint, **limits)
-        assert component(nlp).shim.settings.limits == expected
+        assert limits_of(component(nlp).shim.settings) == expected
         nlp.to_disk(tmp_path / "pipeline")
-        settings = load_settings(str(tmp_path / "pipeline" / "padellm_ner" / "model"))
-        assert settings is not None and settings.limits == expected
-        assert component(spacy.load(tmp_path / "pipeline")).shim.settings.limits == expected
+        saved = PaDeLLM.from_pretrained(str(tmp_path / "pipeline" / "padellm_ner" / "model"))
+        assert limits_of(saved.settings) == expected
+        assert limits_of(component(spacy.load(tmp_path / "pipeline")).shim.settings) == expected
     config = {f"{OVERRIDE}.max_mention_tokens": 1}
     nlp = spacy.load(tmp_path / "pipeline", config=config)
-    assert component(nlp).shim.settings.limits == MentionLimits(5, 1)
+    assert limits_of(component(nlp).shim.settings) == (5, 1)
     doc = nlp(TEXT)
     assert mentions(doc) and all(len(span) == 1 for span in doc.spans["padellm"])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,22 @@ from spacy.language import Language
 from thinc.api import SGD, Adam, Optimizer, RAdam
 
 from spacy_padellm.checkpoints.options import LoadOptions
+from spacy_padellm.checkpoints.saving import save_checkpoint
 from spacy_padellm.checkpoints.small_lm import SmallModelShape
 from spacy_padellm.pipeline import shim as shim_module
-from spacy_padellm.pipeline.model import build_model, get_shim
-from spacy_padellm.pipeline.shim import CausalLMShim, has_fast_bfloat16
-from spacy_padellm.pipeline.sources import PretrainedSource, SmallSource
-from spacy_padellm.train.supervised_tree import target_log_probs
+from spacy_padellm.pipeline.shim import PaDeLLMShim, build_model, get_shim
+from spacy_padellm.pipeline.sources import FreshSource, LMSource, PretrainedSource
+from spacy_padellm.pipeline.steps import has_fast_bfloat16
+from spacy_padellm.settings import DecodingOptions, Overrides
+from spacy_padellm.train.supervised import target_log_probs
 from spacy_padellm.tree.causal_lm import CausalLM
-from tests.pipeline.toy_pipeline import component, initialized_nlp, toy_examples
+from tests.pipeline.toy_pipeline import (
+    SMALL_MODEL,
+    checkpoint_nlp,
+    component,
+    initialized_nlp,
+    toy_examples,
+)
 from tests.tiny_models import tiny_model
 
 ADAM: dict[str, Any] = {
@@ -34,7 +43,7 @@ ADAM: dict[str, Any] = {
     "grad_clip": 0.05,
     "use_averages": False,
 }
-SMALL_SOURCE = SmallSource("cpu", "causal", "vocabulary", SmallModelShape(32, 1, 2, 64))
+SMALL_SOURCE = FreshSource("cpu", shape=SmallModelShape(32, 1, 2, 64))
 
 
 @pytest.fixture
@@ -42,11 +51,15 @@ def nlp() -> Language:
     return initialized_nlp()
 
 
-def shim_of(nlp: Language) -> CausalLMShim:
+def shim_of(nlp: Language) -> PaDeLLMShim:
     return component(nlp).shim
 
 
-def weights_of(shim: CausalLMShim) -> dict[str, torch.Tensor]:
+def shim_with(source: LMSource, stated: Overrides) -> PaDeLLMShim:
+    return get_shim(build_model(source, stated, mixed_precision=False))
+
+
+def weights_of(shim: PaDeLLMShim) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in shim.lm.model.named_parameters()}
 
 
@@ -76,9 +89,12 @@ def test_the_learning_rate_follows_the_schedule(nlp: Language, monkeypatch: pyte
     assert not any(torch.equal(weight, before[name]) for name, weight in moved.items())
 
 
-def test_dropout_is_that_of_training_and_of_nothing_else(nlp: Language):
+def test_dropout_is_that_of_training_and_of_nothing_else(nlp: Language, tmp_path: Path):
     shim = shim_of(nlp)
-    shim._model = CausalLM(tiny_model("gpt2", vocab_size=len(shim.lm.tokenizer)), shim.lm.tokenizer)
+    tokenizer, settings = shim.lm.tokenizer, replace(shim.settings, prefix_attention="causal")
+    lm = CausalLM(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer)
+    save_checkpoint(tmp_path / "gpt2", lm, settings)
+    nlp = checkpoint_nlp(tmp_path / "gpt2")
     pipe = component(nlp)
     docs = [eg.predicted for eg in toy_examples(nlp)]
     found = pipe.predict(docs)
@@ -133,7 +149,7 @@ def test_frozen_weights_stay(nlp: Language):
 
 def test_backward_gives_autograds_gradients(nlp: Language):
     shim = shim_of(nlp)
-    trees = component(nlp)._supervised_trees(toy_examples(nlp)[:3])
+    trees = component(nlp).make_trees(toy_examples(nlp)[:3])
     log_probs, backprop = shim.begin_update(trees)
     gradient = np.linspace(-1, 1, len(log_probs), dtype="float32")
     assert backprop(gradient) == []
@@ -148,7 +164,7 @@ def test_backward_gives_autograds_gradients(nlp: Language):
 
 def test_prediction_keeps_no_graph_and_leaves_the_model_in_evaluation_mode(nlp: Language):
     shim = shim_of(nlp)
-    trees = component(nlp)._supervised_trees(toy_examples(nlp)[:2])
+    trees = component(nlp).make_trees(toy_examples(nlp)[:2])
     log_probs, backprop = component(nlp).model(trees, is_train=False)
     assert isinstance(log_probs, np.ndarray)
     with pytest.raises(RuntimeError, match="does not require grad"):
@@ -158,17 +174,15 @@ def test_prediction_keeps_no_graph_and_leaves_the_model_in_evaluation_mode(nlp: 
 
 
 @pytest.fixture
-def bfloat16_model(nlp: Language) -> CausalLMShim:
-    whole = shim_of(nlp)
-    shim = CausalLMShim(whole.configured.source, mixed_precision=True, tag_text=0.0)
-    shim.configured, shim._model = whole.configured, whole.lm
-    return shim
+def bfloat16_model() -> PaDeLLMShim:
+    """The same model, trained in mixed precision."""
+    return shim_of(initialized_nlp(model={**SMALL_MODEL, "mixed_precision": True}))
 
 
 def test_mixed_precision(
-    nlp: Language, bfloat16_model: CausalLMShim, monkeypatch: pytest.MonkeyPatch
+    nlp: Language, bfloat16_model: PaDeLLMShim, monkeypatch: pytest.MonkeyPatch
 ):
-    trees = component(nlp)._supervised_trees(toy_examples(nlp)[:2])
+    trees = component(nlp).make_trees(toy_examples(nlp)[:2])
     full, _ = shim_of(nlp)(trees, True)
     monkeypatch.setattr(shim_module, "has_fast_bfloat16", lambda device: True)
     mixed, _ = bfloat16_model(trees, True)
@@ -181,11 +195,11 @@ def test_mixed_precision(
 
 def test_without_fast_bfloat16_training_is_in_full_precision(
     nlp: Language,
-    bfloat16_model: CausalLMShim,
+    bfloat16_model: PaDeLLMShim,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
-    trees = component(nlp)._supervised_trees(toy_examples(nlp)[:2])
+    trees = component(nlp).make_trees(toy_examples(nlp)[:2])
     full, _ = shim_of(nlp)(trees, True)
     monkeypatch.setattr(shim_module, "has_fast_bfloat16", lambda device: False)
     with caplog.at_level(logging.WARNING, logger=shim_module.__name__):
@@ -208,16 +222,15 @@ def test_fast_bfloat16_by_device(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_overrides_hold_until_something_is_loaded(toy_checkpoint: Path):
-    shim = CausalLMShim(
-        PretrainedSource(str(toy_checkpoint), LoadOptions(), None, None, saves_weights=True),
-        mixed_precision=False,
-        tag_text=0.0,
-    )
-    shim.configured.override(labels={"X": "x"})
-    assert not shim.configured.is_known
-    assert shim.settings.labels == {"X": "x"} and shim.settings.softmax == "admissible"
-    shim.configured.override(softmax="vocabulary")
-    assert shim.settings.labels == {"X": "x"} and shim.settings.softmax == "vocabulary"
+    source = PretrainedSource(str(toy_checkpoint), LoadOptions(), saves_weights=True)
+    for stated, softmax in (
+        (Overrides(), "admissible"),
+        (Overrides(softmax="vocabulary"), "vocabulary"),
+    ):
+        shim = shim_with(source, stated)
+        shim.configure(Overrides(labels={"X": "x"}), DecodingOptions())
+        assert not shim.is_known
+        assert shim.settings.labels == {"X": "x"} and shim.settings.softmax == softmax
     with pytest.warns(UserWarning, match=r"\[W202\].*softmax, labels \(X\)"):
         shim.load(toy_checkpoint)
     assert list(shim.settings.labels) == ["LOC", "ORG", "PER"]
@@ -225,7 +238,7 @@ def test_overrides_hold_until_something_is_loaded(toy_checkpoint: Path):
 
 
 def test_saving_needs_a_model(tmp_path: Path):
-    shim = get_shim(build_model(SMALL_SOURCE, mixed_precision=False))
+    shim = shim_with(SMALL_SOURCE, Overrides())
     with pytest.raises(ValueError, match=r"\[P202\]"):
         shim.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -234,7 +247,7 @@ def test_saving_needs_a_model(tmp_path: Path):
 def test_loading_needs_a_complete_folder(toy_checkpoint: Path, tmp_path: Path):
     folder = shutil.copytree(toy_checkpoint, tmp_path / "model")
     (folder / "padellm.json").unlink()
-    shim = get_shim(build_model(SMALL_SOURCE, mixed_precision=False))
+    shim = shim_with(SMALL_SOURCE, Overrides())
     with pytest.raises(ValueError, match=r"\[P041\].*padellm\.json is missing"):
         shim.load(folder)
 

@@ -17,13 +17,11 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import Adam
 
-from spacy_padellm.decode.mentions import ScoredMention
-from spacy_padellm.decode.parallel_writing import ParallelWriting
-from spacy_padellm.pipeline.shim import CausalLMShim
-from spacy_padellm.prompt.encoder import PromptEncoder
-from spacy_padellm.texts import AnnotatedText
+from spacy_padellm.decode.state import TextState
+from spacy_padellm.pipeline.shim import PaDeLLMShim
+from spacy_padellm.texts import AnnotatedText, Entity
 from spacy_padellm.train.objective import Objective
-from spacy_padellm.train.supervised_tree import SupervisedTree
+from spacy_padellm.train.supervised import SupervisedTree
 from tests.pipeline.toy_pipeline import (
     SMALL_MODEL,
     component,
@@ -41,7 +39,7 @@ VOCABULARY = {**SMALL_MODEL, "prefix_attention": "causal", "softmax": "vocabular
 def loss_of(nlp: Language, examples: Sequence[Example]) -> float:
     """The loss without learning from it."""
     pipe = component(nlp)
-    scores = pipe.model.predict(pipe._supervised_trees(examples))
+    scores = pipe.model.predict(pipe.make_trees(examples))
     return pipe.get_loss(examples, scores)[0]
 
 
@@ -51,7 +49,7 @@ def gradients(nlp: Language) -> list[torch.Tensor]:
 
 def supervised(nlp: Language, examples: Sequence[Example]) -> int:
     """Tokens that the loss covers."""
-    return sum(sum(tree.weights) for tree in component(nlp)._supervised_trees(examples))
+    return sum(sum(tree.weights) for tree in component(nlp).make_trees(examples))
 
 
 # Loss and gradient
@@ -59,19 +57,19 @@ def supervised(nlp: Language, examples: Sequence[Example]) -> int:
 
 def paper_loss(nlp: Language, markups: Sequence[str]) -> torch.Tensor:
     """Mean loss of the covered tokens of the paper's separate sequences, one at a time."""
-    shim = component(nlp).shim
-    settings, model = shim.settings, shim.lm.model
-    encoder = PromptEncoder(settings.template, settings.labels, shim.lm.tokenizer)
+    padellm = component(nlp).padellm
+    encoder, model = padellm.encoder, padellm.lm.model
     terms = []
     for markup in markups:
         annotated = parse(markup)
         text = annotated.source.text
-        for label in settings.labels:
+        for label in padellm.settings.labels:
             strings = [text[m.start : m.end] for m in annotated.mentions if m.label == label]
-            prompt = encoder.prefix(text) + encoder.branch(label)
-            count = encoder.count(len(strings))
+            prompt = [*encoder.encode(annotated.source).prefix, *encoder.branches[label]]
+            count = encoder.count_ids[len(strings)]
             ends = [
-                (encoder.opener(n), ids) for n, ids in enumerate(encoder.mentions(strings), start=1)
+                (encoder.openers[n], ids)
+                for n, ids in enumerate(encoder.mentions(strings), start=1)
             ]
             for opener, ids in ends or [([], [])]:
                 sequence = [*prompt, *count, *opener, *ids]
@@ -102,7 +100,7 @@ def test_the_gradient_is_the_losss(model: dict[str, Any]):
     nlp = initialized_nlp(model=model)
     examples = toy_examples(nlp, SENTENCES[:3])
     pipe = component(nlp)
-    scores = pipe.model.predict(pipe._supervised_trees(examples))
+    scores = pipe.model.predict(pipe.make_trees(examples))
     loss, gradient = pipe.get_loss(examples, scores)
     assert gradient.shape == scores.shape and loss > 0
     step = 0.5
@@ -197,9 +195,9 @@ def test_evaluation_uses_the_components_spans_key():
     nlp = fresh_nlp(spans_key="found", labels=LABELS)
     pipe = component(nlp)
     example = make_example(nlp, "[University of [Oslo|LOC]|ORG]", spans_key="found")
-    pipe.set_annotations([example.predicted], [[ScoredMention(0, 18, "ORG", 0.5)]])
+    pipe.set_annotations([example.predicted], [[Entity(0, 18, "ORG", 0.5)]])
     assert pipe.score([example])["mentions_r"] == 0.5
-    found = [ScoredMention(0, 18, "ORG", 0.5), ScoredMention(14, 18, "LOC", 0.25)]
+    found = [Entity(0, 18, "ORG", 0.5), Entity(14, 18, "LOC", 0.25)]
     pipe.set_annotations([example.predicted], [found])
     assert pipe.score([example])["mentions_r"] == 1.0
 
@@ -300,7 +298,7 @@ def test_training_texts_too_long_for_the_model_are_cut_into_windows():
     nlp = fresh_nlp()
     text = "[Ada|PER] left . " * 40
     nlp.initialize(lambda: [make_example(nlp, text)])
-    trees = component(nlp)._supervised_trees([make_example(nlp, text)])
+    trees = component(nlp).make_trees([make_example(nlp, text)])
     assert len(trees) > 1
     assert all(component(nlp).shim.lm.fits(tree.depth) for tree in trees)
 
@@ -319,7 +317,7 @@ def initialize_with(example_of: Any, **config: Any) -> tuple[Language, list[str]
         nlp.initialize(lambda: examples)
         for _ in range(2):
             nlp.update(examples, sgd=nlp.create_optimizer())
-    return nlp, [str(w.message) for w in caught if "[W201]" in str(w.message)]
+    return nlp, [str(w.message) for w in caught if "[W070]" in str(w.message)]
 
 
 def unaligned_example(nlp: Language) -> Example:
@@ -378,7 +376,7 @@ def test_gold_that_cannot_be_taught_is_reported_once(
 ):
     _, warned = initialize_with(example_of, **config)
     assert len(warned) == 1
-    assert warned[0].startswith(f"[W201] {message}. ")
+    assert warned[0].startswith(f"[W070] {message}. ")
     assert "`max_mentions`" in warned[0]
 
 
@@ -441,9 +439,9 @@ def test_training_texts_are_augmented_as_the_config_says(monkeypatch: pytest.Mon
     taught = []
     build = Objective.build
 
-    def recording_build(self: Objective, text: AnnotatedText, labels: Sequence[str]) -> Any:
+    def recording_build(self: Objective, text: AnnotatedText) -> Any:
         taught.append(text)
-        return build(self, text, labels)
+        return build(self, text)
 
     monkeypatch.setattr(Objective, "build", recording_build)
     swap = {"@misc": "spacy_padellm.swap_mentions.v1", "rate": 1.0, "uses": 2}
@@ -464,15 +462,15 @@ def test_text_tags_are_taught_as_the_config_says(monkeypatch: pytest.MonkeyPatch
     taught: dict[float, SupervisedTree] = {}
     for weight in (0.0, 0.5):
         nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": weight})
-        call = CausalLMShim.__call__
+        call = PaDeLLMShim.__call__
 
         def recording_call(
-            shim: CausalLMShim, trees: Sequence[SupervisedTree], *settings: Any
+            shim: PaDeLLMShim, trees: Sequence[SupervisedTree], *settings: Any
         ) -> Any:
             (taught[shim.tag_text],) = trees
             return call(shim, trees, *settings)  # noqa: B023
 
-        monkeypatch.setattr(CausalLMShim, "__call__", recording_call)
+        monkeypatch.setattr(PaDeLLMShim, "__call__", recording_call)
         component(nlp).update([make_example(nlp, "[Ada|PER] left")])
         monkeypatch.undo()
     plain, tagged = taught[0.0], taught[0.5]
@@ -498,7 +496,7 @@ def test_text_tags_that_are_taught_are_read(monkeypatch: pytest.MonkeyPatch):
     for _ in range(60):
         nlp.update(toy_examples(nlp), sgd=optimizer)
     assert component(nlp).shim.settings.text_tags
-    monkeypatch.setattr(ParallelWriting, "mentions", lambda writing: iter(()))
+    monkeypatch.setattr(TextState, "mentions", lambda state: iter(()))
     assert nlp.evaluate(toy_examples(nlp))["ents_f"] > 0.9
     unread = fresh_nlp(model={**SMALL_MODEL, "tag_text": 1.0}, tag_share=0.0)
     unread.from_bytes(nlp.to_bytes())
@@ -510,14 +508,14 @@ def test_text_tags_that_are_no_longer_taught_are_no_longer_read():
     nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": 1.0})
     (example,) = toy_examples(nlp)[:1]
     nlp.update([example])
-    assert component(nlp).extractor is component(nlp).extractor
+    assert component(nlp).padellm is component(nlp).padellm
     assert component(nlp).shim.settings.text_tags
     plain = fresh_nlp()
     plain.from_bytes(nlp.to_bytes())
-    before = component(plain).extractor
+    before = component(plain).padellm
     plain.update([example])
     assert not component(plain).shim.settings.text_tags
-    assert component(plain).extractor is not before
+    assert component(plain).padellm is not before
 
 
 def test_labels_that_no_text_has_are_taught_as_absent():
@@ -526,7 +524,7 @@ def test_labels_that_no_text_has_are_taught_as_absent():
         make_example(nlp, "[Ada|PER] left"),
         make_example(nlp, "so did Bob", labels=["PER", "LOC"]),
     ]
-    with pytest.warns(UserWarning, match=r"\[W207\] None of the 2 .* of LOC, ORG,"):
+    with pytest.warns(UserWarning, match=r"\[W073\] No training text .* of LOC, ORG,"):
         nlp.initialize(lambda: examples)
 
 
@@ -534,7 +532,7 @@ def test_labels_that_no_text_is_annotated_for_are_not_taught(recwarn):
     nlp = fresh_nlp(labels=["PER", "ORG"])
     nlp.initialize(lambda: [make_example(nlp, "[Ada|PER] left", labels=["PER"])])
     nlp.initialize(lambda: toy_examples(nlp))
-    assert not [w for w in recwarn if "W207" in str(w.message)]
+    assert not [w for w in recwarn if "W073" in str(w.message)]
 
 
 def test_what_augments_nothing():
@@ -548,5 +546,5 @@ def test_gold_of_labels_a_text_is_not_annotated_for_is_reported():
         make_example(nlp, "[Ada|PER] left [Rome|LOC]", labels=["PER"]),
         make_example(nlp, "in [Rome|LOC]"),
     ]
-    with pytest.warns(UserWarning, match=r"\[W201\] 1 of 3 .*1 not annotated .*LOC 'Rome'"):
+    with pytest.warns(UserWarning, match=r"\[W070\] 1 of 3 .*1 not annotated .*LOC 'Rome'"):
         nlp.initialize(lambda: examples)

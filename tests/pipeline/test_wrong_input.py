@@ -107,7 +107,7 @@ def test_the_templates_pieces_are_text_in_a_text(piece: str):
     nlp = initialized_nlp(markups)
     pipe = nlp.get_pipe("padellm_ner")
     special = set(pipe.shim.lm.tokenizer.added_tokens_decoder)
-    for tree in pipe._supervised_trees(toy_examples(nlp, markups)):
+    for tree in pipe.make_trees(toy_examples(nlp, markups)):
         ids = tree.tree.ids[: tree.tree.prefix_length]
         # Begin of sequence and `text:\n`, and no other special token.
         assert [i for i in ids if i in special] == ids[:2]

@@ -14,10 +14,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import minibatch, registry
 
-from spacy_padellm.corpus.docs import annotate_doc
+from spacy_padellm.corpus.docs import annotate_doc, gold_spans
 from spacy_padellm.pipeline.component import PaDeLLMNER
-from spacy_padellm.pipeline.gold import gold_spans
-from spacy_padellm.pipeline.windows import SpanGetter
+from spacy_padellm.pipeline.docs import SpanGetter
 from tests.toy_corpus import SENTENCES, parse
 
 SMALL_MODEL: dict[str, Any] = {

@@ -1,1 +1,24 @@
-"""The paper's baselines: all mentions of a text in one sequence."""
+"""Output formats: ways to write all mentions of a text in one sequence, and to read them again."""
+
+from __future__ import annotations
+
+from ...settings import check_choice
+from .augmented import AugmentedFormat
+from .base import OutputFormat
+from .structured import StructuredFormat
+
+
+def get_output_format(name: str) -> OutputFormat:
+    """Find an output format.
+
+    Args:
+        name: "augmented" or "structured".
+
+    Raises:
+        ValueError: There is no such format.
+    """
+    formats: dict[str, OutputFormat] = {
+        each.name: each for each in (AugmentedFormat(), StructuredFormat())
+    }
+    check_choice("output_format", name, tuple(formats))
+    return formats[name]

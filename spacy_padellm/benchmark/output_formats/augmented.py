@@ -22,19 +22,14 @@ MAX_COMPARED = 100_000_000
 
 
 class AugmentedFormat:
-    """`[Japan | LOC], co-hosts of the [World Cup | MISC] in 2002`. Mentions may nest.
-
-    name (str): "augmented".
-    """
+    """`[Japan | LOC], co-hosts of the [World Cup | MISC] in 2002`. Mentions may nest."""
 
     name = "augmented"
 
     def render(
         self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
     ) -> tuple[str, list[Mention]]:
-        """See `OutputFormat`. Of mentions that cross the earlier one is written, then the longer
-        one.
-        """
+        """Write mentions: of those that cross the earlier one, then the longer one."""
         nested, left_out = _nest(mentions)
         opening: Counter[int] = Counter(mention.start for mention in nested)
         closing: defaultdict[int, str] = defaultdict(str)
@@ -49,8 +44,8 @@ class AugmentedFormat:
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """See `OutputFormat`. Each bracket without its counterpart, each pair of brackets without
-        a label and a text that is not the one given count as malformed.
+        """Read mentions. Each bracket without its counterpart, each pair of brackets without a
+        label, and a text that is not the one given count as malformed.
         """
         written = _read(output)
         aligned = _align(written.text, source.text)
@@ -69,9 +64,7 @@ class AugmentedFormat:
 
 
 def _nest(mentions: Sequence[Mention]) -> tuple[list[Mention], list[Mention]]:
-    """RETURNS (Tuple[List[Mention], List[Mention]]): The mentions that nest, outer ones first, and
-    those that cross one of them.
-    """
+    """Divide mentions into those that nest, outer ones first, and those that cross one of them."""
     nested: list[Mention] = []
     crossing: list[Mention] = []
     around: list[Mention] = []
@@ -88,7 +81,14 @@ def _nest(mentions: Sequence[Mention]) -> tuple[list[Mention], list[Mention]]:
 
 @dataclass(frozen=True)
 class _Mark:
-    """A stretch of the written text that is marked as a mention."""
+    """A stretch of the written text that is marked as a mention.
+
+    Args:
+        start: Its first character in the written text.
+        end: One past the last.
+        wording: The label's wording.
+        piece: Where the output spells it.
+    """
 
     start: int
     end: int
@@ -129,8 +129,11 @@ def _read(output: str) -> _Written:
 
 
 def _pair(markers: Sequence[re.Match[str]]) -> tuple[list[tuple[int, int]], set[int], int]:
-    """RETURNS (Tuple[List[Tuple[int, int]], Set[int], int]): The numbers of the brackets around
-    each mention by the first, those of brackets around no label, and how many are malformed.
+    """Pair brackets.
+
+    Returns:
+        The numbers of the brackets around each mention by the first, those of brackets around no
+        label, and how many are malformed.
     """
     pairs: list[tuple[int, int]] = []
     unlabelled: set[int] = set()
@@ -149,10 +152,11 @@ def _pair(markers: Sequence[re.Match[str]]) -> tuple[list[tuple[int, int]], set[
 
 
 def _align(written: str, text: str) -> list[int | None]:
-    """written (str): What a model wrote.
-    text (str): The text it was given.
-    RETURNS (List[Optional[int]]): For each character written its place in the text, `None` for
-        one that is not copied.
+    """Find the place in the text of each character written, `None` for one that is not copied.
+
+    Args:
+        written: What a model wrote.
+        text: The text it was given.
     """
     head = _shared(written, text)
     tail = _shared(reversed(written[head:]), reversed(text[head:]))
@@ -164,14 +168,17 @@ def _align(written: str, text: str) -> list[int | None]:
 
 
 def _shared(left: Iterable[str], right: Iterable[str]) -> int:
-    """RETURNS (int): How many characters both begin with."""
+    """Count the characters that both begin with."""
     pairs = zip(left, right, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _copied(written: str, text: str) -> Iterator[tuple[int, int, int]]:
-    """YIELDS (Tuple[int, int, int]): Of each stretch copied its start in what is written, its
-    start in the text, and its length; the longest first, then those before and after it.
+    """Find the stretches that are copied.
+
+    Yields:
+        The start of each in what is written, its start in the text, and its length; the longest
+        first, then those before and after it.
     """
     regions = deque([(0, len(written), 0, len(text))])
     compared = 0
@@ -189,7 +196,7 @@ def _copied(written: str, text: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _contiguous(places: list[int | None]) -> tuple[int, int] | None:
-    """RETURNS (Optional[Tuple[int, int]]): The one stretch of the text these places are, if so."""
+    """Find the one stretch of the text that these places are, if so."""
     if not places or places[0] is None:
         return None
     stretch = range(places[0], places[0] + len(places))

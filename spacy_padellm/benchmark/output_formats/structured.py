@@ -14,17 +14,14 @@ PAIR = re.compile(r"\((?P<wording>(?:\\.|[^(),\\])*), ?(?P<mention>(?:\\.|[^)\\]
 
 
 class StructuredFormat:
-    """`((LOC, Japan), (MISC, World Cup))`, and `()` where there is no mention.
-
-    name (str): "structured".
-    """
+    """`((LOC, Japan), (MISC, World Cup))`, and `()` where there is no mention."""
 
     name = "structured"
 
     def render(
         self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
     ) -> tuple[str, list[Mention]]:
-        """See `OutputFormat`. Every mention can be written."""
+        """Write mentions: every one can be written."""
         pairs = []
         for mention in sorted(mentions):
             wording = escape(wordings[mention.label], SPECIAL_IN_WORDING)
@@ -35,8 +32,8 @@ class StructuredFormat:
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """See `OutputFormat`. Each stretch before, between or after the pairs that is not what
-        belongs there counts as malformed.
+        """Read mentions. Each stretch before, between or after the pairs that is not what belongs
+        there counts as malformed.
         """
         pairs = list(PAIR.finditer(output))
         grounding = Grounding(source, wordings)
@@ -55,7 +52,7 @@ class StructuredFormat:
 
 
 def _count_malformed(output: str, pairs: Sequence[re.Match[str]]) -> int:
-    """RETURNS (int): How many stretches around the pairs are not as they should be."""
+    """Count the stretches around the pairs that are not as they should be."""
     starts = [0, *(pair.end() for pair in pairs)]
     ends = [*(pair.start() for pair in pairs), len(output)]
     right = ["(", *[","] * (len(pairs) - 1), ")"] if pairs else ["()"]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_padellm.benchmark.output_formats import get_output_format
 from spacy_padellm.benchmark.output_formats.augmented import AugmentedFormat
 from spacy_padellm.benchmark.output_formats.structured import StructuredFormat
 from spacy_padellm.texts import Mention
@@ -40,3 +41,13 @@ def test_what_is_read_in_a_damaged_output_is_in_the_text(each, text, wordings, d
 @given(st.one_of(st.text(), markup_texts), sources, wordings())
 def test_anything_can_be_parsed(each, output, source, wordings):
     parse_grounded(each, output, source, wordings)
+
+
+@pytest.mark.parametrize("kind", [AugmentedFormat, StructuredFormat])
+def test_formats_are_found_by_name(kind):
+    assert isinstance(get_output_format(kind.name), kind)
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match=r"P031.*'tsv'.*'augmented', 'structured'"):
+        get_output_format("tsv")

@@ -10,15 +10,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from spacy_padellm.benchmark.output_formats.factory import get_output_format
-from spacy_padellm.benchmark.output_objective import OutputObjective
-from spacy_padellm.limits import MentionLimits
-from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.benchmark.objective import OutputObjective
+from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.settings import Settings
 from spacy_padellm.texts import AnnotatedText, Mention
-from spacy_padellm.train.gold import LeftOut
 from spacy_padellm.tree.causal_lm import CausalLM
-from spacy_padellm.tree.trie import admissible_spans
 from tests.sample_texts import cut_at_spaces, tokenized_texts
 from tests.sample_tokenizers import WORDINGS, small_tokenizer
 from tests.tiny_models import plain_logits, prefix_lm_logits, random_lm, ways_of
@@ -44,10 +41,18 @@ WRITTEN = {
 
 
 def objective(
-    name: str, lang: str = "en", limits: MentionLimits = LIMITS, tag_text: float = 0.0
+    name: str,
+    lang: str = "en",
+    labels: Sequence[str] | None = None,
+    tag_text: float = 0.0,
+    **limits: int,
 ) -> OutputObjective:
-    encoder = PromptEncoder(TEMPLATES[lang], WORDINGS[lang], small_tokenizer(lang))
-    return OutputObjective(encoder, limits, get_output_format(name), tag_text)
+    """What teaches some of the labels, by default all."""
+    wordings = {label: WORDINGS[lang][label] for label in WORDINGS[lang]}
+    if labels is not None:
+        wordings = {label: wordings[label] for label in labels}
+    settings = Settings(TEMPLATES[lang], wordings, output_format=name, **{**LIMITS, **limits})
+    return OutputObjective(PaDeLLM(random_lm("llama", lang), settings), tag_text)
 
 
 def written_ids(text: str, output: str) -> tuple[list[int], list[int]]:
@@ -65,7 +70,7 @@ def causal_lm_loss(lm: CausalLM, text: str, output: str) -> Tensor:
     """Cross entropy of the output behind its prompt, in one plain sequence."""
     prefix, rest = written_ids(text, output)
     whole = [*prefix, *rest]
-    if lm.bidirectional:
+    if lm.bidirectional_prefix:
         logits = prefix_lm_logits(lm.model, whole, len(prefix))
     else:
         logits = plain_logits(lm.model, whole)
@@ -78,7 +83,7 @@ def causal_lm_loss(lm: CausalLM, text: str, output: str) -> Tensor:
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
 def test_the_loss_is_that_of_the_sequence_written_out(family, prefix_attention, name):
     lm = random_lm(family, "en", prefix_attention)
-    trees = [objective(name).build(text, LABELS)[0] for text in ENGLISH]
+    trees = [objective(name).build(text)[0] for text in ENGLISH]
     weights = list(lm.model.parameters())
     losses = [
         causal_lm_loss(lm, text.source.text, output)
@@ -88,7 +93,7 @@ def test_the_loss_is_that_of_the_sequence_written_out(family, prefix_attention, 
     gradients = torch.autograd.grad(sum(losses), weights, allow_unused=True)
     largest = max(gradient.abs().max() for gradient in gradients if gradient is not None)
     for way in ways_of(lm):
-        found = tree_loss(lm.forced(way), trees)
+        found = tree_loss(lm.run_as(way), trees)
         assert found.item() == pytest.approx(sum(losses).item(), rel=0, abs=1e-3)
         for ours, theirs in zip(
             torch.autograd.grad(found, weights, allow_unused=True), gradients, strict=True
@@ -100,7 +105,7 @@ def test_the_loss_is_that_of_the_sequence_written_out(family, prefix_attention, 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_tree_is_one_chain(name):
     for text, output in zip(ENGLISH, WRITTEN[name], strict=True):
-        tree, left_out = objective(name).build(text, LABELS)
+        tree, left_out = objective(name).build(text)
         prefix, rest = written_ids(text.source.text, output)
         assert len(left_out) == 0
         assert tree.tree.ids == [*prefix, *rest[:-1]]
@@ -109,7 +114,7 @@ def test_the_tree_is_one_chain(name):
         assert tree.nodes == list(range(len(prefix), len(tree.tree)))
         assert tree.targets == rest[1:] and tree.weights == [1.0] * len(tree.targets)
         assert (tree.admissible, tree.tags) == (None, 0)
-        assert objective(name).examine(text, LABELS)[1] == tree.depth == len(tree.tree)
+        assert objective(name).examine(text).depth == tree.depth == len(tree.tree)
 
 
 @settings(max_examples=200)
@@ -119,17 +124,17 @@ def test_the_tree_is_one_chain(name):
 def test_what_is_taught_is_read_again(name, lang, source, data):
     """Labels whose wording is a special token are spelled, in training as in decoding."""
     each = objective(name, lang)
-    spans = sorted(admissible_spans(source, LIMITS.max_mention_tokens))
+    spans = each.encoder.encode(source).spans
     labels = list(WORDINGS[lang])
     gold = set()
     if spans:
         pairs = st.tuples(st.sampled_from(spans), st.sampled_from(labels))
         gold = {Mention(*span, label) for span, label in data.draw(st.sets(pairs, max_size=8))}
-    tree, left_out = each.build(AnnotatedText(source, tuple(gold)), labels)
-    crossing = {mention for _, mention in left_out.crossing}
-    assert len(left_out) == len(crossing)
+    tree, left_out = each.build(AnnotatedText(source, tuple(gold)))
+    assert {reason for reason, _ in left_out} <= {"crossing"}
+    crossing = {mention for _, mention in left_out}
     output = each.encoder.decode(tree.targets[:-1])
-    parsed = each.output_format.parse(output, source, each.encoder.wordings)
+    parsed = each.output_format.parse(output, source, each.encoder.labels)
     assert (parsed.malformed, parsed.ungrounded) == (0, 0)
     assert tree.targets[-1] == each.encoder.end_id not in tree.targets[:-1]
     if name == "augmented":
@@ -147,15 +152,15 @@ TEXT = cut_at_spaces("Anna Bob Cleo Dan Eve Finn  Gil")
 
 def left_out_of(name: str, mentions: Sequence[Mention], labels: Sequence[str]) -> dict:
     """And that the others are taught."""
-    each = objective(name)
+    each = objective(name, labels=labels)
     text = AnnotatedText(TEXT, tuple(mentions))
-    tree, left_out = each.build(text, labels)
-    assert vars(each.examine(text, labels)[0]) == vars(left_out)
-    missing = {mention for entries in vars(left_out).values() for _, mention in entries}
+    tree, left_out = each.build(text)
+    assert each.examine(text).left_out.by_reason == left_out.by_reason
+    missing = {mention for _, mention in left_out}
     rest = AnnotatedText(TEXT, tuple(m for m in mentions if m not in missing))
-    alone, nothing = each.build(rest, labels)
+    alone, nothing = each.build(rest)
     assert (alone.targets, len(nothing)) == (tree.targets, 0)
-    return {reason: [m for _, m in found] for reason, found in vars(left_out).items() if found}
+    return {reason: [m for _, m in found] for reason, found in left_out.by_reason.items()}
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -166,7 +171,7 @@ def test_gold_that_cannot_be_taught(name):
     assert left_out_of(name, [anna, cut, six], ["PER"]) == {"unaligned": [cut], "too_long": [six]}
     # There is no highest number that a further mention could have.
     names = [Mention(start, end, "PER") for start, end in TEXT.tokens]
-    assert len(names) > LIMITS.max_mentions and left_out_of(name, names, ["PER"]) == {}
+    assert len(names) > LIMITS["max_mentions"] and left_out_of(name, names, ["PER"]) == {}
 
 
 def test_crossing_mentions():
@@ -185,47 +190,57 @@ def test_partly_annotated_texts_are_not_taught(name, tag_text):
     each = objective(name, tag_text=tag_text)
     source = cut_at_spaces("Anna met Bob in Rome")
     text = annotate(source, ("PER", "Anna"), ("LOC", "Rome"), labels=["PER", "LOC"])
-    tree, left_out = each.build(text, LABELS)
+    tree, left_out = each.build(text)
     assert (tree.nodes, tree.targets, tree.weights, tree.tags) == ([], [], [], 0)
-    reported = [(source.text, mention) for mention in text.mentions]
-    assert left_out == LeftOut(partly_annotated=reported)
-    assert each.examine(text, LABELS) == (left_out, tree.depth, False)
+    reported = {"partly_annotated": [(source.text, mention) for mention in text.mentions]}
+    assert left_out.by_reason == reported
+    examined = each.examine(text)
+    assert examined.left_out.by_reason == reported
+    assert (examined.depth, examined.is_taught) == (tree.depth, False)
     # Nor is what nothing is asked for.
-    assert each.build(text, [])[0].nodes == []
+    assert objective(name, labels=[]).build(text)[0].nodes == []
     for labels in (["PER"], ["LOC", "PER"]):
-        tree, left_out = each.build(text, labels)
+        each = objective(name, labels=labels, tag_text=tag_text)
+        tree, left_out = each.build(text)
         assert tree.nodes and len(left_out) == 0
-        assert each.examine(text, labels).is_taught
+        assert each.examine(text).is_taught
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_text_tags_come_on_top(name, lang):
-    labels = list(WORDINGS[lang])
     plain, tagged = objective(name, lang), objective(name, lang, tag_text=0.25)
     for text in CASES[lang]:
-        (without, _), (tree, _) = plain.build(text, labels), tagged.build(text, labels)
+        (without, _), (tree, _) = plain.build(text), tagged.build(text)
         count = len(without.nodes)
         assert tree.tree.ids == without.tree.ids and tree.tags == len(tree.nodes) - count
         for field in ("nodes", "targets", "weights"):
             assert getattr(tree, field)[:count] == getattr(without, field)
-        size = len(plain.encoder.text([text.source.text])[0])
+        size = plain.encoder.encode(text.source).length
         end = tree.tree.prefix_length
         assert set(tree.nodes[count:]) == set(range(end - size, end))
         assert sum(tree.weights[count:]) == pytest.approx(0.25 * 2 * size)
 
 
 def test_tags_of_more_mentions_than_have_a_number():
-    one = MentionLimits(max_mentions=1)
-    each = objective("structured", limits=one, tag_text=0.5)
+    each = objective("structured", labels=["PER"], tag_text=0.5, max_mentions=1)
     names = [Mention(start, end, "PER") for start, end in TEXT.tokens]
-    tree, left_out = each.build(AnnotatedText(TEXT, tuple(names)), ["PER"])
+    tree, left_out = each.build(AnnotatedText(TEXT, tuple(names)))
     tags = tree.targets[len(tree.targets) - tree.tags :]
     assert len(left_out) == 0
-    assert tags.count(each.encoder.opener(1)[0]) == 1
-    assert tags.count(each.encoder.wording("PER")[0]) >= len(names)
+    assert tags.count(each.encoder.openers[1][0]) == 1
+    assert tags.count(each.encoder.wordings["PER"][0]) >= len(names)
 
 
 def test_a_negative_weight():
     with pytest.raises(ValueError, match=r"P034.*tag_text is -1"):
         objective("augmented", tag_text=-1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_model_of_the_format_is_taught_so(name):
+    """Through the entry point, as pipelines and fine-tuning do."""
+    settings = Settings(labels=WORDINGS["en"], output_format=name, **LIMITS)
+    found = PaDeLLM(random_lm("llama"), settings).make_objective(0.5)
+    assert isinstance(found, OutputObjective)
+    assert (found.output_format.name, found.tag_text) == (name, 0.5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacy_padellm.benchmark.shapes import SHAPES, build_random_lm
+from spacy_padellm.benchmark.subjects import SHAPES, build_random_lm
 from tests.sample_tokenizers import small_tokenizer
 
 

@@ -1,0 +1,71 @@
+"""The objective of an output format: all mentions of a text in one sequence."""
+
+from __future__ import annotations
+
+from ..model import PaDeLLM
+from ..prompt.encoder import EncodedText
+from ..texts import AnnotatedText, Mention, TokenizedText
+from ..train.gold import LeftOut, TaughtMention, find_teachable
+from ..train.objective import Objective, Taught
+from ..train.supervised import SupervisedTree
+from ..tree.token_tree import TokenTree
+from .output_formats import get_output_format
+
+
+class OutputObjective(Objective):
+    """Teaches a text's output, each of its tokens and the end token once.
+
+    Gold beyond the longest mention is left out; there is no most.
+
+    Args:
+        padellm: The model, and what it writes.
+        tag_text: Weight of text tags.
+
+    Raises:
+        ValueError: The weight is negative, or the tokenizer is one that text tags are not possible
+            with.
+    """
+
+    def __init__(self, padellm: PaDeLLM, tag_text: float = 0.0) -> None:
+        super().__init__(padellm.encoder, padellm.settings, tag_text)
+        self.output_format = get_output_format(padellm.settings.output_format)
+
+    def select(self, text: AnnotatedText) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
+        """Select the mentions that nest, of texts that are annotated for all labels."""
+        if text.labels is not None and not set(self.labels) <= set(text.labels):
+            left_out = LeftOut()
+            gold = sorted({mention for mention in text.mentions if mention.label in self.labels})
+            left_out.add("partly_annotated", text.source.text, gold)
+            return {}, left_out
+        taught, left_out = find_teachable(text, self.labels, self.encoder)
+        _, crossing = self._render(text.source, taught)
+        left_out.add("crossing", text.source.text, crossing)
+        written = {
+            label: [each for each in mentions if each[0] not in crossing]
+            for label, mentions in taught.items()
+        }
+        return written, left_out
+
+    def teach(self, text: EncodedText, taught: Taught) -> SupervisedTree:
+        """Make a chain of the text and its output."""
+        tree = TokenTree(text.prefix)
+        if not taught:
+            return SupervisedTree(tree, [], [], [], admissible=None)
+        ids = self._write(text, taught)
+        opened = tree.insert(self.encoder.count_end, tree.prefix_end)[-1]
+        # The end token is a target only.
+        nodes = [opened, *tree.insert(ids[:-1], opened)]
+        return SupervisedTree(tree, nodes, ids, [1.0] * len(ids), admissible=None)
+
+    def lengths(self, text: EncodedText, taught: Taught) -> list[int]:
+        """Count the tokens of the output."""
+        if not taught:
+            return []
+        return [len(self.encoder.count_end) + len(self._write(text, taught))]
+
+    def _write(self, text: TokenizedText, taught: Taught) -> list[int]:
+        return self.encoder.encode_output(self._render(text, taught)[0])
+
+    def _render(self, text: TokenizedText, taught: Taught) -> tuple[str, list[Mention]]:
+        mentions = [mention for each in taught.values() for mention, _ in each]
+        return self.output_format.render(text, mentions, self.encoder.labels)

@@ -1,0 +1,546 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_padellm.decode.state import TextState
+from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.texts import TokenizedText
+from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
+from spacy_padellm.tree.model_call import Readout
+from spacy_padellm.tree.token_tree import TokenTree
+from tests.decode.decoders import assert_same, decode, make_decoder, outcome
+from tests.reference import Paper
+from tests.sample_texts import (
+    NASTY,
+    TEXTS,
+    cut_at_characters,
+    cut_at_spaces,
+    tokenized_texts,
+)
+from tests.sample_tokenizers import WORDINGS, load_tokenizer
+from tests.tiny_models import random_lm, tiny_model, ways_of
+from tests.trained import TEXTS as LEARNT
+from tests.trained import trained_lm
+
+
+def labels(lang: str = "en") -> list[str]:
+    return list(WORDINGS[lang])
+
+
+MODELS = [("llama", lang, seed) for lang in ("en", "zh") for seed in range(4)]
+MODELS += [(family, "en", 0) for family in ("gpt2", "bert", "gemma2")]
+CASES = [(*model, prefix) for model in MODELS for prefix in ("causal", "bidirectional")]
+CASES += [("bloom", "en", 0, "causal")]
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+@pytest.mark.parametrize("family, lang, seed, prefix_attention", CASES)
+def test_mentions_are_those_of_separate_sequences(family, lang, seed, prefix_attention, softmax):
+    lm = random_lm(family, lang, prefix_attention, seed)
+    paper = Paper.of(lm, TEMPLATES[lang], WORDINGS[lang], softmax=softmax)
+    expected = [paper.decode(text, labels(lang)) for text in TEXTS[lang]]
+    for way in ways_of(lm):
+        found = decode(make_decoder(lm.run_as(way), lang, softmax=softmax), TEXTS[lang])
+        assert_same(found, expected)
+
+
+def test_the_random_models_write_something():
+    """Mentions of several tokens, of several labels, in several places, else nothing is tested."""
+    found = [
+        mention
+        for lang in TEXTS
+        for seed in range(4)
+        for text in decode(
+            make_decoder(random_lm("llama", lang, "causal", seed), lang), TEXTS[lang]
+        )
+        for mention in text
+    ]
+    assert len(found) >= 60
+    assert {mention.label for mention in found} == {*labels("en"), *labels("zh")}
+    lengths = {end - start for mention in found for start, end in mention.places}
+    assert len(lengths) >= 5
+    assert any(len(mention.places) > 1 for mention in found)
+    assert len({mention.log_prob for mention in found}) >= 40
+
+
+def test_the_cost_is_each_distinct_token_once():
+    lm = random_lm("llama", "en", "causal", 1)
+    paper = Paper.of(lm, TEMPLATES["en"], WORDINGS["en"])
+    for text in TEXTS["en"]:
+        paper.evaluated.clear()
+        paper.decode(text, labels())
+        beginnings = {s[: i + 1] for s in paper.evaluated for i in range(len(s))}
+        cached, recomputed, sequences = (
+            make_decoder(lm.run_as(way), draft_threshold=None) for way in ways_of(lm)
+        )
+        drafting = make_decoder(lm)
+        for each in (cached, recomputed, sequences, drafting):
+            decode(each, [text])
+            assert each.cost.distinct_tokens == len(beginnings)
+        assert cached.cost.tokens == len(beginnings) <= drafting.cost.tokens
+        assert (recomputed.cost.tokens > cached.cost.tokens) is (cached.cost.passes > 1)
+        assert sequences.cost.tokens > recomputed.cost.tokens
+        assert cached.cost.passes == recomputed.cost.passes == sequences.cost.passes
+        assert drafting.cost.passes <= cached.cost.passes
+
+
+def test_keys_and_values_of_distinct_tokens_are_kept_once():
+    lm = random_lm("llama", "en", "causal", 1)
+    lengths: list[int] = []
+    hook = lm.model.register_forward_hook(
+        lambda module, args, output: lengths.append(output.past_key_values.get_seq_length())
+    )
+    kept = {}
+    try:
+        for threshold in (None, 0.07):
+            each = make_decoder(lm, draft_threshold=threshold)
+            kept[threshold] = 0
+            for text in TEXTS["en"]:
+                decode(each, [text])
+                kept[threshold] += lengths[-1]
+            if threshold is None:
+                assert kept[threshold] == each.cost.distinct_tokens
+            else:
+                # A draft that was wrong stays, too.
+                assert kept[threshold] == each.cost.tokens > kept[None]
+    finally:
+        hook.remove()
+
+
+def test_costs_add_up():
+    each = make_decoder(random_lm("llama", "en", "causal", 1))
+    decode(each, TEXTS["en"][:1])
+    passes, tokens = each.cost.passes, each.cost.tokens
+    assert passes > 0
+    decode(each, TEXTS["en"][:1])
+    assert (each.cost.passes, each.cost.tokens) == (2 * passes, 2 * tokens)
+    assert each.cost.describe() == f"{2 * passes} forward passes, {2 * tokens} tokens run"
+
+
+def random_texts(rng: random.Random, lang: str, count: int) -> list[TokenizedText]:
+    """Texts of different length, some empty, some that spell special tokens."""
+    pool = [word for text in TEXTS[lang] for word in text.text.split()] + NASTY
+    texts = []
+    for _ in range(count):
+        words = rng.choices(pool, k=rng.randint(0, 8))
+        texts.append(rng.choice([cut_at_spaces, cut_at_characters])(" ".join(words)))
+    return texts
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "family, prefix_attention", [("llama", "bidirectional"), ("gpt2", "causal")]
+)
+def test_a_text_has_the_same_mentions_in_any_batch(family, prefix_attention, seed):
+    rng = random.Random(seed)
+    each = make_decoder(random_lm(family, "en", prefix_attention, seed % 4))
+    texts = random_texts(rng, "en", 6)
+    alone = [decode(each, [text])[0] for text in texts]
+    assert_same(decode(each, texts), alone)
+    order = rng.sample(range(6), 6)
+    found = decode(each, [texts[i] for i in order])
+    assert_same(found, [alone[i] for i in order])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_that_spell_special_tokens(seed):
+    """All ways agree, and places are where the strings are."""
+    texts = random_texts(random.Random(100 + seed), "en", 5)
+    lm = random_lm("llama", "en", "causal", seed)
+    expected, *others = (decode(make_decoder(lm.run_as(way)), texts) for way in ways_of(lm))
+    for other in others:
+        assert_same(other, expected)
+    for text, mentions in zip(texts, expected, strict=True):
+        starts = {start for start, _ in text.tokens}
+        ends = {end for _, end in text.tokens}
+        for mention in mentions:
+            assert len({text.text[start:end] for start, end in mention.places}) == 1
+            assert all(start in starts and end in ends for start, end in mention.places)
+
+
+def test_labels_with_the_same_wording_have_the_same_mentions():
+    lm = random_lm("llama", "en", "causal", 1)
+    alike = make_decoder(lm, labels={"A": "PER", "B": "PER", "C": "ORG"})
+    (found,) = decode(alike, TEXTS["en"][:1])
+    by_label = {
+        label: [(m.places, m.log_prob) for m in found if m.label == label] for label in "ABC"
+    }
+    assert by_label["A"]
+    assert by_label["A"] == by_label["B"] != by_label["C"]
+
+
+def test_mentions_come_label_by_label_as_in_the_settings():
+    lm = random_lm("llama", "en", "causal", 1)
+    (found,) = decode(make_decoder(lm), TEXTS["en"][:1])
+    (other,) = decode(make_decoder(lm, labels=labels()[::-1]), TEXTS["en"][:1])
+    assert [m.label for m in found] == sorted((m.label for m in found), key=labels().index)
+    assert [m.label for m in other] == sorted((m.label for m in other), key=labels()[::-1].index)
+    assert_same(
+        [[m for m in other if m.label == label] for label in labels()],
+        [[m for m in found if m.label == label] for label in labels()],
+    )
+    (some,) = decode(make_decoder(lm, labels=labels()[1:]), TEXTS["en"][:1])
+    assert_same([some], [[m for m in found if m.label in labels()[1:]]])
+
+
+def test_some_labels_are_written_alone():
+    """As a replica does that shares a text with others."""
+    each = make_decoder(random_lm("llama", "en", "causal", 1))
+    encoded = [each.encoder.encode(text) for text in TEXTS["en"]]
+    found = each.decode(encoded)
+    for some in (labels()[1:], labels()[:1]):
+        written = each.write(encoded, some, ())
+        expected = [[m for m in text if m.label in some] for text in found]
+        assert_same([text.mentions for text in written], expected)
+        assert all(text.tags is None for text in written)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n \t", "\u3000"])
+def test_texts_without_anything_in_them(text):
+    each = make_decoder(random_lm("llama", "en", "causal", 1))
+    (other,) = decode(each, TEXTS["en"][:1])
+    assert other
+    passes = each.cost.passes
+    for source in (TokenizedText(text, ()), cut_at_characters(text)):
+        assert decode(each, [source]) == [[]]
+        assert each.cost.passes == passes
+        assert_same(decode(each, [source, TEXTS["en"][0], source]), [[], other, []])
+        passes = each.cost.passes
+
+
+def test_no_texts_and_no_labels():
+    lm = random_lm("llama", "en", "causal", 1)
+    for each in (make_decoder(lm), make_decoder(lm, labels={})):
+        assert each.decode([]) == []
+        assert each.cost.passes == 0
+    assert decode(make_decoder(lm, labels={}), TEXTS["en"]) == [[]] * len(TEXTS["en"])
+    assert each.cost.passes == 0
+
+
+@pytest.mark.parametrize("most", [1, 2, 11])
+def test_no_more_mentions_than_allowed(most):
+    limits = {"max_mentions": most, "max_mention_tokens": 1}
+    highest = 0
+    for seed in range(4):
+        each = make_decoder(random_lm("llama", "en", "causal", seed), limits=limits)
+        for found in decode(each, TEXTS["en"]):
+            for label in labels():
+                highest = max(highest, sum(m.label == label for m in found))
+    assert highest == most
+
+
+@pytest.mark.parametrize("longest", [1, 2, 5])
+def test_no_longer_mentions_than_allowed(longest):
+    text = TEXTS["en"][0]
+    limits = {"max_mentions": 4, "max_mention_tokens": longest}
+    lengths = {
+        len(text.text[start:end].split())
+        for seed in range(4)
+        for found in decode(
+            make_decoder(random_lm("llama", "en", "causal", seed), limits=limits), [text]
+        )
+        for mention in found
+        for start, end in mention.places
+    }
+    assert max(lengths) == longest
+
+
+@pytest.mark.parametrize("way", ["cached", "recomputed", "sequences"])
+def test_a_text_longer_than_the_positions(way):
+    """Sequences of the text have to fit, with all that may be written."""
+    lm = random_lm("llama", "en", "causal", 1).run_as(way)
+    each = make_decoder(lm)
+    text = TokenizedText("a" * 119, ((0, 1),))
+    # 2 + 119 of the text, 3 of the label, 2 of the count, 1 of the opener, 1 of the mention.
+    assert len(each.encoder.encode(text).prefix) == 121
+    (found,) = decode(each, [text])
+    assert {m.places for m in found} <= {((0, 1),)}
+    longer = TokenizedText("a" * 120, ((0, 1),))
+    with pytest.raises(ValueError, match=r"P023.* 129 tokens.* 128 positions.*get_spans"):
+        decode(each, [TEXTS["en"][0], longer])
+    assert [each.fits(each.encoder.encode(t)) for t in (text, longer)] == [True, False]
+
+
+def test_no_gradients_are_kept():
+    lm = random_lm("llama", "en", "causal", 1)
+    decode(make_decoder(lm), TEXTS["en"][:1])
+    assert all(p.grad is None for p in lm.model.parameters())
+
+
+POLICIES = [
+    {},
+    {"draft_threshold": 0.0},
+    {"draft_threshold": 1.0},
+    {"draft_threshold": 0.02, "open_counts": (1, 2, 4)},
+    # More than there may be, too.
+    {"open_counts": (1, 50)},
+]
+
+
+ADVERSE_LIMITS = {"max_mentions": 12, "max_mention_tokens": 3}
+
+
+def adverse(seed: int) -> tuple[CausalLM, list[TokenizedText]]:
+    """A random model, which chooses against every guess, and texts that repeat themselves."""
+    rng = random.Random(seed)
+    texts = [*TEXTS["en"], *random_texts(rng, "en", 2)]
+    words = ["ab", "abc", "abd", "b"]
+    texts += [cut_at_spaces(" ".join(rng.choices(words, k=7))) for _ in range(2)]
+    return random_lm("llama", "en", rng.choice(["causal", "bidirectional"]), seed), texts
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_adverse_texts_have_what_makes_drafts_hard(softmax):
+    """Strings in several places, mentions at the text's end and mentions that begin alike."""
+    seen = Counter()
+    for lm, texts in map(adverse, range(3)):
+        drafting = make_decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS)
+        for text, found in zip(texts, decode(drafting, texts), strict=True):
+            strings = {text.text[slice(*mention.places[0])] for mention in found}
+            seen["repeated"] += any(len(mention.places) > 1 for mention in found)
+            seen["at the end"] += any(m.places[-1][1] == len(text.text) for m in found)
+            seen["begin alike"] += any(a != b and a.startswith(b) for a in strings for b in strings)
+        seen["rejected drafts"] += drafting.cost.tokens > drafting.cost.distinct_tokens
+    assert min(seen[each] for each in ("repeated", "at the end", "begin alike")) > 0
+    assert seen["rejected drafts"] == 3
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_drafts_change_nothing_but_the_cost(softmax, seed, policy):
+    lm, texts = adverse(seed)
+    plain = make_decoder(lm, softmax=softmax, limits=ADVERSE_LIMITS, draft_threshold=None)
+    expected = decode(plain, texts)
+    assert any(expected)
+    for way in ways_of(lm):
+        each = make_decoder(lm.run_as(way), softmax=softmax, limits=ADVERSE_LIMITS, **policy)
+        assert_same(decode(each, texts), expected)
+        assert each.cost.passes <= plain.cost.passes
+        assert each.cost.distinct_tokens == plain.cost.distinct_tokens
+    assert plain.cost.tokens == plain.cost.distinct_tokens
+
+
+def test_a_model_that_knows_its_texts_needs_three_passes():
+    """One for the counts, one for the first tokens, one for the rest."""
+    lm, trained = trained_lm()
+    passes = []
+    for text in LEARNT:
+        plain = make_decoder(lm, labels=trained.labels, draft_threshold=None)
+        each = make_decoder(lm, labels=trained.labels)
+        expected = decode(plain, [text.source])
+        assert_same(decode(each, [text.source]), expected)
+        string = text.source.text
+        found = sorted((m.label, string[slice(*m.places[0])]) for m in expected[0])
+        assert found == sorted((m.label, string[m.start : m.end]) for m in text.mentions)
+        passes.append((each.cost.passes, plain.cost.passes))
+    assert all(ours <= min(3, plain) for ours, plain in passes)
+    assert any(plain > 3 for _, plain in passes)
+
+
+def test_mentions_opened_while_they_are_counted():
+    """Where all counts were foreseen, first tokens are known a pass earlier."""
+    lm, trained = trained_lm()
+    saved = []
+    for text in LEARNT:
+        each = make_decoder(lm, labels=trained.labels)
+        opening = make_decoder(lm, labels=trained.labels, open_counts=(1,))
+        assert_same(decode(opening, [text.source]), decode(each, [text.source]))
+        counts = {sum(m.label == label for m in text.mentions) for label in trained.labels}
+        if counts <= {0, 1}:
+            saved.append(each.cost.passes - opening.cost.passes)
+        else:
+            assert opening.cost.passes == each.cost.passes
+    assert set(saved) == {0, 1}
+
+
+@settings(max_examples=40)
+@given(
+    texts=st.lists(tokenized_texts(), min_size=1, max_size=5),
+    seed=st.integers(0, 3),
+    prefix=st.sampled_from(["causal", "bidirectional"]),
+    softmax=st.sampled_from(["vocabulary", "admissible"]),
+    threshold=st.sampled_from([None, 0.0, 0.07, 0.5, 1.0]),
+    open_counts=st.lists(st.integers(1, 12), max_size=3).map(tuple),
+    batch_tokens=st.sampled_from([1, 80, 1024]),
+    way=st.sampled_from(["cached", "recomputed", "sequences"]),
+)
+def test_nothing_but_the_model_and_the_text_says_what_is_found(
+    texts, seed, prefix, softmax, threshold, open_counts, batch_tokens, way
+):
+    """Against one token a pass, each text alone, each branch a sequence of its own."""
+    lm = random_lm("llama", "en", prefix, seed)
+    plain = make_decoder(lm.run_as("sequences"), softmax=softmax, draft_threshold=None)
+    each = make_decoder(
+        lm.run_as(way),
+        softmax=softmax,
+        draft_threshold=threshold,
+        open_counts=open_counts,
+        batch_tokens=batch_tokens,
+    )
+    alone = [outcome(plain, [text]) for text in texts]
+    fitting = [text for text, one in zip(texts, alone, strict=True) if one is not TextTooLongError]
+    expected = [one[0] for one in alone if one is not TextTooLongError]
+    assert_same(decode(each, fitting), expected)
+    if len(fitting) < len(texts):
+        assert outcome(each, texts) is TextTooLongError
+
+
+@pytest.mark.parametrize("budget", [1, 60, 150, 10**6])
+def test_results_come_in_the_order_of_the_texts_whatever_the_batches(budget):
+    texts = random.Random(0).choices(TEXTS["en"], k=9)
+    make = partial(make_decoder, random_lm("llama", "en", "causal", 1), batch_tokens=budget)
+    each = make()
+    found = decode(each, texts)
+    passes = 0
+    for text, mentions in zip(texts, found, strict=True):
+        own = make()
+        assert_same([mentions], decode(own, [text]))
+        passes += own.cost.passes
+    assert (each.cost.passes < passes) is (budget > 1)
+
+
+def test_a_text_that_does_not_fit_beside_one_that_does():
+    each = make_decoder(random_lm("llama", "en", "causal", 1), batch_tokens=1)
+    with pytest.raises(TextTooLongError, match="P023"):
+        decode(each, [TEXTS["en"][1], TokenizedText("a" * 130, ((0, 1),))])
+
+
+@pytest.mark.parametrize("name", ["llama2", "gpt2", "byt5"])
+def test_drafts_with_tokenizers_that_know_nothing_of_the_template(name, request):
+    """Openers, counts and their ends take several tokens; mentions are spelled in many."""
+    tokenizer = load_tokenizer(name, request)
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
+    lm = CausalLM(model, tokenizer)
+    limits = {"max_mentions": 12, "max_mention_tokens": 4}
+    texts = [*TEXTS["en"], *TEXTS["zh"]]
+    seen = set()
+    for softmax in ("vocabulary", "admissible"):
+        plain = make_decoder(lm, softmax=softmax, limits=limits, draft_threshold=None)
+        expected = decode(plain, texts)
+        seen |= {sum(m.label == label for m in text) for text in expected for label in labels()}
+        for policy in ({}, {"draft_threshold": 0.0, "open_counts": (1, 10)}):
+            each = make_decoder(lm, softmax=softmax, limits=limits, **policy)
+            assert_same(decode(each, texts), expected)
+            assert each.cost.passes < plain.cost.passes
+            assert each.cost.distinct_tokens == plain.cost.distinct_tokens
+    assert max(seen) > 1
+
+
+def test_counts_of_two_digits_are_drafted_like_others():
+    """Random models do count beyond nine, and a wrong guess of a number's end is mended."""
+    limits = {"max_mentions": 12, "max_mention_tokens": 2}
+    counts = set()
+    for seed in range(8):
+        lm = random_lm("llama", "en", "causal", seed)
+        plain = make_decoder(lm, limits=limits, draft_threshold=None)
+        each = make_decoder(lm, limits=limits)
+        expected = decode(plain, TEXTS["en"])
+        assert_same(decode(each, TEXTS["en"]), expected)
+        counts |= {sum(m.label == label for m in text) for text in expected for label in labels()}
+    assert {0, 2} <= counts
+    assert max(counts) >= 10
+
+
+TAGGED = [("llama", "causal"), ("llama", "bidirectional"), ("bert", "bidirectional")]
+reading_decoder = partial(make_decoder, softmax="admissible", text_tags=True)
+
+
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+@torch.inference_mode()
+def test_tags_and_choices_are_those_of_runs_of_their_own(family, prefix_attention):
+    whole = random_lm(family, "en", prefix_attention)
+    for lm in map(whole.run_as, ways_of(whole)):
+        each = reading_decoder(lm)
+        encoded = [each.encoder.encode(text) for text in TEXTS["en"][:3]]
+        tag_ids = [each.encoder.wordings[label][0] for label in labels()]
+        tag_ids.append(each.encoder.end_id)
+        reading, plain = (
+            [TextState(text, labels(), each.options) for text in encoded] for _ in range(2)
+        )
+        read_run = lm.open([state.tree for state in reading], 99)
+        plain_run = lm.open([state.tree for state in plain], 99)
+        # Passes after the first are as they were without.
+        for first in (True, False):
+            proposed = [state.propose() for state in reading]
+            assert proposed == [state.propose() for state in plain]
+            choices, probs = each.choose(read_run, reading, proposed, tag_ids if first else ())
+            expected, none = each.choose(plain_run, plain, proposed)
+            assert none == []
+            assert len(probs) == (len(encoded) if first else 0)
+            for ours, theirs in zip(choices, expected, strict=True):
+                assert ours.keys() == theirs.keys()
+                for node, choice in ours.items():
+                    assert choice.token_id == theirs[node].token_id
+                    assert choice.log_prob == pytest.approx(theirs[node].log_prob, abs=1e-4)
+            if first:
+                of_tags = probs
+            for states, chosen in ((reading, choices), (plain, expected)):
+                for state, of_text in zip(states, chosen, strict=True):
+                    state.advance(of_text)
+        for text, found in zip(encoded, of_tags, strict=True):
+            tree = TokenTree(text.prefix)
+            places = list(range(len(text.prefix) - text.length, len(text.prefix)))
+            readout = Readout(torch.tensor(tag_ids), torch.ones(text.length, dtype=torch.bool))
+            alone = lm.open([tree], 99).logits([places], readout)
+            assert np.allclose(found, alone.softmax(dim=1).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+def test_what_is_written_stays_the_same_with_tags_and_takes_no_more(family, prefix_attention):
+    """No pass more and no token."""
+    lm = random_lm(family, "en", prefix_attention)
+    plain, reading = reading_decoder(lm, tag_share=0.0), reading_decoder(lm)
+    assert (plain.tag_labels, reading.tag_labels) == ([], labels())
+    for texts in (TEXTS["en"], TEXTS["en"][:1]):
+        pairs = zip(decode(plain, texts), decode(reading, texts), strict=True)
+        for written, found in pairs:
+            kept = [m for m in found if m.log_prob is not None]
+            assert [(m.label, m.places) for m in kept] == [(m.label, m.places) for m in written]
+            assert [m.log_prob for m in kept] == pytest.approx([m.log_prob for m in written])
+            assert all(len(m.tagged) == len(m.places) for m in found)
+            assert all(m.tagged is None for m in written)
+    assert plain.cost == reading.cost
+
+
+def test_tags_do_not_depend_on_the_batch():
+    lm = random_lm("bert", "en", "bidirectional")
+    together = decode(reading_decoder(lm), TEXTS["en"])
+    alone = [decode(reading_decoder(lm), [text])[0] for text in TEXTS["en"]]
+    assert any(m.log_prob is None for found in together for m in found)
+    assert_same(together, alone)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"text_tags": False}, {"softmax": "vocabulary"}, {"tag_share": 0.0}], ids=str
+)
+def test_tags_are_read_only_where_they_were_taught_and_count(changes):
+    each = reading_decoder(random_lm("llama", "en", "causal", 1), **changes)
+    assert each.tag_labels == []
+    assert all(m.tagged is None for text in decode(each, TEXTS["en"]) for m in text)
+
+
+def test_labels_of_several_ids_have_no_tags():
+    lm = random_lm("llama", "en", "bidirectional")
+    reading = reading_decoder(lm, labels={"LOC": "no such token", "PER": "PER"})
+    assert reading.tag_labels == ["PER"]
+    found = [m for text in decode(reading, TEXTS["en"]) for m in text]
+    assert {m.tagged is None for m in found if m.label == "PER"} == {False}
+    assert {m.tagged is None for m in found if m.label == "LOC"} == {True}
+
+
+def test_tokenizers_without_offsets_have_no_tags(request):
+    tokenizer = load_tokenizer("byt5", request)
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
+    wordings = {"A": "a", "B": "b"}
+    reading = reading_decoder(CausalLM(model, tokenizer), labels=wordings)
+    assert reading.tag_labels == []
+    assert all(m.tagged is None for text in decode(reading, TEXTS["en"]) for m in text)
