@@ -228,7 +228,7 @@ def test_what_is_told_of_a_corpus():
         prepare()
     assert [str(each.message)[1:5] for each in caught] == ["W071", "W072", "W073"]
     assert {each.filename for each in caught} == {__file__}
-    assert "1 of 2 texts" in str(caught[0].message)
+    assert "1 of 2 annotated texts" in str(caught[0].message)
 
 
 def test_a_text_that_is_too_deep_is_named():

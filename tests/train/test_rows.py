@@ -106,7 +106,7 @@ def test_texts_that_teach_nothing():
     idle = parse("Dan left .", labels=["DATE"])
     taught, report = prepare([idle, *TRAIN])
     assert [each.text for each in taught] == TRAIN
-    assert f"W071] 1 of {len(TRAIN) + 1} texts" in messages(report)
+    assert f"W071] 1 of {len(TRAIN) + 1} annotated texts" in messages(report)
 
 
 def test_a_label_of_partly_annotated_texts_is_not_absent():
