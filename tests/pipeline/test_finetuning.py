@@ -67,6 +67,6 @@ def test_the_component_reads_what_is_left(base: Path, tmp_path: Path, changes: d
     prepared = toy(base, tmp_path, training, texts=TRAIN + DEV, **changes)
     prepared.train()
     nlp = checkpoint_nlp(tmp_path / "out")
-    assert component(nlp).labels == tuple(prepared.settings.labels)
+    assert component(nlp).labels == tuple(prepared.padellm.settings.labels)
     text = "Bob Hill works for Acme ."
     assert entities(nlp(text)) == [("Bob Hill", "PER"), ("Acme", "ORG")]
