@@ -214,19 +214,14 @@ class PaDeLLM:
         """
         return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
 
-    def fits(self, text: EncodedText) -> bool:
-        """Tell whether a text can be read at once.
-
-        Raises:
-            ValueError: There are no labels to look for.
-        """
-        return self._single.fits(text)
-
     def cut(self, text: str | TokenizedText) -> list[Window]:
         """Cut a text into what the model reads at once: the whole, or overlapping windows.
 
         Returns:
             The windows, encoded; none for a text without tokens.
+
+        Raises:
+            ValueError: There are no labels to look for.
         """
         tokenized = TokenizedText.split(text) if isinstance(text, str) else text
         if not tokenized.tokens:
@@ -234,10 +229,10 @@ class PaDeLLM:
         start, end = tokenized.tokens[0][0], tokenized.tokens[-1][1]
         if end - start < len(tokenized.text):
             tokenized = tokenized.stretch(start, end)
-        whole = self.encode(tokenized)
-        if self.fits(whole):
+        whole = self.encoder.encode(tokenized)
+        if self._single.fits(whole):
             return [Window(start, whole)]
-        windows = cut_windows(tokenized, self.encode, self.fits)
+        windows = cut_windows(tokenized, self.encode, self._single.fits)
         return [Window(start + window.start, window.text) for window in windows]
 
     def predict(

@@ -383,7 +383,8 @@ def build_model(
 def _forward(
     model: Model[Any, Any], trees: Sequence[SupervisedTree], is_train: bool
 ) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
-    return get_shim(model)(trees, is_train, model.attrs["dropout_rate"])
+    shim: PaDeLLMShim = model.shims[0]
+    return shim(trees, is_train, model.attrs["dropout_rate"])
 
 
 def get_shim(model: Model[Any, Any]) -> PaDeLLMShim:

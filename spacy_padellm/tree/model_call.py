@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -116,6 +117,43 @@ class ModelCall:
         # A part of a model that is cut into shards may have none of its own.
         own = next(embeddings.parameters(), None)
         return self.model.device if own is None else own.device
+
+    def make_inputs(
+        self,
+        tokens: np.ndarray,
+        positions: np.ndarray,
+        visible: np.ndarray,
+        mask_form: MaskForm | None,
+        cached: int | None,
+    ) -> dict[str, Tensor]:
+        """Make the arguments of a forward pass, as families of models want them.
+
+        Args:
+            tokens: Token ids, shape `(batch, query)`.
+            positions: Position ids, same shape.
+            visible: Booleans, shape `(batch, query, key)`; `(batch, key)` for padding alone.
+            mask_form: The custom mask the model takes.
+            cached: How many places the cache has, `None` without one.
+        """
+        seen = torch.from_numpy(visible).to(self.device)
+        if mask_form != "4d" or visible.ndim < 3:
+            mask = seen.long()
+        else:
+            dtype = self.model.dtype
+            mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+            mask = mask.masked_fill_(~seen, torch.finfo(dtype).min).unsqueeze(1)
+        inputs = {
+            "input_ids": torch.from_numpy(tokens).to(seen.device),
+            "position_ids": torch.from_numpy(positions).to(seen.device),
+            "attention_mask": mask,
+        }
+        if getattr(self.model.config, "type_vocab_size", None):
+            # BERT's own are as many as its positions, and a tree may have more nodes.
+            inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+        if cached is not None:
+            end = cached + tokens.shape[1]
+            inputs["cache_position"] = torch.arange(cached, end, device=seen.device)
+        return inputs
 
     def __call__(
         self,

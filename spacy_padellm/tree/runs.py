@@ -160,26 +160,10 @@ class TreeRun(ABC):
             Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
         """
         self.passes += 1
-        device, model = self.call.device, self.call.model
-        seen = torch.from_numpy(visible).to(device)
-        if self.mask_form != "4d" or visible.ndim < 3:
-            mask = seen.long()
-        else:
-            lowest = torch.finfo(model.dtype).min
-            mask = torch.zeros(seen.shape, dtype=model.dtype, device=device)
-            mask = mask.masked_fill_(~seen, lowest).unsqueeze(1)
-        inputs = {
-            "input_ids": torch.from_numpy(tokens).to(device),
-            "position_ids": torch.from_numpy(positions).to(device),
-            "attention_mask": mask,
-        }
-        if getattr(model.config, "type_vocab_size", None):
-            # BERT's own are as many as its positions, and a tree may have more nodes.
-            inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
-        if cache is not None:
-            end = width + tokens.shape[1]
-            inputs["cache_position"] = torch.arange(width, end, device=device)
-        rows, columns = (torch.from_numpy(place).to(device) for place in places)
+        inputs = self.call.make_inputs(
+            tokens, positions, visible, self.mask_form, None if cache is None else width
+        )
+        rows, columns = (torch.from_numpy(place).to(self.call.device) for place in places)
         return self.call(rows, columns, readout, cache, **inputs)
 
 
