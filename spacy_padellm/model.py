@@ -84,8 +84,8 @@ class PaDeLLM:
             ImportError: An option needs a package that isn't installed.
         """
         load, decoding, overrides = _divide(options, LoadOptions, DecodingOptions, Overrides)
-        if devices:
-            load["device"] = choose_device(load.get("device", DEFAULT_DEVICE), devices)
+        device = load.get("device", DEFAULT_DEVICE)
+        load["device"] = choose_device(device, devices, load.get("device_map"))
         load_options = LoadOptions(**load)
         stated = Overrides(**overrides)
         found = load_settings(name, load_options)

@@ -156,12 +156,13 @@ class Settings:
             content: dict[str, Any] = json.loads(text)
             if content.pop("format") != _FORMAT:
                 raise ValueError(f"its format is not {_FORMAT}")
-            content |= content.pop("limits", {})
-            if unknown := set(content) - {each.name for each in fields(cls)}:
+            limits = dict(content.pop("limits", {}))
+            known = {each.name for each in fields(cls)}.difference(_LIMITS)
+            if unknown := (set(content) - known) | (set(limits) - set(_LIMITS)):
                 raise ValueError(f"unknown entries {sorted(unknown)}")
             content["template"] = get_template(content["template"])
             content["untrained"] = tuple(content.get("untrained", ()))
-            return cls(**content)
+            return cls(**content, **limits)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error
 

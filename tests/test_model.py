@@ -383,6 +383,8 @@ def test_replicas_are_renewed_when_weights_have_changed(folder: Path):
 def test_one_device_or_several(folder: Path):
     with pytest.raises(ValueError, match=r"P065.*'meta'.*cpu, cpu"):
         PaDeLLM.from_pretrained(str(folder), device="meta", devices=["cpu", "cpu"])
+    with pytest.raises(ValueError, match=r"P068.*\(cpu, cpu\) and a device_map"):
+        PaDeLLM.from_pretrained(str(folder), devices=["cpu", "cpu"], device_map="auto")
     with pytest.raises(ValueError, match=r"(?s)P045.*'nowhere'"):
         PaDeLLM.from_pretrained(str(folder), devices=["cpu", "nowhere"]).predict(SOURCES)
 

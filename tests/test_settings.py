@@ -175,7 +175,11 @@ def test_what_is_not_stated_is_the_default():
     [
         ({"format": 2}, "its format is not 1"),
         ({"colour": "red"}, r"unknown entries \['colour'\]"),
-        ({"limits": {"max_words": 3}}, "max_words"),
+        ({"limits": {"max_words": 3}}, r"unknown entries \['max_words'\]"),
+        # Each has its place.
+        ({"limits": {"softmax": "vocabulary"}}, r"unknown entries \['softmax'\]"),
+        ({"max_mentions": 3}, r"unknown entries \['max_mentions'\]"),
+        ({"max_mention_tokens": 3}, r"unknown entries \['max_mention_tokens'\]"),
         ({"limits": {"max_mentions": 0}}, "P032.*max_mentions"),
         ({"limits": 3}, ""),
         ({"softmax": "hard"}, "P031.*softmax"),
