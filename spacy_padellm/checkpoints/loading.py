@@ -17,6 +17,7 @@ from transformers import (
 
 from ..errors import Errors, Warnings
 from ..optional import require
+from ..settings import Settings
 from ..tree.causal_lm import CausalLM
 from .adapters import apply_adapter, find_adapted
 from .conversion import find_conversion
@@ -29,7 +30,6 @@ from .files import (
     loading_errors,
 )
 from .options import DEFAULT_OPTIONS, LoadOptions, find_device
-from ..settings import Settings
 
 # Smaller steps than their precision are lost to such weights.
 _SHORT = (torch.bfloat16, torch.float16)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from torch import Tensor
-
 from ..errors import Errors
+from ..settings import Settings
 from ..tree.causal_lm import CausalLM
 from .adapters import has_adapter
 from .files import ADAPTER_FILE, SETTINGS_FILE
-from ..settings import Settings
 
 
 def save_checkpoint(folder: Path, lm: CausalLM, settings: Settings) -> None:
