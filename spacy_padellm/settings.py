@@ -137,8 +137,10 @@ class Settings:
 
     def to_json(self) -> str:
         """Write the contents of `padellm.json`."""
-        content = {"format": _FORMAT, **asdict(self)}
-        content["limits"] = {name: content.pop(name) for name in _LIMITS}
+        content: dict[str, Any] = {"format": _FORMAT}
+        for name, value in asdict(self).items():
+            place = content.setdefault("limits", {}) if name in _LIMITS else content
+            place[name] = value
         return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
     @classmethod
