@@ -84,8 +84,8 @@ class PaDeLLM:
             ImportError: An option needs a package that isn't installed.
         """
         load, decoding, overrides = _divide(options, LoadOptions, DecodingOptions, Overrides)
-        if devices:
-            load["device"] = choose_device(load.get("device", DEFAULT_DEVICE), devices)
+        device = load.get("device", DEFAULT_DEVICE)
+        load["device"] = choose_device(device, devices, load.get("device_map"))
         load_options = LoadOptions(**load)
         stated = Overrides(**overrides)
         found = load_settings(name, load_options)
@@ -115,9 +115,9 @@ class PaDeLLM:
         weights = model.lm.model.state_dict()
         vocabulary = model.lm.tokenizer.get_vocab()
         # In double precision, so that the order does not matter.
-        sums = {key: weight.double() for key, weight in weights.items()}
+        sums = {key: weight.to(torch.float64, copy=True) for key, weight in weights.items()}
         for name in others:
-            other = cls.from_pretrained(name)
+            other = cls.from_pretrained(name, **{**options, "dtype": "float32"})
             added = other.lm.model.state_dict()
             if (
                 other.settings != model.settings

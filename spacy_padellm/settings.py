@@ -137,8 +137,10 @@ class Settings:
 
     def to_json(self) -> str:
         """Write the contents of `padellm.json`."""
-        content = {"format": _FORMAT, **asdict(self)}
-        content["limits"] = {name: content.pop(name) for name in _LIMITS}
+        content: dict[str, Any] = {"format": _FORMAT}
+        for name, value in asdict(self).items():
+            place = content.setdefault("limits", {}) if name in _LIMITS else content
+            place[name] = value
         return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
     @classmethod
@@ -156,12 +158,13 @@ class Settings:
             content: dict[str, Any] = json.loads(text)
             if content.pop("format") != _FORMAT:
                 raise ValueError(f"its format is not {_FORMAT}")
-            content |= content.pop("limits", {})
-            if unknown := set(content) - {each.name for each in fields(cls)}:
+            limits = dict(content.pop("limits", {}))
+            known = {each.name for each in fields(cls)}.difference(_LIMITS)
+            if unknown := (set(content) - known) | (set(limits) - set(_LIMITS)):
                 raise ValueError(f"unknown entries {sorted(unknown)}")
             content["template"] = get_template(content["template"])
             content["untrained"] = tuple(content.get("untrained", ()))
-            return cls(**content)
+            return cls(**content, **limits)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error
 

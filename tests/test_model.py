@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import spacy_padellm
 from spacy_padellm.checkpoints.options import LoadOptions
@@ -346,6 +349,61 @@ def test_no_such_checkpoint(tmp_path: Path):
         PaDeLLM.from_pretrained(str(tmp_path / "nowhere"), labels=["PER"])
 
 
+# The average of several
+
+
+def moved(checkpoint: Path, folder: Path, by: float) -> str:
+    """The same with all weights moved."""
+    shutil.copytree(checkpoint, folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: weight + by for name, weight in weights.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    return str(folder)
+
+
+def assert_weights(found: PaDeLLM, expected: PaDeLLM, by: float = 0.0, within: float = 0.0) -> None:
+    """The same weights, but for what they were moved by."""
+    pairs = zip(found.lm.model.parameters(), expected.lm.model.parameters(), strict=True)
+    for ours, theirs in pairs:
+        assert torch.allclose(ours, theirs + by, rtol=0, atol=within)
+
+
+def test_weights_are_averaged(folder: Path, tmp_path: Path):
+    others = [moved(folder, tmp_path / name, by) for name, by in (("a", 0.5), ("b", 0.25))]
+    average = PaDeLLM.from_average([str(folder), *others])
+    expected = PaDeLLM.from_pretrained(str(folder))
+    assert average.settings == expected.settings
+    assert_weights(average, expected, by=0.25, within=1e-6)
+
+
+def test_of_one_it_is_that_one(folder: Path):
+    average = PaDeLLM.from_average([str(folder)])
+    assert_weights(average, PaDeLLM.from_pretrained(str(folder)))
+
+
+def test_an_average_is_loaded_with_the_same_options(folder: Path, tmp_path: Path):
+    """All that is averaged, so that nothing but weights may differ."""
+    other = moved(folder, tmp_path / "other", 0.5)
+    options = {"labels": ["PER"], "max_mentions": 2, "threshold": 0.5, "dtype": "float64"}
+    average = PaDeLLM.from_average([str(folder), other], **options)
+    expected = PaDeLLM.from_pretrained(str(folder), **options)
+    assert (average.settings, average.options) == (expected.settings, expected.options)
+    assert average.lm.model.dtype == torch.float64
+    assert_weights(average, expected, by=0.25, within=1e-6)
+
+
+def test_checkpoints_that_differ(folder: Path, tmp_path: Path):
+    other = moved(folder, tmp_path / "other", 0.0)
+    settings = Path(other) / "padellm.json"
+    changed = {**json.loads(settings.read_text()), "labels": {"PER": "person"}}
+    settings.write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match=rf"\[P049\].*{folder.name}.*other"):
+        PaDeLLM.from_average([str(folder), other])
+
+
 # Devices
 
 
@@ -383,6 +441,8 @@ def test_replicas_are_renewed_when_weights_have_changed(folder: Path):
 def test_one_device_or_several(folder: Path):
     with pytest.raises(ValueError, match=r"P065.*'meta'.*cpu, cpu"):
         PaDeLLM.from_pretrained(str(folder), device="meta", devices=["cpu", "cpu"])
+    with pytest.raises(ValueError, match=r"P068.*\(cpu, cpu\) and a device_map"):
+        PaDeLLM.from_pretrained(str(folder), devices=["cpu", "cpu"], device_map="auto")
     with pytest.raises(ValueError, match=r"(?s)P045.*'nowhere'"):
         PaDeLLM.from_pretrained(str(folder), devices=["cpu", "nowhere"]).predict(SOURCES)
 

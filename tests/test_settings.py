@@ -81,10 +81,18 @@ def test_limits_below_one(limits):
         ({"prefix_attention": "both"}, r"P031.*prefix_attention is 'both'.*bidirectional"),
         ({"softmax": "hard"}, "P031.*softmax is 'hard'.*admissible"),
         ({"output_format": "yaml"}, "P031.*output_format is 'yaml'.*parallel.*augmented"),
-        ({"output_format": "augmented", "softmax": "admissible"}, "P037.*augmented.*admissible"),
+        ({"output_format": "xml"}, "P031.*output_format is 'xml'.*'structured'"),
+        *(
+            (
+                {"output_format": name, "softmax": "admissible"},
+                rf"P037.*'{name}'.*softmax is 'admissible'\. Set softmax = \"vocabulary\"",
+            )
+            for name in ("augmented", "structured")
+        ),
         ({"labels": {"PER": ""}}, "P007.*PER"),
         ({"labels": {" ": "person"}}, "P007"),
         ({"labels": {"PER": "a\nb"}}, "P008.*PER"),
+        ({"labels": {"A\nB": "a"}}, "P008"),
     ],
 )
 def test_what_is_not_possible(changes, message):
@@ -112,23 +120,33 @@ def test_tags_are_read_where_they_were_taught_over_what_is_admissible(changes, r
 
 # padellm.json
 
-templates = st.builds(
-    PromptTemplate,
-    st.just("{text}{label}"),
-    count_end=st.sampled_from(["\n", "<mentions>"]),
-    mention=st.sampled_from(["<{n}>", "第{n}段"]),
+line = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
+    lambda s: s.strip() and s.splitlines() == [s]
 )
-names = st.text("abc名称 .", min_size=1).map(str.strip).filter(bool)
+part = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{}"), max_size=10)
+number_end = part.filter(lambda s: s and not s[0].isdigit())
+templates = st.builds(
+    lambda a, b, c, end, d, e: PromptTemplate(f"{a}{{text}}{b}{{label}}{c}", end, f"{d}{{n}}{e}"),
+    *[part, part, part, number_end, part, number_end],
+)
+written_as = st.sampled_from(
+    [
+        {"softmax": "vocabulary", "output_format": "parallel"},
+        {"softmax": "admissible", "output_format": "parallel"},
+        {"softmax": "vocabulary", "output_format": "augmented"},
+        {"softmax": "vocabulary", "output_format": "structured"},
+    ]
+)
 any_settings = st.builds(
-    Settings,
-    templates | st.sampled_from(list(TEMPLATES.values())),
-    st.dictionaries(names, names, max_size=3),
+    lambda written, **rest: Settings(**written, **rest),
+    written_as,
+    template=templates | st.sampled_from(list(TEMPLATES.values())),
+    labels=st.dictionaries(line, line, max_size=4),
     prefix_attention=st.sampled_from(["causal", "bidirectional"]),
-    softmax=st.sampled_from(["vocabulary", "admissible"]),
     max_mentions=st.integers(1, 99),
     max_mention_tokens=st.integers(1, 99),
     text_tags=st.booleans(),
-    untrained=st.lists(names, max_size=2).map(tuple),
+    untrained=st.lists(line, max_size=2).map(tuple),
 )
 
 
@@ -158,9 +176,35 @@ def test_settings_are_written_and_read(settings):
 
 
 def test_what_is_written_is_read_by_people():
-    text = TRAINED.to_json()
-    assert text.startswith('{\n  "format": 1,\n') and text.endswith("}\n")
-    assert "文本" in text
+    assert (
+        TRAINED.to_json()
+        == """{
+  "format": 1,
+  "template": {
+    "prompt": "文本:\\n{text}\\n指定NER标签:\\n{label}\\n\\n<数量>",
+    "count_end": "\\n",
+    "mention": "<第{n}文段>",
+    "capitalized": "",
+    "all_capitals": ""
+  },
+  "labels": {
+    "PER": "person",
+    "DATE": "date"
+  },
+  "prefix_attention": "bidirectional",
+  "softmax": "admissible",
+  "limits": {
+    "max_mentions": 7,
+    "max_mention_tokens": 9
+  },
+  "output_format": "parallel",
+  "text_tags": true,
+  "untrained": [
+    "DATE"
+  ]
+}
+"""
+    )
 
 
 def test_what_is_not_stated_is_the_default():
@@ -175,13 +219,22 @@ def test_what_is_not_stated_is_the_default():
     [
         ({"format": 2}, "its format is not 1"),
         ({"colour": "red"}, r"unknown entries \['colour'\]"),
-        ({"limits": {"max_words": 3}}, "max_words"),
+        ({"limits": {"max_words": 3}}, r"unknown entries \['max_words'\]"),
+        # Each has its place.
+        ({"limits": {"softmax": "vocabulary"}}, r"unknown entries \['softmax'\]"),
+        ({"max_mentions": 3}, r"unknown entries \['max_mentions'\]"),
+        ({"max_mention_tokens": 3}, r"unknown entries \['max_mention_tokens'\]"),
         ({"limits": {"max_mentions": 0}}, "P032.*max_mentions"),
         ({"limits": 3}, ""),
         ({"softmax": "hard"}, "P031.*softmax"),
         ({"template": "de"}, "P005.*'de'"),
         ({"template": {"words": ""}}, "P006.*words"),
+        ({"template": 3}, ""),
+        ({"template": {"prompt": "{text}"}}, "P001"),
+        ({"output_format": "xml"}, "P031.*output_format"),
+        ({"prefix_attention": "no"}, "P031.*prefix_attention"),
         ({"labels": ["PER"]}, ""),
+        ({"labels": {"PER": 3}}, ""),
         ({"untrained": 3}, ""),
     ],
 )
@@ -191,7 +244,22 @@ def test_what_cannot_be_read(changes, reason):
         Settings.from_json(text, "some/padellm.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "{",
+        "labels",
+        "[1, 2]",
+        "[]",
+        "3",
+        "null",
+        "{}",
+        '{"format": 1}',
+        '{"template": "en"}',
+    ],
+)
 def test_what_is_no_such_file(text):
     with pytest.raises(ValueError, match=r"P040.*here"):
         Settings.from_json(text, "here")

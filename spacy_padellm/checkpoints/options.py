@@ -118,14 +118,18 @@ def find_device(name: str) -> torch.device:
         raise ValueError(Errors.P045.format(device=name, error=error)) from error
 
 
-def choose_device(device: str, devices: Sequence[str] | None) -> str:
+def choose_device(
+    device: str, devices: Sequence[str] | None, device_map: DeviceMap | None = None
+) -> str:
     """Choose where to load a model to, and train it, of one device and several that are stated.
 
     Raises:
-        ValueError: Both are stated.
+        ValueError: Both are stated, or several and a device map.
     """
     if not devices:
         return device
+    if device_map is not None:
+        raise ValueError(Errors.P068.format(device=", ".join(devices)))
     if device != DEFAULT_DEVICE:
         raise ValueError(Errors.P065.format(device=device, devices=", ".join(devices)))
     return devices[0]

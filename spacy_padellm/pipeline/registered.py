@@ -11,7 +11,6 @@ from spacy.training.batchers import minibatch_by_padded_size
 from spacy.util import minibatch
 from thinc.api import Model
 
-from ..errors import Errors
 from ..prompt.template import PromptTemplate
 from ..settings import Overrides
 
@@ -78,10 +77,8 @@ def build_causal_lm_v1(
     from .shim import build_model
     from .sources import PretrainedSource
 
-    if devices and device_map is not None:
-        raise ValueError(Errors.P068.format(device=", ".join(devices)))
     options = LoadOptions(
-        choose_device(device, devices),
+        choose_device(device, devices, device_map),
         dtype,
         device_map,
         attn_implementation,

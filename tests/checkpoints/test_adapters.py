@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from spacy_padellm.checkpoints.adapters import find_adapted
 from spacy_padellm.checkpoints.files import CheckpointFiles
-from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint
+from spacy_padellm.checkpoints.loading import load_causal_lm
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint, save_settings
+from spacy_padellm.model import PaDeLLM
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.tiny_models import plain_logits
 from tests.trained import trained_lm
@@ -87,17 +88,17 @@ def test_an_adapter_that_lacks_weights(adapter: Path):
 
 
 def test_what_is_saved_over_an_adapter_is_what_is_loaded(adapter: Path, base: Path):
-    lm, settings = load_checkpoint(str(base))
-    save_checkpoint(adapter, lm, settings)
+    model = PaDeLLM.from_pretrained(str(base))
+    model.save_pretrained(adapter)
     again = load_causal_lm(str(adapter))
-    assert torch.equal(plain_logits(again.model, IDS), plain_logits(lm.model, IDS))
+    assert torch.equal(plain_logits(again.model, IDS), plain_logits(model.lm.model, IDS))
 
 
 def test_settings_come_from_the_adapters_folder(adapter: Path):
     with pytest.raises(ValueError, match=r"P041.*padellm.json"):
-        load_checkpoint(str(adapter))
+        PaDeLLM.from_pretrained(str(adapter))
     save_settings(adapter, trained_lm()[1])
-    assert load_checkpoint(str(adapter))[1] == trained_lm()[1]
+    assert PaDeLLM.from_pretrained(str(adapter)).settings == trained_lm()[1]
 
 
 def test_what_is_saved_is_whole(adapter: Path, tmp_path: Path):

@@ -18,10 +18,11 @@ from transformers import (
 from spacy_padellm.checkpoints.encoder_lm import END, add_wording, build_encoder_lm
 from spacy_padellm.checkpoints.loading import load_causal_lm
 from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.checkpoints.settings import CheckpointSettings
-from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import PromptTemplate
+from spacy_padellm.settings import Settings
+from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM
+from tests.sample_tokenizers import make_encoder
 from tests.tiny_models import prefix_lm_logits
 
 TEMPLATE = PromptTemplate(
@@ -68,22 +69,20 @@ def encoder_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def build(folder: Path) -> CausalLM:
-    return build_encoder_lm(str(folder), TEMPLATE, 3, "bidirectional")
+    return build_encoder_lm(str(folder), TEMPLATE, 3, bidirectional_prefix=True)
 
 
 def test_each_piece_of_the_wording_is_a_token(encoder_folder):
     lm = build(encoder_folder)
-    encoder = PromptEncoder(TEMPLATE, {"PER": "person"}, lm.tokenizer)
+    encoder = make_encoder(TEMPLATE, {"PER": "person"}, lm.tokenizer, max_mentions=3)
     name = lm.tokenizer.convert_ids_to_tokens
-    assert name(encoder.prefix("Paris in PARIS")) == (
-        ["[CLS]", "<capitalized>", "paris", "in", "<capitals>", "paris"]
-    )
-    assert name(encoder.branch("PER")) == ["[SEP]", "person", "<num>"]
-    assert name(encoder.count(2)) == ["2", "<mentions>"] and name(encoder.count(0)) == [
-        "[UNK]",
-        END,
-    ]
-    assert [name(encoder.opener(n)) for n in (1, 2, 3)] == [[f"<mention {n}>"] for n in (1, 2, 3)]
+    prefix = ["[CLS]", "<capitalized>", "paris", "in", "<capitals>", "paris"]
+    assert name(encoder.encode(TokenizedText.split("Paris in PARIS")).prefix) == prefix
+    assert name(encoder.branches["PER"]) == ["[SEP]", "person", "<num>"]
+    assert name(encoder.count_ids[2]) == ["2", "<mentions>"]
+    assert name(encoder.count_ids[0]) == ["[UNK]", END]
+    openers = {n: name(ids) for n, ids in encoder.openers.items()}
+    assert openers == {n: [f"<mention {n}>"] for n in (1, 2, 3)}
     assert name(encoder.mentions(["Paris"])[0]) == ["paris", END]
 
 
@@ -141,17 +140,17 @@ def test_it_reads_a_text_as_the_encoder_does(encoder_folder):
 
 def test_it_is_saved_and_loaded(encoder_folder, tmp_path):
     lm = build(encoder_folder)
-    settings = CheckpointSettings(TEMPLATE, {"PER": "person"}, "bidirectional", "admissible")
+    settings = Settings(TEMPLATE, {"PER": "person"}, "bidirectional", "admissible")
     save_checkpoint(tmp_path / "saved", lm, settings)
-    loaded = load_causal_lm(str(tmp_path / "saved"), prefix_attention="bidirectional")
+    loaded = load_causal_lm(str(tmp_path / "saved"), bidirectional_prefix=True)
     ids = [2, 7, 8]
     with torch.no_grad():
         logits = [prefix_lm_logits(each.model, ids, 2) for each in (lm, loaded)]
     assert torch.equal(*logits)
     for each in (lm, loaded):
-        encoder = PromptEncoder(TEMPLATE, {"PER": "person"}, each.tokenizer)
+        encoder = make_encoder(TEMPLATE, {"PER": "person"}, each.tokenizer)
         assert encoder.end_id == lm.tokenizer.convert_tokens_to_ids(END)
-        assert encoder.opener(2) == [lm.tokenizer.convert_tokens_to_ids("<mention 2>")]
+        assert encoder.openers[2] == [lm.tokenizer.convert_tokens_to_ids("<mention 2>")]
     assert loaded.support == lm.support
 
 
@@ -166,8 +165,9 @@ def test_a_vocabulary_that_is_a_list(tmp_path):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path)
     template = PromptTemplate("[CLS]{text}[SEP]{label}<num>", count_end="<mentions>")
-    lm = build_encoder_lm(str(tmp_path), template, 3, "bidirectional")
-    prefix = PromptEncoder(template, {}, lm.tokenizer).prefix("Paris in Paris")
+    lm = build_encoder_lm(str(tmp_path), template, 3, bidirectional_prefix=True)
+    encoder = make_encoder(template, {}, lm.tokenizer)
+    prefix = encoder.encode(TokenizedText.split("Paris in Paris")).prefix
     tokens = lm.tokenizer.convert_ids_to_tokens(prefix)
     assert tokens[0] == "[CLS]" and "".join(tokens[1:]) == "Paris▁in▁Paris"
     # Number, end of the count, end, three openers.

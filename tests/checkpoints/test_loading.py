@@ -10,15 +10,11 @@ import pytest
 import torch
 
 from spacy_padellm.checkpoints import files
-from spacy_padellm.checkpoints.loading import (
-    check_trainable,
-    load_causal_lm,
-    load_checkpoint,
-    load_settings,
-)
+from spacy_padellm.checkpoints.loading import check_trainable, load_causal_lm, load_settings
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.decode.extraction import MentionExtractor
+from spacy_padellm.model import PaDeLLM
+from spacy_padellm.texts import Entity
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.tiny_models import plain_logits, random_lm
 from tests.trained import TEXTS, trained_lm
@@ -33,9 +29,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def found_by(lm: CausalLM) -> list[list]:
+def found_by(lm: CausalLM) -> list[list[Entity]]:
     texts = [text.source for text in TEXTS]
-    return MentionExtractor(lm, trained_lm()[1]).extract(texts)
+    return PaDeLLM(lm, trained_lm()[1]).predict(texts, nested=True)
 
 
 # Where to
@@ -197,8 +193,8 @@ def test_options_reach_transformers(checkpoint: Path, monkeypatch: pytest.Monkey
             return load(name, **options)
 
         monkeypatch.setattr(loader, "from_pretrained", spy)
-    options = LoadOptions(revision="v3", local_files_only=True, trust_remote_code=True)
-    load_checkpoint(str(checkpoint), options=options)
+    options = {"revision": "v3", "local_files_only": True, "trust_remote_code": True}
+    PaDeLLM.from_pretrained(str(checkpoint), **options)
     assert len(asked) == 2
     for each in asked:
         assert each["revision"] == "v3"

@@ -22,6 +22,15 @@ def test_one_device_or_several():
         choose_device("cuda", ["cuda:0", "cuda:1"])
 
 
+def test_a_device_map_says_where_it_goes():
+    assert choose_device("cpu", None, "auto") == choose_device("cpu", [], {"": "cpu"}) == "cpu"
+    for device_map in ("auto", {"": "cpu"}, {}):
+        with pytest.raises(ValueError, match=r"P068.*\(cuda:0, cuda:1\) and a device_map"):
+            choose_device("cpu", ["cuda:0", "cuda:1"], device_map)
+    with pytest.raises(ValueError, match=r"P068.*\(cuda\) and a device_map"):
+        LoadOptions(device="cuda", device_map="auto")
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])
 def test_dtypes(name):
     assert get_dtype(name) is getattr(torch, name)

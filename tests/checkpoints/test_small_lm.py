@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_padellm.checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
-from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.prompt.tokenization import TextEncoder
+from spacy_padellm.texts import TokenizedText
 from tests.sample_texts import CHINESE, ENGLISH, NASTY
-from tests.sample_tokenizers import WORDINGS, decode, small_tokenizer
+from tests.sample_tokenizers import WORDINGS, decode, make_encoder, small_tokenizer
 
 SHAPE = SmallModelShape(width=16, depth=2, heads=2, feed_forward=24, max_positions=64)
 ENCODERS = {lang: TextEncoder(small_tokenizer(lang)) for lang in ("en", "zh")}
@@ -21,16 +21,16 @@ ENCODERS = {lang: TextEncoder(small_tokenizer(lang)) for lang in ("en", "zh")}
 @settings(max_examples=300)
 @given(lang=st.sampled_from(["en", "zh"]), text=st.text(max_size=40))
 def test_the_tokenizer_loses_nothing(lang, text):
-    (ids,) = ENCODERS[lang].encode([text])
-    assert decode(small_tokenizer(lang), ids) == text
+    (encoding,) = ENCODERS[lang].encode([text])
+    assert decode(small_tokenizer(lang), encoding.ids) == text
 
 
 @settings(max_examples=100)
 @given(lang=st.sampled_from(["en", "zh"]), pieces=st.lists(st.sampled_from(NASTY) | st.text()))
 def test_nor_does_it_lose_what_spells_the_template(lang, pieces):
     text = "".join(pieces)
-    (ids,) = ENCODERS[lang].encode([text])
-    assert decode(small_tokenizer(lang), ids) == text
+    (encoding,) = ENCODERS[lang].encode([text])
+    assert decode(small_tokenizer(lang), encoding.ids) == text
 
 
 PIECES = [*re.findall(r"[A-Za-z]+|\S|\s", " ".join([*ENGLISH, *CHINESE])), "\n", "é", "ß"]
@@ -50,7 +50,8 @@ def test_a_mention_has_the_same_ids_wherever_it_stands(drawn, data):
     parts = ["".join(p) for p in (pieces[:start], pieces[start:end], pieces[end:])]
     for encoder in ENCODERS.values():
         before, mention, after = encoder.encode(parts)
-        assert encoder.encode(["".join(parts)]) == [before + mention + after]
+        (whole,) = encoder.encode(["".join(parts)])
+        assert whole.ids == before.ids + mention.ids + after.ids
 
 
 @pytest.mark.parametrize("wording", ["A", "é", "Ġ", "1", "人", "PER", "Anna"])
@@ -58,13 +59,13 @@ def test_labels_may_be_named_by_what_is_in_the_text(wording):
     """A letter, too, which the alphabet has a token for."""
     texts = ["A man from 人 é 1 , PER and Anna met Anna and A"] * 3
     tokenizer = train_tokenizer(texts, TEMPLATES["en"], [wording], 3, 400)
-    encoder = PromptEncoder(TEMPLATES["en"], {"LABEL": wording}, tokenizer)
+    encoder = make_encoder(TEMPLATES["en"], {"LABEL": wording}, tokenizer)
     for text in [texts[0], wording, f"{wording}{wording} {wording}", "中é文"]:
-        ids = encoder.prefix(text)
+        ids = encoder.encode(TokenizedText.split(text)).prefix
         assert decode(tokenizer, ids) == f"<s>text:\n{text}"
         (mention,) = encoder.mentions([text])
         assert decode(tokenizer, mention) == f"{text}</s>"
-    branch = decode(tokenizer, encoder.branch("LABEL"))
+    branch = decode(tokenizer, encoder.branches["LABEL"])
     assert branch == f"\nentity type:\n{wording}\n\n<num>"
 
 
@@ -74,12 +75,13 @@ def test_the_vocabulary_is_no_larger_than_asked_for():
         assert len(tokenizer) <= size
     # But it has every byte and every piece of the template.
     tokenizer = train_tokenizer([], TEMPLATES["en"], ["PER"], 12, 10)
-    assert decode(tokenizer, TextEncoder(tokenizer).encode(["任何 text"])[0]) == "任何 text"
+    (encoding,) = TextEncoder(tokenizer).encode(["任何 text"])
+    assert decode(tokenizer, encoding.ids) == "任何 text"
     assert len(tokenizer) == 3 + 4 + 12 + 1 + 256
 
 
 def test_the_model_has_the_shape_asked_for():
-    lm = build_small_lm(small_tokenizer("en"), SHAPE, "bidirectional")
+    lm = build_small_lm(small_tokenizer("en"), SHAPE, bidirectional_prefix=True)
     config = lm.model.config
     assert (config.hidden_size, config.intermediate_size) == (16, 24)
     assert (config.num_hidden_layers, config.num_attention_heads) == (2, 2)
@@ -88,8 +90,8 @@ def test_the_model_has_the_shape_asked_for():
         lm.tokenizer.bos_token_id,
         lm.tokenizer.eos_token_id,
     )
-    assert lm.max_positions == 64
-    assert lm.prefix_attention == "bidirectional"
+    assert lm.max_depth == 64
+    assert lm.bidirectional_prefix
     assert lm.support.way == "cached"
     assert not lm.model.training
     assert lm.model.get_input_embeddings().weight is lm.model.get_output_embeddings().weight
@@ -99,7 +101,8 @@ def test_weights_come_from_torchs_random_state():
     models = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        models.append(build_small_lm(small_tokenizer("en"), SHAPE, "causal").model)
+        lm = build_small_lm(small_tokenizer("en"), SHAPE, bidirectional_prefix=False)
+        models.append(lm.model)
     weights = [model.get_input_embeddings().weight for model in models]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

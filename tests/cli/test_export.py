@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import Result
 
-from spacy_padellm.checkpoints.loading import load_checkpoint
+from spacy_padellm.model import PaDeLLM
 
 Run = Callable[..., Result]
 
@@ -22,7 +22,9 @@ def test_a_checkpoint_in_half_the_space(run: Run, toy_checkpoint: Path, tmp_path
     assert {w.dtype for w in load_file(out / "model.safetensors").values()} == {torch.float16}
     saved = json.loads((toy_checkpoint / "padellm.json").read_text())
     assert json.loads((out / "padellm.json").read_text()) == saved
-    whole, half = (load_checkpoint(str(folder))[0].model for folder in (toy_checkpoint, out))
+    whole, half = (
+        PaDeLLM.from_pretrained(str(folder)).lm.model for folder in (toy_checkpoint, out)
+    )
     assert half.dtype == torch.float32
     for ours, theirs in zip(half.parameters(), whole.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-2)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import Result
 
 from spacy_padellm.checkpoints.options import LoadOptions
-from spacy_padellm.decode.extraction import MentionExtractor
+from spacy_padellm.model import PaDeLLM
 from spacy_padellm.texts import TokenizedText
 from tests.toy_corpus import SENTENCES, parse
 
@@ -229,16 +229,16 @@ def test_long_texts_are_read_in_windows(run: Run, toy_checkpoint: Path, tmp_path
 def test_half_a_file_is_not_taken_for_a_whole_one(
     run: Run, corpus: Path, toy_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    extract = MentionExtractor.extract
+    predict = PaDeLLM.predict
     calls: list[int] = []
 
-    def fail_later(self: MentionExtractor, texts: Sequence[TokenizedText]) -> Any:
+    def fail_later(self: PaDeLLM, texts: Sequence[TokenizedText], **options: Any) -> Any:
         calls.append(len(texts))
         if len(calls) > 1:
             raise ValueError("[P999] out of luck")
-        return extract(self, texts)
+        return predict(self, texts, **options)
 
-    monkeypatch.setattr(MentionExtractor, "extract", fail_later)
+    monkeypatch.setattr(PaDeLLM, "predict", fail_later)
     found = tmp_path / "found.jsonl"
     result = run("predict", toy_checkpoint, corpus, found, "--batch-size", "1")
     assert result.exit_code == 1 and "Error: [P999]" in result.stderr

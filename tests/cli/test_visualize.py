@@ -17,7 +17,7 @@ import spacy
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_padellm.cli.visualize import COLORS, render_page, render_picture
-from spacy_padellm.pipeline.annotate import register_score_extension
+from spacy_padellm.pipeline.docs import register_score_extension
 from tests.toy_corpus import SENTENCES, parse
 
 Run = Callable[..., Result]

@@ -14,15 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from spacy_padellm.checkpoints.conversion import find_conversion
 from spacy_padellm.checkpoints.files import CheckpointFiles
-from spacy_padellm.checkpoints.loading import load_causal_lm, load_checkpoint
+from spacy_padellm.checkpoints.loading import load_causal_lm
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint
-from spacy_padellm.checkpoints.settings import CheckpointSettings
-from spacy_padellm.decode.parallel import ParallelDecoder
-from spacy_padellm.limits import MentionLimits
-from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.prompt.tokenization import TextEncoder
+from spacy_padellm.settings import Settings
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.checkpoints.baichuan_folders import (
     CONFIG,
@@ -66,7 +64,7 @@ def test_logits_are_those_of_baichuans_own_code(layout, weights, tmp_path):
 
 def test_it_runs_as_a_llama(lm):
     assert lm.support == tiny_lm("llama").support
-    assert lm.max_positions == CONFIG["max_position_embeddings"]
+    assert lm.max_depth == CONFIG["max_position_embeddings"]
     assert lm.model.config.model_type == "llama"
     special = [lm.model.config.to_dict()[f"{name}_token_id"] for name in ("pad", "bos", "eos")]
     assert special == [0, 1, 2]
@@ -74,12 +72,10 @@ def test_it_runs_as_a_llama(lm):
 
 def test_mentions_are_those_of_separate_sequences(lm):
     template, wordings = TEMPLATES["zh"], WORDINGS["zh"]
-    limits = MentionLimits(max_mentions=4, max_mention_tokens=4)
-    decoder = ParallelDecoder(lm, PromptEncoder(template, wordings, lm.tokenizer), limits)
-    labels = list(wordings)
-    found = decoder.decode(TEXTS["zh"], labels)
+    model = PaDeLLM(lm, Settings(template, wordings, max_mentions=4, max_mention_tokens=4))
+    found = model.decoder.decode([model.encode(text) for text in TEXTS["zh"]])
     paper = Paper.of(lm, template, wordings)
-    expected = [paper.decode(text, labels) for text in TEXTS["zh"]]
+    expected = [paper.decode(text, list(wordings)) for text in TEXTS["zh"]]
     assert any(expected)
     assert [[(m.label, m.places) for m in text] for text in found] == [
         [(m.label, m.places) for m in text] for text in expected
@@ -147,9 +143,9 @@ def test_the_first_generation_is_known_by_its_vocabulary(tmp_path):
 
 
 def test_saved_it_is_a_llama(lm, weights, tmp_path):
-    save_checkpoint(tmp_path, lm, CheckpointSettings())
+    save_checkpoint(tmp_path, lm, Settings())
     assert find_conversion(CheckpointFiles(str(tmp_path))) is None
-    found, _ = load_checkpoint(str(tmp_path))
+    found = PaDeLLM.from_pretrained(str(tmp_path)).lm
     expected = reference_logits(weights, IDS)
     assert close(plain_logits(found.model, IDS), expected)
     assert close(plain_logits(AutoModelForCausalLM.from_pretrained(tmp_path), IDS), expected)

@@ -15,16 +15,21 @@ from spacy_padellm.checkpoints.conversion.sentencepiece_tokenizer import (
 from spacy_padellm.checkpoints.files import CheckpointFiles
 from spacy_padellm.checkpoints.loading import load_causal_lm
 from spacy_padellm.prompt.encoder import PromptEncoder
-from spacy_padellm.prompt.presets import PRESETS
-from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.prompt.template import PRESETS, TEMPLATES
 from spacy_padellm.prompt.tokenization import TextEncoder
+from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.checkpoints.baichuan_folders import write_tokenizer
 from tests.sample_texts import CHINESE, ENGLISH, NASTY
+from tests.sample_tokenizers import make_encoder
 from tests.sentencepiece_models import baichuan_model
 from tests.tiny_models import tiny_model
 
 NEWLINE, SIZE = 5, 460
+
+
+def prefix(encoder: PromptEncoder, text: str) -> list[int]:
+    return encoder.encode(TokenizedText.split(text)).prefix
 
 
 def load(folder: Path, **settings) -> PreTrainedTokenizerBase:
@@ -56,17 +61,17 @@ def test_prompts(tokenizer, processor):
     """The zh template: no token before the text, a line break is one token, and each part has the
     ids it has in the whole.
     """
-    encoder = PromptEncoder(TEMPLATES["zh"], {"PER": "名称"}, tokenizer)
+    encoder = make_encoder(TEMPLATES["zh"], {"PER": "名称"}, tokenizer)
     text = "常建良，男，\n1963年出生"
-    ids = encoder.prefix(text) + encoder.branch("PER")
+    ids = prefix(encoder, text) + encoder.branches["PER"]
     assert ids == processor.encode(f"文本:\n{text}\n指定NER标签:\n名称\n\n<数量>")
     wording = [processor.piece_to_id(piece) for piece in ("文本", ":")]
-    assert encoder.prefix("")[:3] == [*wording, NEWLINE]
+    assert prefix(encoder, "")[:3] == [*wording, NEWLINE]
     assert encoder.count_end == [NEWLINE]
-    assert encoder.branch("PER")[0] == NEWLINE
-    assert encoder.count(0) == [*processor.encode("0"), 2]
-    assert encoder.count(12) == [*processor.encode("12"), NEWLINE]
-    assert encoder.opener(3) == processor.encode("<第3文段>")
+    assert encoder.branches["PER"][0] == NEWLINE
+    assert encoder.count_ids[0] == [*processor.encode("0"), 2]
+    assert encoder.count_ids[12] == [*processor.encode("12"), NEWLINE]
+    assert encoder.openers[3] == processor.encode("<第3文段>")
     assert encoder.mentions(["常建良"]) == [[*processor.encode("常建良"), 2]]
 
 
@@ -76,7 +81,7 @@ def test_no_token_comes_before_a_text(tokenizer):
     assert (tokenizer.unk_token_id, tokenizer.pad_token_id) == (0, 0)
     # It stays a special token, which no text becomes.
     assert tokenizer.decode([1, 2], skip_special_tokens=True) == ""
-    assert {1, 2}.isdisjoint(encoder.encode(["<s></s>"])[0])
+    assert {1, 2}.isdisjoint(encoder.encode(["<s></s>"])[0].ids)
     assert tokenizer.model_max_length == 512
 
 
@@ -105,7 +110,7 @@ def test_added_tokens(tmp_path):
     assert len(tokenizer) == SIZE + 3
     encoder = TextEncoder(tokenizer)
     assert encoder.encode_wording("<x>") == [SIZE + 1]
-    assert {SIZE, SIZE + 2}.isdisjoint(encoder.encode(["<pad><y>"])[0])
+    assert {SIZE, SIZE + 2}.isdisjoint(encoder.encode(["<pad><y>"])[0].ids)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +145,13 @@ def llama2(request, tmp_path_factory, shared_tokenizers: Path) -> CausalLM:
 def test_prompts_of_llama_2_have_the_same_ids_whatever_version_reads_them(llama2: CausalLM):
     """A prompt of the paper's, written out: one token begins it, a line break is 13."""
     preset = PRESETS["conll03"]
-    encoder = PromptEncoder(preset.template, preset.labels, llama2.tokenizer)
+    encoder = make_encoder(preset.template, preset.labels, llama2.tokenizer)
     text = [29967, 3301, 2190, 16646, 8713, 2849, 869]
     branch = [13, 10041, 1134, 29901, 13, 16652, 13, 13, 29966, 1949, 29958]
-    assert encoder.prefix("JAPAN beat Syria .") == [1, 1426, 29901, 13, *text]
-    assert encoder.branch("LOC") == branch
-    assert encoder.count(1) == [29896, 13] and encoder.count(0) == [29900, 2]
-    assert encoder.opener(1) == [29966, 358, 291, 29871, 29896, 29958]
+    assert prefix(encoder, "JAPAN beat Syria .") == [1, 1426, 29901, 13, *text]
+    assert encoder.branches["LOC"] == branch
+    assert encoder.count_ids[1] == [29896, 13] and encoder.count_ids[0] == [29900, 2]
+    assert encoder.openers[1] == [29966, 358, 291, 29871, 29896, 29958]
     assert encoder.mentions(["JAPAN"]) == [[29967, 3301, 2190, 2]]
 
 
