@@ -1,5 +1,9 @@
 """Every message the package raises, in spaCy's form: a code to search for, cause and remedy."""
 
+from __future__ import annotations
+
+import importlib.util
+
 
 class _WithCodes(type):
     """Prefix each message with its code, as spaCy's `Errors` does."""
@@ -544,3 +548,21 @@ class Warnings(metaclass=_WithCodes):
         "{name} was never trained to find {labels}: what it finds of them means little. Train it "
         "on texts with these labels, or look for labels it knows (`labels` in its padellm.json)."
     )
+
+
+def require(package: str, purpose: str, *, extra: str | None = None) -> None:
+    """Check that a package is installed which only some uses need.
+
+    Args:
+        package: Name of the package.
+        purpose: What needs it, as the start of a sentence.
+        extra: The extra of this package that installs it.
+
+    Raises:
+        ImportError: It isn't installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        error = Errors.P301.format(purpose=purpose, package=package)
+        if extra is not None:
+            error += f" The extra {extra!r} has all of this kind: `pip install -e '.[{extra}]'`."
+        raise ImportError(error)

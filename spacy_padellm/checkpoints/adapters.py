@@ -11,8 +11,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
-from ..errors import Errors
-from ..optional import require
+from ..errors import Errors, require
 from .files import ADAPTER_FILE, CheckpointFiles, find_folder, loading_errors
 
 

@@ -15,8 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..errors import Errors, Warnings
-from ..optional import require
+from ..errors import Errors, Warnings, require
 from ..settings import Settings
 from ..tree.causal_lm import CausalLM
 from .adapters import apply_adapter, find_adapted

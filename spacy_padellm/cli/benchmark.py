@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Errors
-from ..optional import require
+from ..errors import Errors, require
 from .console import DeviceOption, DtypeOption, FormatOption, shown_errors
 
 # What a shell has for Ctrl-C, so that a loop of commands stops as well.

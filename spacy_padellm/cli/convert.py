@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Errors
-from ..optional import require
+from ..errors import Errors, require
 from ..settings import SPANS_KEY
 from .console import FormatOption, echo_list, parse_labels, shown_errors, with_progress
 

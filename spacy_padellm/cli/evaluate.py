@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..optional import require
+from ..errors import require
 from .console import LimitOption, parse_labels, shown_errors
 
 if TYPE_CHECKING:

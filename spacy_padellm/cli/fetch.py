@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import Errors
-from ..optional import require
+from ..errors import Errors, require
 from .console import shown_errors
 
 DATA_VARIABLE = "PADELLM_DATA"

@@ -33,8 +33,8 @@ def finetune(
     """
     with shown_errors():
         from ..corpus.formats import read_annotated_texts
-        from ..train.config import read_config
-        from ..train.finetuning import prepare
+        from ..finetune.config import read_config
+        from ..finetune.run import prepare
 
         stated = read_config(config)
         prepared = prepare(

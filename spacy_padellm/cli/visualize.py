@@ -10,8 +10,7 @@ from unicodedata import east_asian_width
 
 import typer
 
-from ..errors import Errors
-from ..optional import require
+from ..errors import Errors, require
 from .console import shown_errors, with_progress
 
 if TYPE_CHECKING:

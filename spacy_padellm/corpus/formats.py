@@ -7,8 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import Errors
-from ..optional import require
+from ..errors import Errors, require
 from ..settings import SPANS_KEY
 from ..texts import AnnotatedText
 from .conll import parse_conll

@@ -383,7 +383,7 @@ def build_model(
 def _forward(
     model: Model[Any, Any], trees: Sequence[SupervisedTree], is_train: bool
 ) -> tuple[Floats1d, Callable[[Floats1d], list[Any]]]:
-    shim: PaDeLLMShim = model.shims[0]
+    shim = cast(PaDeLLMShim, model.shims[0])
     return shim(trees, is_train, model.attrs["dropout_rate"])
 
 

@@ -1,1 +1,1 @@
-"""What a model is taught, and fine-tuning by Hugging Face's Trainer: one GPU or many."""
+"""What a model is taught: gold mentions → supervised trees, and the loss."""

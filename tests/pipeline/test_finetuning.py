@@ -15,9 +15,9 @@ pytest.importorskip("accelerate")
 from transformers.trainer_callback import TrainerCallback
 
 from spacy_padellm.checkpoints.saving import save_checkpoint
+from tests.finetune.toys import DEV, TRAIN, toy
 from tests.pipeline.toy_pipeline import checkpoint_nlp, component, entities, toy_examples
 from tests.toy_corpus import SENTENCES
-from tests.train.toys import DEV, TRAIN, toy
 from tests.trained import trained_lm
 
 

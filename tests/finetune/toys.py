@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from spacy_padellm.finetune.config import FinetuneConfig, validate
+from spacy_padellm.finetune.run import Finetuning, prepare
 from spacy_padellm.texts import AnnotatedText
-from spacy_padellm.train.config import FinetuneConfig, validate
-from spacy_padellm.train.finetuning import Finetuning, prepare
 from tests.toy_corpus import SENTENCES, parse
 
 TRAIN = [parse(sentence) for sentence in SENTENCES[:24]]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from spacy_padellm.checkpoints.files import has_weights
 from spacy_padellm.checkpoints.loading import load_settings
 from spacy_padellm.corpus.jsonl import write_jsonl
-from tests.train.toys import DEV, TRAIN, entries, toy
+from tests.finetune.toys import DEV, TRAIN, entries, toy
 
 ROOT = Path(__file__).parents[2]
 KILLED = 9
@@ -25,8 +25,8 @@ KILL = """
 import os, sys
 from pathlib import Path
 from transformers.trainer_callback import TrainerCallback
-from spacy_padellm.train.config import read_config
-from spacy_padellm.train.finetuning import prepare
+from spacy_padellm.finetune.config import read_config
+from spacy_padellm.finetune.run import prepare
 from spacy_padellm.corpus.formats import read_annotated_texts
 
 class Kill(TrainerCallback):
@@ -179,7 +179,7 @@ def test_a_model_in_shards_is_trained_read_and_saved_like_a_whole_one(
     alone, expected = write(base, tmp_path, "alone", one, **changes)
     scores = figures(finetune(alone))
     both, result = write(base, tmp_path, "both", {**training, **in_shards(version)}, **changes)
-    done = torchrun(2, "tests.train.sharded", "finetune", both)
+    done = torchrun(2, "tests.finetune.sharded", "finetune", both)
     if lora is not None and version == 1:
         assert "P087" in done.stderr and not (result / "adapter_config.json").exists()
         return
@@ -211,7 +211,7 @@ def test_a_training_in_shards_goes_on(base: Path, tmp_path: Path, version: int, 
         path, result = write(
             base, tmp_path, name, {**steady, "num_train_epochs": epochs}, **changes
         )
-        done = torchrun(2, "tests.train.sharded", "finetune", path, *options)
+        done = torchrun(2, "tests.finetune.sharded", "finetune", path, *options)
         assert done.returncode == 0, done.stderr[-4000:]
         return result
 

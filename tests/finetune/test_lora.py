@@ -8,9 +8,9 @@ import torch
 pytest.importorskip("peft")
 
 from spacy_padellm.checkpoints.loading import load_causal_lm
-from spacy_padellm.train.lora import add_lora, make_lora
+from spacy_padellm.finetune.lora import add_lora, make_lora
 from spacy_padellm.train.supervised import target_log_probs
-from tests.train.toys import config, toy
+from tests.finetune.toys import config, toy
 
 FIELDS = {"r": 4, "target_modules": ["q_proj", "up_proj"]}
 

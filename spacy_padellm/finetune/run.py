@@ -19,20 +19,19 @@ from ..checkpoints.files import CheckpointFiles, find_folder
 from ..checkpoints.loading import check_trainable, load_causal_lm
 from ..checkpoints.options import LoadOptions
 from ..checkpoints.saving import remove_weights, save_settings
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, require
 from ..model import PaDeLLM
-from ..optional import require
 from ..settings import Settings
 from ..texts import AnnotatedText
+from ..train.objective import Objective
+from ..train.versions import TextVersions
 from ..tree.causal_lm import CausalLM
 from .arguments import make_arguments
 from .config import FinetuneConfig, find_settings
 from .evaluation import DevEvaluation
 from .lora import add_lora, make_lora
-from .objective import Objective
 from .rows import RowDataset, RowFigures, TaughtText, measure_rows, pack_rows, prepare_texts
 from .trainer import TreeTrainer
-from .versions import TextVersions
 
 # What a training was begun with, beside its steps.
 _BEGUN_WITH = "begun_with.json"

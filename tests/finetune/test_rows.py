@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_padellm.decode.windows import Window, cut_windows
-from spacy_padellm.model import PaDeLLM
-from spacy_padellm.prompt.encoder import EncodedText
-from spacy_padellm.texts import AnnotatedText, TokenizedText
-from spacy_padellm.train.augmentation import MentionSwap
-from spacy_padellm.train.gold import GoldReport
-from spacy_padellm.train.rows import (
+from spacy_padellm.finetune.rows import (
     RowDataset,
     TaughtText,
     collate,
@@ -23,10 +18,15 @@ from spacy_padellm.train.rows import (
     pack_rows,
     prepare_texts,
 )
+from spacy_padellm.model import PaDeLLM
+from spacy_padellm.prompt.encoder import EncodedText
+from spacy_padellm.texts import AnnotatedText, TokenizedText
+from spacy_padellm.train.augmentation import MentionSwap
+from spacy_padellm.train.gold import GoldReport
 from spacy_padellm.train.supervised import SupervisedTree
 from spacy_padellm.train.versions import TextVersions
+from tests.finetune.toys import TRAIN
 from tests.toy_corpus import LABELS, parse
-from tests.train.toys import TRAIN
 from tests.trained import LIMITS, trained_lm
 
 LM, SETTINGS = trained_lm()

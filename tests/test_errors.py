@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_padellm.optional import require
+from spacy_padellm.errors import require
 
 
 def test_require():

@@ -10,9 +10,9 @@ from torch import Tensor
 from ..model import PaDeLLM
 from ..scoring import MentionScores
 from ..texts import AnnotatedText
-from .objective import Objective
+from ..train.objective import Objective
+from ..train.supervised import target_log_probs, total_weight, weighted_loss
 from .rows import TaughtText, pack_rows
-from .supervised import target_log_probs, total_weight, weighted_loss
 
 # What there is of an evaluation, as `metric_for_best_model` may name it.
 SCORES = ("loss", "mentions_p", "mentions_r", "mentions_f")

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from spacy_padellm.finetune.evaluation import DevEvaluation
 from spacy_padellm.scoring import MentionScores
-from spacy_padellm.train.evaluation import DevEvaluation
 from spacy_padellm.train.supervised import target_log_probs
+from tests.finetune.test_rows import LM, MODEL, OBJECTIVE, prepare
 from tests.toy_corpus import SENTENCES, parse
-from tests.train.test_rows import LM, MODEL, OBJECTIVE, prepare
 
 # Some that the model knows by heart, and others.
 TEXTS = [parse(sentence) for sentence in SENTENCES[4:16]]

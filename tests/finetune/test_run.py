@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
+from spacy_padellm.finetune.run import find_last_step, prepare
 from spacy_padellm.model import PaDeLLM
-from spacy_padellm.train.finetuning import find_last_step, prepare
 from tests.checkpoints.baichuan_folders import random_weights, write_folder
+from tests.finetune.toys import DEV, TRAIN, config, toy
 from tests.tiny_models import plain_logits
 from tests.toy_corpus import parse
-from tests.train.toys import DEV, TRAIN, config, toy
 
 IDS = [1, 5, 9, 30, 7]
 LORA = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}

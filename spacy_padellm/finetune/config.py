@@ -31,7 +31,7 @@ from ..errors import Errors
 from ..prompt.template import PRESETS, find_preset, get_template
 from ..settings import Overrides, Settings, check_choice, word_labels
 from ..texts import AnnotatedText
-from .augmentation import MentionSwap
+from ..train.augmentation import MentionSwap
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

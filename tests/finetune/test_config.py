@@ -10,18 +10,18 @@ import pytest
 
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_settings
-from spacy_padellm.prompt.template import PRESETS, TEMPLATES, PromptTemplate
-from spacy_padellm.train.arguments import make_arguments
-from spacy_padellm.train.augmentation import MentionSwap
-from spacy_padellm.train.config import (
+from spacy_padellm.finetune.arguments import make_arguments
+from spacy_padellm.finetune.config import (
     FinetuneConfig,
     check_fields,
     find_settings,
     read_config,
     validate,
 )
+from spacy_padellm.prompt.template import PRESETS, TEMPLATES, PromptTemplate
+from spacy_padellm.train.augmentation import MentionSwap
+from tests.finetune.toys import TRAIN, config
 from tests.toy_corpus import LABELS, parse
-from tests.train.toys import TRAIN, config
 from tests.trained import LIMITS, trained_lm
 
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ from torch.utils.data import Dataset
 
 from ..model import PaDeLLM
 from ..texts import AnnotatedText
+from ..train.gold import GoldReport, LeftOut, WindowedText
+from ..train.objective import Objective
+from ..train.supervised import SupervisedTree
+from ..train.versions import TextVersions
 from ..tree.packing import first_fit, pack
-from .gold import GoldReport, LeftOut, WindowedText
-from .objective import Objective
-from .supervised import SupervisedTree
-from .versions import TextVersions
 
 # Rows that are still looked at for room: with all of them, packing takes the square of the texts.
 _OPEN_ROWS = 64

@@ -20,9 +20,9 @@ from ..checkpoints.saving import save_settings
 from ..errors import Errors
 from ..model import PaDeLLM
 from ..settings import Settings
+from ..train.supervised import target_log_probs, total_weight, weighted_loss
 from .evaluation import DevEvaluation
 from .rows import RowDataset, collate
-from .supervised import target_log_probs, total_weight, weighted_loss
 
 
 class TreeTrainer(Trainer):

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("accelerate")
 
-from spacy_padellm.train.arguments import make_arguments
-from tests.train.toys import config
+from spacy_padellm.finetune.arguments import make_arguments
+from tests.finetune.toys import config
 
 
 def arguments(tmp_path: Path, dev: bool = False, patience: int | None = None, **training):

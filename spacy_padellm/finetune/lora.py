@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoints.adapters import find_adapted
 from ..checkpoints.files import CheckpointFiles, find_folder
 from ..checkpoints.loading import is_quantized
-from ..errors import Errors
-from ..optional import require
+from ..errors import Errors, require
 from .config import FinetuneConfig, check_fields
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers.trainer_callback import TrainerCallback, TrainerState
 
-from spacy_padellm.train.finetuning import find_last_step
+from spacy_padellm.finetune.run import find_last_step
+from spacy_padellm.finetune.trainer import TreeTrainer
 from spacy_padellm.train.supervised import target_log_probs
-from spacy_padellm.train.trainer import TreeTrainer
-from tests.train.toys import toy
+from tests.finetune.toys import toy
 
 
 class Gradients(TrainerCallback):
