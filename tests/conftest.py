@@ -15,10 +15,6 @@ from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
 from tests.sample_tokenizers import TOKENIZERS, WORDINGS, load_tokenizer, make_encoder
 
-# What a test loads is made by the test: a look at the hub would only wait for the network.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
 # The same examples at every run; HYPOTHESIS_PROFILE=explore looks for new ones. No deadline, as
 # the first example also pays for what is loaded once.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
