@@ -215,7 +215,11 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         Yields:
             The docs in order. One that fails goes to the error handler alone.
         """
-        _use_one_thread_if_forked()
+        forked = multiprocessing.get_start_method(allow_none=True) in (None, "fork")
+        if forked and multiprocessing.parent_process() is not None and torch.get_num_threads() > 1:
+            # A forked process lacks the threads that torch started in its parent, and would wait
+            # for them forever.
+            torch.set_num_threads(1)
         for docs in minibatch(stream, size=batch_size):  # type: ignore[no-untyped-call]
             try:
                 entities = self.predict(docs)
@@ -356,12 +360,3 @@ def _get_loss(trees: Sequence[SupervisedTree], scores: Floats1d) -> tuple[float,
     loss.backward()
     assert log_probs.grad is not None
     return float(loss.detach()), cast(Floats1d, log_probs.grad.numpy())
-
-
-def _use_one_thread_if_forked() -> None:
-    """A forked process lacks the threads that torch started in its parent, and would wait for them
-    forever. Where there are several processes, one thread in each is enough.
-    """
-    forked = multiprocessing.get_start_method(allow_none=True) in (None, "fork")
-    if forked and multiprocessing.parent_process() is not None and torch.get_num_threads() > 1:
-        torch.set_num_threads(1)

@@ -51,20 +51,28 @@ class EncodedText(TokenizedText):
         ]
 
     @cached_property
-    def trie(self) -> Trie[Span]:
-        """Every admissible mention, as the ids it has where mentions are written.
+    def spelled(self) -> list[tuple[list[int], Span]]:
+        """The same with the ids that each has where mentions are written, by ids, then place.
 
-        Leaves hold the character offsets of all places with these ids. Nodes are numbered depth
-        first, so what is below a node has the numbers after its own. A span the tokenizer has no
-        ids for (it normalises it to nothing) cannot be written and is left out.
+        A span the tokenizer has no ids for (it normalises it to nothing) cannot be written and is
+        left out.
         """
         strings = [self.text[start:end] for start, end in self.spans]
         distinct = list(dict.fromkeys(strings))
         ids = dict(zip(distinct, self.encoder.mentions(distinct), strict=True))
-        trie: Trie[Span] = Trie()
         pairs = ((ids[string], span) for string, span in zip(strings, self.spans, strict=True))
-        for each, span in sorted((each, span) for each, span in pairs if each is not None):
-            trie.insert(each, span)
+        return sorted((each, span) for each, span in pairs if each is not None)
+
+    @cached_property
+    def trie(self) -> Trie[Span]:
+        """Every admissible mention, as the ids it has where mentions are written.
+
+        Leaves hold the character offsets of all places with these ids. Nodes are numbered depth
+        first, so what is below a node has the numbers after its own.
+        """
+        trie: Trie[Span] = Trie()
+        for ids, span in self.spelled:
+            trie.insert(ids, span)
         return trie
 
     def ids_before(self, characters: Iterable[int]) -> dict[int, int]:
@@ -174,8 +182,10 @@ class PromptEncoder:
         Returns:
             The ids of each with the end token, `None` for one that has no ids.
         """
-        encoded = self._text.encode(strings)
-        return [[*ids, self.end_id] if ids else None for ids, _ in encoded]
+        encoded = self._text.encode(strings).ids
+        for ids in filter(None, encoded):
+            ids.append(self.end_id)
+        return [ids or None for ids in encoded]
 
     def encode_wording(self, piece: str) -> list[int]:
         """Encode a piece of the template's wording, in which special tokens mean themselves."""
@@ -183,7 +193,7 @@ class PromptEncoder:
 
     def encode_output(self, output: str) -> list[int]:
         """Encode what is written of a text in one sequence, with the end token."""
-        return [*self._text.encode([output])[0].ids, self.end_id]
+        return [*self._text.encode([output]).ids[0], self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode ids a model wrote, as they stand behind the wording before them."""

@@ -21,17 +21,17 @@ _LEFT_CONTEXTS = ("\n", ":")
 _WORD = re.compile(r"[^\W_]+")
 
 
-class Encoding(NamedTuple):
-    """The ids of a text.
+class Encodings(NamedTuple):
+    """Several texts, encoded.
 
     Args:
-        ids: The ids; none where the tokenizer's normalisation leaves nothing of the text.
-        offsets: Where in the text each id starts and ends; `None` where it is not asked for, or
+        ids: The ids of each; none where the tokenizer's normalisation leaves nothing of it.
+        offsets: Where in each text each id starts and ends; `None` where it is not asked for, or
             the tokenizer does not say.
     """
 
-    ids: list[int]
-    offsets: list[Span] | None = None
+    ids: list[list[int]]
+    offsets: list[list[Span]] | None = None
 
 
 class TextEncoder:
@@ -69,7 +69,7 @@ class TextEncoder:
             self._fast.no_truncation()
             self._fast.encode_special_tokens = True
         self.has_offsets = self._fast is not None
-        self._contexts = [(c, self._encode_all([c])[0].ids) for c in _LEFT_CONTEXTS]
+        self._contexts = [(c, self._encode_all([c]).ids[0]) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         # Ordinary text may well become the unknown token, unless that is the end token too.
         unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
@@ -108,14 +108,14 @@ class TextEncoder:
             if part in added:
                 ids.append(added[part])
             elif first and not ids:
-                ids.extend(self._encode_all([part])[0].ids)
+                ids.extend(self._encode_all([part]).ids[0])
             else:
-                ids.extend(self.encode([part], apart=False)[0].ids)
+                ids.extend(self.encode([part], apart=False).ids[0])
         return ids
 
     def encode(
         self, texts: Sequence[str], *, with_offsets: bool = False, apart: bool = True
-    ) -> list[Encoding]:
+    ) -> Encodings:
         """Encode user text.
 
         Args:
@@ -126,30 +126,30 @@ class TextEncoder:
         Raises:
             ValueError: A text cannot be encoded without a special token.
         """
-        found: list[Encoding | None] = [None] * len(texts)
+        found: list[list[int]] = [[] for _ in texts]
+        offsets: list[list[Span]] = [[] for _ in texts]
         todo = list(range(len(texts)))
-        for context, context_ids in self._contexts:
+        # Without a context in the end, where none stays as it is.
+        for context, context_ids in (*self._contexts, ("", [])):
             size, shift = len(context_ids), len(context)
             encoded = self._encode_all([context + texts[i] for i in todo], with_offsets)
-            for i, (ids, offsets) in zip(todo, encoded, strict=True):
-                if ids[:size] == context_ids:
-                    if offsets is not None:
-                        offsets = [(start - shift, end - shift) for start, end in offsets[size:]]
-                    found[i] = Encoding(ids[size:], offsets)
-            todo = [i for i in todo if found[i] is None]
+            left = []
+            for place, i in enumerate(todo):
+                ids = encoded.ids[place]
+                if ids[:size] != context_ids:
+                    left.append(i)
+                    continue
+                found[i] = ids[size:]
+                if encoded.offsets is not None:
+                    own = encoded.offsets[place][size:]
+                    offsets[i] = [(start - shift, end - shift) for start, end in own]
+            todo = left
             if not todo:
                 break
-        else:
-            rest = self._encode_all([texts[i] for i in todo], with_offsets)
-            for i, each in zip(todo, rest, strict=True):
-                found[i] = each
-        return [
-            self._encode_apart(text, with_offsets)
-            if apart and not self._reserved_ids.isdisjoint(each.ids)
-            else each
-            for text, each in zip(texts, found, strict=True)
-            if each is not None
-        ]
+        for i, ids in enumerate(found) if apart else ():
+            if not self._reserved_ids.isdisjoint(ids):
+                found[i], offsets[i] = self._encode_apart(texts[i], with_offsets)
+        return Encodings(found, offsets if with_offsets and self.has_offsets else None)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode ids as they stand in mid-sequence: alone, SentencePiece tokenizers drop a space
@@ -161,7 +161,7 @@ class TextEncoder:
         )
         return decoded.removeprefix(context)
 
-    def _encode_apart(self, text: str, with_offsets: bool) -> Encoding:
+    def _encode_apart(self, text: str, with_offsets: bool) -> tuple[list[int], list[Span]]:
         """Encode text that spells reserved tokens: cut each behind its first character."""
         contents = [self.tokenizer.convert_ids_to_tokens(i) for i in self._reserved_ids]
         pattern = "|".join(re.escape(c) for c in sorted(contents, key=len, reverse=True) if c)
@@ -169,24 +169,23 @@ class TextEncoder:
         pieces = [((), text[a:b]) for a, b in pairwise([0, *cuts, len(text)]) if a < b]
         strings = [piece for _, piece in pieces]
         encoded = self.encode(strings, with_offsets=with_offsets, apart=False)
-        joined = join_encodings(pieces, encoded)
-        if not self._reserved_ids.isdisjoint(joined.ids):
+        ids, offsets = join_encodings(pieces, encoded)
+        if not self._reserved_ids.isdisjoint(ids):
             raise ValueError(Errors.P011.format(text=text[:80]))
-        return joined
+        return ids, offsets or []
 
-    def _encode_all(self, texts: list[str], with_offsets: bool = False) -> list[Encoding]:
+    def _encode_all(self, texts: list[str], with_offsets: bool = False) -> Encodings:
         """Encode texts, without special tokens added or recognised."""
         if self._fast is None:
-            slow = self.tokenizer
-            return [
-                Encoding(slow.encode(text, add_special_tokens=False, split_special_tokens=True))
-                for text in texts
-            ]
+            encode = self.tokenizer.encode
+            return Encodings(
+                [encode(t, add_special_tokens=False, split_special_tokens=True) for t in texts]
+            )
         if with_offsets:
             encoded = self._fast.encode_batch(texts, add_special_tokens=False)
-            return [Encoding(each.ids, each.offsets) for each in encoded]
+            return Encodings([each.ids for each in encoded], [each.offsets for each in encoded])
         encoded = self._fast.encode_batch_fast(texts, add_special_tokens=False)
-        return [Encoding(each.ids) for each in encoded]
+        return Encodings([each.ids for each in encoded])
 
 
 @dataclass(frozen=True)
@@ -226,21 +225,27 @@ class CaseMarks:
 
 
 def join_encodings(
-    pieces: Sequence[tuple[Sequence[int], str]], encoded: Sequence[Encoding]
-) -> Encoding:
+    pieces: Sequence[tuple[Sequence[int], str]], encoded: Encodings
+) -> tuple[list[int], list[Span] | None]:
     """Join what a text was cut into.
 
     Args:
         pieces: The ids of the mark before each piece, and the piece. A mark is at the first
             character of its piece.
-        encoded: Each piece, encoded.
+        encoded: The pieces, encoded.
+
+    Returns:
+        The text's ids and their offsets.
     """
     ids: list[int] = []
-    joined: list[Span] = []
+    for (mark, _), own in zip(pieces, encoded.ids, strict=True):
+        ids += [*mark, *own]
+    if encoded.offsets is None:
+        return ids, None
+    offsets: list[Span] = []
     start = 0
-    for (mark, piece), (piece_ids, offsets) in zip(pieces, encoded, strict=True):
-        ids += [*mark, *piece_ids]
-        joined += [(start, start + 1)] * len(mark)
-        joined += [(start + first, start + last) for first, last in offsets or ()]
+    for (mark, piece), of_piece in zip(pieces, encoded.offsets, strict=True):
+        offsets += [(start, start + 1)] * len(mark)
+        offsets += [(start + first, start + last) for first, last in of_piece]
         start += len(piece)
-    return Encoding(ids, joined if all(each.offsets is not None for each in encoded) else None)
+    return ids, offsets

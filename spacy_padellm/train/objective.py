@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import Settings
-from ..texts import AnnotatedText
+from ..texts import AnnotatedText, Span
 from ..tree.token_tree import TokenTree, Trie
 from .gold import LeftOut, TaughtMention, find_teachable
 from .supervised import SupervisedTree
@@ -130,6 +130,11 @@ class ParallelObjective(Objective):
         admissible: dict[tuple[int, int], list[int]] = {}
         limited = self.settings.softmax == "admissible"
         counts = self.encoder.counts
+        trie: Trie[Span] = Trie()
+        if limited and (first := {ids[0] for each in taught.values() for _, ids in each}):
+            # Of what no mention begins with, the first id is all that is chosen among.
+            for ids, span in text.spelled:
+                trie.insert(ids if ids[0] in first else ids[:1], span)
 
         def supervise(start: int, ids: Sequence[int], trie: Trie[Any], times: int = 1) -> None:
             """Teach a sequence below a node; its last token closes it and needs no node."""
@@ -147,8 +152,7 @@ class ParallelObjective(Objective):
             supervise(start, count, counts, max(1, len(mentions)))
             for n, (_, ids) in enumerate(mentions, start=1):
                 opened = tree.insert([*count, *self.encoder.openers[n]], start)[-1]
-                # Without a limit no trie is made.
-                supervise(opened, ids, text.trie if limited else counts)
+                supervise(opened, ids, trie)
         edges = list(supervised)
         return SupervisedTree(
             tree,
