@@ -81,7 +81,7 @@ def test_no_token_comes_before_a_text(tokenizer):
     assert (tokenizer.unk_token_id, tokenizer.pad_token_id) == (0, 0)
     # It stays a special token, which no text becomes.
     assert tokenizer.decode([1, 2], skip_special_tokens=True) == ""
-    assert {1, 2}.isdisjoint(encoder.encode(["<s></s>"])[0].ids)
+    assert {1, 2}.isdisjoint(encoder.encode(["<s></s>"]).ids[0])
     assert tokenizer.model_max_length == 512
 
 
@@ -110,7 +110,7 @@ def test_added_tokens(tmp_path):
     assert len(tokenizer) == SIZE + 3
     encoder = TextEncoder(tokenizer)
     assert encoder.encode_wording("<x>") == [SIZE + 1]
-    assert {SIZE, SIZE + 2}.isdisjoint(encoder.encode(["<pad><y>"])[0].ids)
+    assert {SIZE, SIZE + 2}.isdisjoint(encoder.encode(["<pad><y>"]).ids[0])
 
 
 @pytest.mark.parametrize(
