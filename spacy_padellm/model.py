@@ -178,8 +178,6 @@ class PaDeLLM:
         return self._make_decoder([self.lm])
 
     def _make_decoder(self, lms: Sequence[CausalLM]) -> Decoder:
-        if not self.settings.labels:
-            raise ValueError(Errors.P033)
         if self.settings.output_format != PARALLEL:
             make: MakeDecoder = find_plugin(DECODERS, self.settings.output_format)
             return make(self, lms)
@@ -269,6 +267,8 @@ class PaDeLLM:
         Raises:
             TextTooLongError: A window is longer than the model's positions.
         """
+        if not self.settings.labels:
+            raise ValueError(Errors.P033)
         if self.replicas is not None:
             self.replicas.renew()
         encoded = [window.text for of_text in windows for window in of_text]

@@ -173,6 +173,9 @@ class ParallelDecoder:
             tags = self._run(states, tag_labels)
             for item, state, of_text in zip(items, states, tags, strict=True):
                 found[item] = Written(list(state.mentions()), of_text)
+                if len(labels) == len(self.settings.labels):
+                    # It takes many times the memory of its text, and is needed no more.
+                    vars(texts[item]).pop("trie", None)
         return found
 
     def _run(

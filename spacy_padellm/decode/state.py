@@ -115,20 +115,21 @@ class TextState:
     def __init__(self, text: EncodedText, labels: Sequence[str], options: DecodingOptions) -> None:
         self.text = text
         self.tree = TokenTree(text.prefix)
+        self._trie = text.trie
         self._encoder = encoder = text.encoder
         self._counts = encoder.counts
         self._open_counts = options.open_counts
         self._choices: dict[int, Choice] = {}
         self._drafter: SpanDrafter | None = None
         if options.draft_threshold is not None:
-            self._drafter = SpanDrafter(text.trie, text, options.draft_threshold)
+            self._drafter = SpanDrafter(self._trie, text, options.draft_threshold)
         self._labels: list[_Label] = []
         for name in labels:
             start = self.tree.insert(encoder.branches[name], self.tree.prefix_end)[-1]
             count = _Branch(start, self._counts, scored=False)
             self._labels.append(_Label(name, start, count))
         # The end token of a mention is written last and never run.
-        self.depth = encoder.depth_before_mentions(text, labels) + text.trie.depth - 1
+        self.depth = encoder.depth_before_mentions(text, labels) + self._trie.depth - 1
 
     def propose(self) -> dict[int, list[int]]:
         """Propose nodes to run: those where a choice is needed, and drafts.
@@ -169,7 +170,7 @@ class TextState:
         """Give the mentions once all are written, label by label, as they are numbered."""
         for label in self._labels:
             for mention in label.mentions:
-                places = tuple(self.text.trie.values[mention.place])
+                places = tuple(self._trie.values[mention.place])
                 yield DecodedMention(label.name, places, mention.log_prob)
 
     def count_kept(self) -> int:
@@ -184,7 +185,7 @@ class TextState:
         for n in range(1, count + 1):
             ids = [*self._encoder.count_ids[count], *self._encoder.openers[n]]
             node = self.tree.insert(ids, label.start)[-1]
-            label.mentions.append(_Branch(node, self.text.trie, scored=True))
+            label.mentions.append(_Branch(node, self._trie, scored=True))
 
     def _likely_counts(self, label: _Label) -> Sequence[int]:
         """Say which counts' mentions are opened before they are certain."""
@@ -205,12 +206,12 @@ class TextState:
             node, place = self.tree.insert([token_id], node)[0], choices[token_id]
         for n in range(1, count + 1):
             opened = self.tree.insert(self._encoder.openers[n], node)[-1]
-            proposed[opened] = list(self.text.trie.children[Trie.START])
+            proposed[opened] = list(self._trie.children[Trie.START])
 
     def _propose_mentions(
         self, mentions: Sequence[_Branch[Span]], proposed: dict[int, list[int]]
     ) -> None:
-        children = self.text.trie.children
+        children = self._trie.children
         live = [not mention.is_finished for mention in mentions]
         for mention, goes_on in zip(mentions, live, strict=True):
             if goes_on:

@@ -99,8 +99,6 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         """
         model = self.shim.padellm
         if model is not self._checked:
-            if not model.settings.labels:
-                raise ValueError(Errors.P033)
             if untrained := self.shim.find_untrained():
                 message = Warnings.W206.format(name=self.name, labels=", ".join(untrained))
                 warnings.warn(message, stacklevel=3)
@@ -171,6 +169,8 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
                 self.add_label(label)
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
+        # Before the new model is made, as there may not be room for both.
+        self._checked = self._versions = None
         self.shim.create(eg.reference.text for eg in get_examples())
         objective = self.shim.make_objective()
         self._learn_from(objective)
@@ -329,8 +329,8 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             ValueError: The checkpoint folder is not complete.
         """
         if "model" not in exclude:
+            self._checked = self._versions = None
             self.shim.load(Path(path) / "model")
-            self._versions = None
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
@@ -349,8 +349,8 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             exclude: What to leave out: `"model"`.
         """
         if "model" not in exclude and bytes_data:
+            self._checked = self._versions = None
             self.shim.from_bytes(bytes_data)
-            self._versions = None
         return self
 
 

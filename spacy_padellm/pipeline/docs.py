@@ -42,9 +42,13 @@ def get_windows(
     """
     if get_spans is None:
         return [model.cut(tokenized(doc)) for doc in docs]
+    try:
+        spans = get_spans(docs)
+    except ValueError as error:  # spaCy's, of what `get_spans` asks of a doc
+        raise ValueError(Errors.P206.format(error=error)) from error
     return [
         [Window(span.start_char, model.encode(tokenized(span))) for span in of_doc if len(span)]
-        for of_doc in get_spans(docs)
+        for of_doc in spans
     ]
 
 
@@ -67,10 +71,7 @@ def windowed_texts(
         if eg.predicted.text != eg.reference.text:
             predicted, reference = eg.predicted.text[:60], eg.reference.text[:60]
             raise ValueError(Errors.P205.format(predicted=predicted, reference=reference))
-    try:
-        windows = get_windows([eg.predicted for eg in annotated], model, get_spans)
-    except ValueError as error:  # spaCy's, of what `get_spans` asks of a doc
-        raise ValueError(Errors.P206.format(error=error)) from error
+    windows = get_windows([eg.predicted for eg in annotated], model, get_spans)
     texts = []
     for eg, of_text in zip(annotated, windows, strict=True):
         spans = gold_spans(eg.reference, spans_key)

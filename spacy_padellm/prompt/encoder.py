@@ -34,7 +34,7 @@ class EncodedText(TokenizedText):
     offsets: list[Span] | None
     encoder: PromptEncoder = field(repr=False)
 
-    @cached_property
+    @property
     def spans(self) -> list[Span]:
         """The stretches that may be a mention, as character offsets, by start, then end.
 
@@ -50,17 +50,18 @@ class EncodedText(TokenizedText):
             if solid[last]
         ]
 
-    @cached_property
+    @property
     def spelled(self) -> list[tuple[list[int], Span]]:
         """The same with the ids that each has where mentions are written, by ids, then place.
 
         A span the tokenizer has no ids for (it normalises it to nothing) cannot be written and is
         left out.
         """
-        strings = [self.text[start:end] for start, end in self.spans]
+        spans = self.spans
+        strings = [self.text[start:end] for start, end in spans]
         distinct = list(dict.fromkeys(strings))
         ids = dict(zip(distinct, self.encoder.mentions(distinct), strict=True))
-        pairs = ((ids[string], span) for string, span in zip(strings, self.spans, strict=True))
+        pairs = ((ids[string], span) for string, span in zip(strings, spans, strict=True))
         return sorted((each, span) for each, span in pairs if each is not None)
 
     @cached_property

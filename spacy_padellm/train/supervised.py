@@ -113,4 +113,7 @@ def weighted_loss(
         A scalar.
     """
     weights = torch.tensor([w for tree in trees for w in tree.weights]).to(log_probs)
-    return -(weights * log_probs).sum() / (weights.sum() if total is None else total)
+    if total is None:
+        # Where nothing is taught, nothing is lost.
+        total = weights.sum() if weights.any() else 1.0
+    return -(weights * log_probs).sum() / total
