@@ -93,6 +93,8 @@ class Errors(metaclass=_WithCodes):
         "names its labels."
     )
     P034 = "tag_text is {value}, but is a weight: 0 for none, or more."
+    P035 = "{name} is the string {value!r}, but has to be a list of them: [{value!r}]."
+    P036 = "There is no option {name!r}; there are: {known}"
     P037 = (
         "With output_format = {output_format!r} every token is chosen from the whole vocabulary, "
         'but softmax is {softmax!r}. Set softmax = "vocabulary" (in a config, that of the '

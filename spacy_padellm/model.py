@@ -87,11 +87,15 @@ class PaDeLLM:
         device = load.get("device", DEFAULT_DEVICE)
         load["device"] = choose_device(device, devices, load.get("device_map"))
         load_options = LoadOptions(**load)
-        stated = Overrides(**overrides)
+        stated = Overrides.state(**overrides)
         found = load_settings(name, load_options)
         if found is None and stated.labels is None and stated.preset is None:
             raise ValueError(Errors.P041.format(name=name, missing="padellm.json"))
         settings = stated.resolve(found)
+        if found is not None:
+            trained = found.trained_wordings
+            untrained = [label for label, word in settings.labels.items() if word not in trained]
+            settings = replace(settings, untrained=tuple(untrained))
         bidirectional = settings.prefix_attention == "bidirectional"
         lm = load_causal_lm(name, bidirectional_prefix=bidirectional, options=load_options)
         replicas = Replicas(devices) if devices else None
@@ -163,11 +167,7 @@ class PaDeLLM:
 
     @cached_property
     def decoder(self) -> Decoder:
-        """What decodes the output format the model was trained with.
-
-        Raises:
-            ValueError: There are no labels to look for.
-        """
+        """What decodes the output format the model was trained with."""
         if self.replicas is None:
             return self._single
         return self._make_decoder(self.replicas.of(self.lm))
@@ -217,9 +217,6 @@ class PaDeLLM:
 
         Returns:
             The windows, encoded; none for a text without tokens.
-
-        Raises:
-            ValueError: There are no labels to look for.
         """
         tokenized = TokenizedText.split(text) if isinstance(text, str) else text
         if not tokenized.tokens:
@@ -246,8 +243,10 @@ class PaDeLLM:
             The entities of each text, in order of appearance.
 
         Raises:
-            ValueError: There are no labels to look for.
+            ValueError: There are no labels to look for, or the texts are a single string.
         """
+        if isinstance(texts, str):
+            raise ValueError(Errors.P035.format(name="texts", value=texts[:60]))
         strings = [text if isinstance(text, str) else text.text for text in texts]
         found = self.predict_windows(strings, [self.cut(text) for text in texts])
         return found if nested else [non_overlapping(each) for each in found]
@@ -265,6 +264,7 @@ class PaDeLLM:
             The entities of each text, in order of appearance; they may overlap.
 
         Raises:
+            ValueError: There are no labels to look for.
             TextTooLongError: A window is longer than the model's positions.
         """
         if not self.settings.labels:
@@ -297,5 +297,5 @@ def _divide(options: dict[str, Any], *kinds: type) -> list[dict[str, Any]]:
                 break
         else:
             known = sorted({each.name for kind in kinds for each in fields(kind)})
-            raise TypeError(f"there is no option {name!r}; there are: {', '.join(known)}")
+            raise TypeError(Errors.P036.format(name=name, known=", ".join(known)))
     return divided

@@ -12,7 +12,15 @@ from importlib.metadata import entry_points
 from typing import Any, Literal, get_args
 
 from .errors import Errors
-from .prompt.template import TEMPLATES, Preset, PromptTemplate, check_wording, get_template
+from .prompt.template import (
+    PRESETS,
+    TEMPLATES,
+    Preset,
+    PromptTemplate,
+    check_wording,
+    find_preset,
+    get_template,
+)
 
 PrefixAttention = Literal["causal", "bidirectional"]
 # "vocabulary": the model's own probability, as in the paper. "admissible": over the tokens that
@@ -131,6 +139,11 @@ class Settings:
             check_wording(label, wording)
 
     @property
+    def trained_wordings(self) -> set[str]:
+        """The wordings of the labels that the model was trained to find."""
+        return {word for label, word in self.labels.items() if label not in self.untrained}
+
+    @property
     def reads_tags(self) -> bool:
         """Whether text tags can be read from the model."""
         return self.text_tags and self.softmax == "admissible" and self.output_format == PARALLEL
@@ -203,6 +216,36 @@ class Overrides:
         if isinstance(self.labels, str):
             raise ValueError(Errors.P203.format(labels=repr(self.labels)))
         self.limit(Settings())
+
+    @classmethod
+    def state(
+        cls,
+        *,
+        preset: str | Preset | None = None,
+        template: str | Mapping[str, Any] | PromptTemplate | None = None,
+        **others: Any,
+    ) -> Overrides:
+        """State settings, a preset and a template by name, too.
+
+        Args:
+            preset: One of the paper's datasets, or a preset.
+            template: What `get_template` takes.
+            **others: The other fields.
+
+        Raises:
+            ValueError: There is no such preset or template, or a value is not possible.
+        """
+        if isinstance(preset, str):
+            name, preset = preset, find_preset(preset)
+            if preset is None:
+                check_choice("preset", name, tuple(PRESETS))
+        wording = None if template is None else get_template(template)
+        return cls(preset=preset, template=wording, **others)
+
+    def merged(self, stated: Overrides) -> Overrides:
+        """Take what else is stated; it comes before what is stated here."""
+        values = {each.name: getattr(stated, each.name) for each in fields(stated)}
+        return replace(self, **{n: value for n, value in values.items() if value is not None})
 
     def resolve(self, checkpoint: Settings | None) -> Settings:
         """Find what a model is run with.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 
 # First character and one past the last.
@@ -74,8 +75,10 @@ class TokenizedText:
 
     def stretch(self, start: int, end: int) -> TokenizedText:
         """Cut out some characters, with the tokens that lie within."""
-        tokens = ((a - start, b - start) for a, b in self.tokens if start <= a and b <= end)
-        return TokenizedText(self.text[start:end], tuple(tokens))
+        first = bisect_left(self.tokens, start, key=lambda token: token[0])
+        last = bisect_right(self.tokens, end, key=lambda token: token[1])
+        tokens = tuple((a - start, b - start) for a, b in self.tokens[first:last])
+        return TokenizedText(self.text[start:end], tokens)
 
 
 @dataclass(frozen=True)

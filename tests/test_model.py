@@ -20,7 +20,7 @@ from spacy_padellm.decode.mentions import keep_most_probable, non_overlapping
 from spacy_padellm.decode.replicas import Replicas, SharedDecoder
 from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.encoder import PromptEncoder
-from spacy_padellm.prompt.template import PRESETS
+from spacy_padellm.prompt.template import PRESETS, TEMPLATES
 from spacy_padellm.settings import DecodingOptions, Overrides
 from spacy_padellm.texts import AnnotatedText, Entity, Mention, TokenizedText
 from spacy_padellm.train.objective import ParallelObjective
@@ -301,6 +301,31 @@ def test_options_of_all_kinds(folder: Path):
         for text, mentions in zip(TEXTS, found_by(model), strict=True)
         for m in mentions
     )
+
+
+def test_a_preset_and_a_template_go_by_name(folder: Path):
+    model = PaDeLLM.from_pretrained(str(folder), preset="conll03", template="zh")
+    assert model.settings.labels == PRESETS["conll03"].labels
+    assert model.settings.template == TEMPLATES["zh"]
+    with pytest.raises(ValueError, match=r"P031.*preset is 'conll'.*conll03"):
+        PaDeLLM.from_pretrained(str(folder), preset="conll")
+    with pytest.raises(ValueError, match=r"P005.*'fr'"):
+        PaDeLLM.from_pretrained(str(folder), template="fr")
+
+
+def test_a_label_it_was_not_trained_with_is_saved_as_one(folder: Path, tmp_path: Path):
+    PaDeLLM.from_pretrained(str(folder), labels=["PER", "FOO"]).save_pretrained(tmp_path / "two")
+    assert PaDeLLM.from_pretrained(str(tmp_path / "two")).settings.untrained == ("FOO",)
+    # Nor does it come to be trained by being loaded and saved once more.
+    PaDeLLM.from_pretrained(str(tmp_path / "two")).save_pretrained(tmp_path / "again")
+    assert PaDeLLM.from_pretrained(str(tmp_path / "again")).settings.untrained == ("FOO",)
+
+
+def test_a_single_string_is_no_list(folder: Path):
+    with pytest.raises(ValueError, match=r"P035.*texts is the string 'Ada Lovelace met"):
+        toy().predict(SENTENCE)
+    with pytest.raises(ValueError, match=r"P035.*devices is the string 'cpu'.*\['cpu'\]"):
+        PaDeLLM.from_pretrained(str(folder), devices="cpu")
 
 
 def test_there_is_no_such_option(folder: Path):

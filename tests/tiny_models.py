@@ -106,6 +106,8 @@ def prefix_lm_logits(model: PreTrainedModel, ids: Sequence[int], prefix: int) ->
 
 
 @cache
+# It is kept for tests that train it, too, whichever asks first.
+@torch.inference_mode(False)
 def random_lm(
     family: str, lang: str = "en", prefix_attention: str = "causal", seed: int = 0
 ) -> CausalLM:

@@ -223,8 +223,8 @@ class _OutputText(FreeText):
             lm.check_depth(size + len(replay.output) - 1)
         if lm.max_depth is not None:
             most = min(most, lm.max_depth - size + 1)
-        told = None if replay is None else replay.output
-        self.output = FreeSequence(self.start, [[encoder.end_id]], max(most, 1), told)
+        given = None if replay is None else replay.output
+        self.output = FreeSequence(self.start, [[encoder.end_id]], max(most, 1), given)
 
     @property
     def sequences(self) -> list[FreeSequence]:

@@ -118,13 +118,13 @@ class ReplayingDecoder(ParallelDecoder):
             if (replay := replay_of(state.text)) is None:
                 continue
             for node, choice in chosen.items():
-                following = _follow(state, node, replay.following)
+                following = _find_following(state, node, replay.following)
                 if len(following) == 1:
                     chosen[node] = choice._replace(token_id=following[0])
         return choices, tags
 
 
-def _follow(state: TextState, node: int, trie: Trie[None]) -> list[int]:
+def _find_following(state: TextState, node: int, trie: Trie[None]) -> list[int]:
     """Find the ids that follow a node's sequence below the text."""
     ids = []
     while node >= state.tree.prefix_length:

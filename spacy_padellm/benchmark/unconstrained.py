@@ -187,8 +187,8 @@ class _UnconstrainedText(FreeText):
         ids = [*encoder.encode_wording(str(count)), *encoder.count_end]
         for n in range(1, min(count, encoder.max_mentions) + 1):
             node = self.tree.insert([*ids, *encoder.openers[n]], self._starts[label])[-1]
-            told = None if self._replay is None else self._replay.mentions[label][n - 1]
-            mention = FreeSequence(node, [[encoder.end_id]], self._longest_mention, told)
+            given = None if self._replay is None else self._replay.mentions[label][n - 1]
+            mention = FreeSequence(node, [[encoder.end_id]], self._longest_mention, given)
             self.mentions.append((label, mention))
 
 

@@ -124,8 +124,10 @@ def choose_device(
     """Choose where to load a model to, and train it, of one device and several that are stated.
 
     Raises:
-        ValueError: Both are stated, or several and a device map.
+        ValueError: Both are stated, or several and a device map, or a single string as several.
     """
+    if isinstance(devices, str):
+        raise ValueError(Errors.P035.format(name="devices", value=devices))
     if not devices:
         return device
     if device_map is not None:

@@ -52,17 +52,18 @@ def cut_windows(
     if not tokens:
         return []
     less, more = _SHORTER
-    size = shorter = len(tokens)
-    windows = [_window(text, encode, 0, size)]
-    while not all(fits(window.text) for window in windows):
-        if shorter == 1:
-            break
-        shorter = shorter * less // more
-        stride = shorter - shorter // _OVERLAP
-        starts = range(0, size - shorter + stride, stride)
-        windows = [_window(text, encode, start, min(start + shorter, size)) for start in starts]
-    else:
-        return windows
+    size = length = len(tokens)
+    while length:
+        stride = length - length // _OVERLAP
+        windows = []
+        for first in range(0, size - length + stride, stride):
+            window = _window(text, encode, first, min(first + length, size))
+            if not fits(window.text):
+                break
+            windows.append(window)
+        else:
+            return windows
+        length = length * less // more
     too_long = [i for i in range(size) if not fits(_window(text, encode, i, i + 1).text)]
     for i in too_long:
         token = text.text[slice(*tokens[i])]

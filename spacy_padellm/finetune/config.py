@@ -28,8 +28,7 @@ from pydantic_core import to_json
 from ..checkpoints.loading import load_settings
 from ..checkpoints.options import LoadOptions
 from ..errors import Errors
-from ..prompt.template import PRESETS, find_preset, get_template
-from ..settings import Overrides, Settings, check_choice, word_labels
+from ..settings import Overrides, Settings, word_labels
 from ..texts import AnnotatedText
 from ..train.augmentation import MentionSwap
 
@@ -40,11 +39,6 @@ _OF_LOADING = {
     "device": "Trainer chooses devices: set training.use_cpu, or CUDA_VISIBLE_DEVICES",
     "device_map": "to spread a model over devices use training.fsdp",
 }
-# What is stated in the place of the checkpoint's settings, as it stands.
-_OVERRIDES = (
-    *("labels", "output_format", "prefix_attention", "softmax"),
-    *("max_mentions", "max_mention_tokens"),
-)
 _SHOULD_BE = "Input should be "
 # YAML 1.1 takes a number without a point (2e-5) for a string.
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
@@ -284,14 +278,8 @@ def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Set
         ValueError: A value is not possible, or there is no label at all.
     """
     checkpoint = load_settings(config.checkpoint, config.load) or Settings()
-    preset = None
-    if config.preset is not None:
-        preset = find_preset(config.preset)
-        if preset is None:
-            check_choice("preset", config.preset, tuple(PRESETS))
-    template = None if config.template is None else get_template(config.template)
-    others = {name: getattr(config, name) for name in _OVERRIDES}
-    overrides = Overrides(preset=preset, template=template, **others)
+    stated = {each.name: getattr(config, each.name) for each in fields(Overrides)}
+    overrides = Overrides.state(**stated)
     settings = overrides.resolve(checkpoint)
     labels = dict(settings.labels)
     if config.labels is None:

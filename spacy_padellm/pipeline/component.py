@@ -95,7 +95,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         """What finds entities, as it is now.
 
         Raises:
-            ValueError: There is no model or no label.
+            ValueError: There is no model yet.
         """
         model = self.shim.padellm
         if model is not self._checked:

@@ -9,7 +9,7 @@ from spacy.util import registry
 from thinc.api import Config, Model
 
 from ..errors import Errors
-from ..prompt.template import PRESETS, Preset, find_preset, get_template
+from ..prompt.template import PRESETS, Preset, find_preset
 from ..settings import SPANS_KEY, DecodingOptions, Deduplicate, Occurrences, Overrides
 
 DEFAULT_CONFIG = f"""
@@ -127,9 +127,9 @@ def make_padellm_ner(
     """
     from .component import PaDeLLMNER
 
-    stated = Overrides(
+    stated = Overrides.state(
         preset=_find_preset(preset),
-        template=None if template is None else get_template(template),
+        template=template,
         output_format=output_format,
         labels=labels,
         max_mentions=max_mentions,

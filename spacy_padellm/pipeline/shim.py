@@ -87,8 +87,7 @@ class PaDeLLMShim(Shim):
         Raises:
             ValueError: A value is not possible.
         """
-        attention, softmax = self.stated.prefix_attention, self.stated.softmax
-        self.stated = replace(stated, prefix_attention=attention, softmax=softmax)
+        self.stated = self.stated.merged(stated)
         self._options = options
         if self._settings is not None:
             self._set(stated.limit(self._settings))
@@ -188,7 +187,8 @@ class PaDeLLMShim(Shim):
 
     def _find_trained(self) -> set[str]:
         if self._trained is None:
-            self._trained = _trained_wordings(self.source.load_settings(self.stated.preset))
+            of_source = self.source.load_settings(self.stated.preset)
+            self._trained = of_source.trained_wordings if of_source else set()
         return self._trained
 
     def create(self, texts: Iterable[str]) -> None:
@@ -315,12 +315,10 @@ class PaDeLLMShim(Shim):
         self._set(stated.limit(saved))
         # Otherwise weights are where they were, and read at first use.
         self._is_saved = self.source.saves_weights or has_weights(folder)
-        self.stated = Overrides(
-            preset=None if self._is_saved else stated.preset,
-            max_mentions=stated.max_mentions,
-            max_mention_tokens=stated.max_mention_tokens,
-        )
-        self._trained = _trained_wordings(saved) if self._is_saved else None
+        # What a model is made with still counts, to warn of, where another one is read later.
+        preset = None if self._is_saved else stated.preset
+        self.stated = replace(stated, preset=preset, template=None, labels=None, output_format=None)
+        self._trained = saved.trained_wordings if self._is_saved else None
         self._model, self._optimizer = None, None
         self._is_trained = False
         if self._is_saved:
@@ -390,10 +388,3 @@ def _forward(
 def get_shim(model: Model[Any, Any]) -> PaDeLLMShim:
     """Get the shim of a model that `build_model` made."""
     return cast(PaDeLLMShim, model.shims[0])
-
-
-def _trained_wordings(settings: Settings | None) -> set[str]:
-    if settings is None:
-        return set()
-    labels = settings.labels.items()
-    return {wording for label, wording in labels if label not in settings.untrained}

@@ -197,11 +197,10 @@ class GoldReport:
         annotated = text.text.labels
         self._annotated.update(self.labels if annotated is None else annotated)
 
-    def warn(self, stacklevel: int = 2, *, of_labels: bool = True) -> None:
+    def warn(self, *, of_labels: bool = True) -> None:
         """Warn of it, each kind once.
 
         Args:
-            stacklevel: Whose line the warnings name.
             of_labels: Whether to warn of labels that no text has, and of those that are not taught.
         """
         messages = []
@@ -219,4 +218,4 @@ class GoldReport:
         if self.absent and of_labels:
             messages.append(Warnings.W073.format(labels=", ".join(self.absent)))
         for message in messages:
-            warnings.warn(message, stacklevel=stacklevel + 1)
+            warnings.warn(message, stacklevel=3)

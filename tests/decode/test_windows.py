@@ -67,6 +67,18 @@ def test_windows_overlap_fit_and_hold_every_token(annotated, most):
         assert end - following == (end - start) // 4
 
 
+def test_no_window_is_encoded_behind_one_that_does_not_fit():
+    source, encoded = TokenizedText.split("a " * 81), []
+
+    def encode(text: TokenizedText) -> EncodedText:
+        encoded.append(len(text.tokens))
+        return trained().encode(text)
+
+    cut_windows(source, encode, lambda text: len(text.tokens) <= 24)
+    assert encoded[:4] == [81, 54, 36, 24]
+    assert all(length <= 24 for length in encoded[4:])
+
+
 @given(annotated=texts)
 def test_what_fits_can_be_read(annotated):
     """Whatever the model writes; what does not fit is cut until it does."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import pickle
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +25,7 @@ from spacy.util import load_model_from_config
 from thinc.api import Adam
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from spacy_padellm.checkpoints.loading import load_causal_lm
 from spacy_padellm.model import PaDeLLM
 from spacy_padellm.settings import Settings
 from spacy_padellm.tree.causal_lm import CausalLM
@@ -295,6 +298,34 @@ def test_a_saved_pipeline_keeps_what_it_was_trained_with(toy_checkpoint: Path, t
     assert (settings.prefix_attention, settings.softmax) == ("causal", "vocabulary")
     assert dict(settings.labels) == {"PER": "PER"}
     assert not component(again).shim.lm.bidirectional_prefix
+
+
+def test_what_it_keeps_is_told_of_at_each_load(toy_checkpoint: Path, tmp_path: Path):
+    causal = checkpoint_nlp(toy_checkpoint, model={"softmax": "vocabulary"})
+    causal.to_disk(tmp_path / "pipeline")
+    nlp = checkpoint_nlp(toy_checkpoint, model={"softmax": "admissible"})
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"\[W202\].*: softmax\."):
+            nlp.from_disk(tmp_path / "pipeline")
+
+
+def test_the_model_there_was_is_gone_when_another_one_is_loaded(
+    toy_nlp: Language, monkeypatch: pytest.MonkeyPatch
+):
+    """There may not be room for both."""
+    data = toy_nlp.to_bytes()
+    nlp = load_model_from_config(toy_nlp.config, auto_fill=True).from_bytes(data)
+    assert nlp(TEXT).spans
+    before, gone = weakref.ref(component(nlp).shim.lm), []
+
+    def load(*args: Any, **options: Any) -> CausalLM:
+        gc.collect()
+        gone.append(before() is None)
+        return load_causal_lm(*args, **options)
+
+    monkeypatch.setattr("spacy_padellm.pipeline.shim.load_causal_lm", load)
+    nlp.from_bytes(data)
+    assert gone == [True]
 
 
 @pytest.mark.filterwarnings("error")
