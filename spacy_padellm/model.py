@@ -88,6 +88,8 @@ class PaDeLLM:
         load["device"] = choose_device(device, devices, load.get("device_map"))
         load_options = LoadOptions(**load)
         stated = Overrides.state(**overrides)
+        # Before anything is read that takes long.
+        decoding_options = DecodingOptions(**decoding)
         found = load_settings(name, load_options)
         if found is None and stated.labels is None and stated.preset is None:
             raise ValueError(Errors.P041.format(name=name, missing="padellm.json"))
@@ -99,7 +101,7 @@ class PaDeLLM:
         bidirectional = settings.prefix_attention == "bidirectional"
         lm = load_causal_lm(name, bidirectional_prefix=bidirectional, options=load_options)
         replicas = Replicas(devices) if devices else None
-        return cls(lm, settings, DecodingOptions(**decoding), replicas)
+        return cls(lm, settings, decoding_options, replicas)
 
     @classmethod
     def from_average(cls, names: Sequence[str], **options: Any) -> PaDeLLM:
