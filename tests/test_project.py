@@ -115,6 +115,9 @@ def test_versions_agree(config: dict[str, Any]):
     assert config["vars"]["package_version"] == __version__
     # Stated once, in the package.
     assert "version = attr: spacy_padellm.__version__\n" in (ROOT / "setup.cfg").read_text()
+    assert "\nversion:" not in (ROOT / "CITATION.cff").read_text(encoding="utf8")
+    # What a version has is told before it is tagged.
+    assert f"\n## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf8")
 
 
 def spacy_commands(config: dict[str, Any]) -> list[list[str]]:
