@@ -388,6 +388,10 @@ class Errors(metaclass=_WithCodes):
         "There's no preset {name!r}. Use one of {names}, or register a function that returns a "
         "Preset: @spacy.registry.misc({name!r})."
     )
+    P211 = (
+        "The bytes of a model hold the file {file!r}, which is outside its folder. They are "
+        "damaged, or were made to write there. Load only bytes that `to_bytes` gave you."
+    )
 
     # Command line and project (P3xx)
     P301 = "{purpose} needs {package}, which isn't installed. Run `pip install {package}`."

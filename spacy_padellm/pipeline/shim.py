@@ -342,13 +342,21 @@ class PaDeLLMShim(Shim):
         return packed
 
     def from_bytes(self, data: bytes) -> PaDeLLMShim:
-        """Load the model from what `to_bytes` gave."""
+        """Load the model from what `to_bytes` gave.
+
+        Raises:
+            ValueError: A file of it is not in the checkpoint folder, or the folder is not complete.
+        """
         with TemporaryDirectory() as name:
+            folder = Path(name).resolve()
             for file, content in srsly.msgpack_loads(data).items():
-                path = Path(name) / file
+                path = (folder / file).resolve()
+                # The bytes may be anyone's: an absolute name or ".." would write anywhere.
+                if folder not in path.parents:
+                    raise ValueError(Errors.P211.format(file=file))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            self.load(Path(name))
+            self.load(folder)
         return self
 
 

@@ -9,7 +9,7 @@ import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("spacy")
 
 import spacy
+import srsly
 import torch
 from safetensors import safe_open
 from spacy.language import Language
@@ -464,3 +465,12 @@ def test_predictions_go_through_a_docbin(toy_nlp: Language):
         scores = doc.spans["padellm"].attrs["scores"].tolist()
         assert scores == expected.spans["padellm"].attrs["scores"].tolist()
     assert len(loaded[0].ents) == 2 and loaded[0].ents[0]._.score > 0
+
+
+@pytest.mark.parametrize("name", ["../evil", "{folder}/evil", "tokens/../../evil", "."])
+def test_bytes_write_nothing_outside_their_folder(toy_nlp: Language, tmp_path: Path, name: str):
+    name = name.format(folder=tmp_path)
+    shim = component(toy_nlp).shim
+    with pytest.raises(ValueError, match="P211"):
+        shim.from_bytes(srsly.msgpack_dumps({name: b"x"}))
+    assert not list(tmp_path.iterdir()) and not (Path(gettempdir()) / "evil").exists()
