@@ -1,0 +1,182 @@
+"""Make the reference pages from the code, as a hook of mkdocs, so that they cannot go stale."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import griffe
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from spacy_padellm.cli.app import create_app
+from spacy_padellm.corpus.options import ReadingOptions
+from spacy_padellm.errors import Errors, Warnings
+from spacy_padellm.pipeline.factory import DEFAULT_CONFIG, make_padellm_ner
+
+ROOT = Path(__file__).parent.parent
+GROUPS = {
+    "spacy_architectures": "Architectures",
+    "spacy_scorers": "Scorers",
+    "spacy_readers": "Readers",
+    "spacy_batchers": "Batchers",
+    "spacy_misc": "Templates and augmentation",
+}
+# What spaCy passes itself.
+NOT_SETTINGS = {"nlp", "name"}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to those of `docs/`."""
+    pages = {
+        "configuration": write_configuration,
+        "architectures": write_architectures,
+        "command-line": write_commands,
+        "errors": write_errors,
+    }
+    for name, write in pages.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=write()))
+    return files
+
+
+def write_configuration() -> str:
+    """Write the page of the component's settings, with defaults and meanings."""
+    parameters = set(inspect.signature(make_padellm_ner).parameters) - NOT_SETTINGS
+    defaults = dict(re.findall(r"^(\w+) = (.*)$", DEFAULT_CONFIG, re.MULTILINE))
+    for block, value in re.findall(
+        r'^\[padellm_ner\.(\w+)\]\n@\w+ = (".*")$', DEFAULT_CONFIG, re.M
+    ):
+        defaults[block] = value
+    meanings = read_arguments(make_padellm_ner)
+    rows = [
+        (f"`{name}`", f"`{defaults[name]}`", meanings[name])
+        for name in inspect.signature(make_padellm_ner).parameters
+        if name in parameters
+    ]
+    return "\n\n".join(
+        [
+            "# Configuration",
+            'The settings of `nlp.add_pipe("padellm_ner", config={...})`, or of the block '
+            "`[components.padellm_ner]` in a config file. `null` in a config is `None` in Python.",
+            write_table(("setting", "default", "meaning"), rows),
+            "The settings of `model` are those of its [architecture](architectures.md). What a "
+            "checkpoint was trained with is in its [`padellm.json`](file-formats.md#padellmjson).",
+        ]
+    )
+
+
+def write_architectures() -> str:
+    """Write the page of the registered functions that a config can name."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf8")
+    parts = ["# Architectures and other registered functions"]
+    for group, title in GROUPS.items():
+        parts.append(f"## {title}")
+        for line in setup["options.entry_points"][group].strip().splitlines():
+            name, _, target = (word.strip() for word in line.partition("="))
+            module, _, function = target.partition(":")
+            found = getattr(importlib.import_module(module), function)
+            parts.append(f"### {name}")
+            parts.append(read_summary(found))
+            # A reader's options are described once, where they are defined.
+            meanings = {**read_arguments(ReadingOptions), **read_arguments(found)}
+            rows = [
+                (f"`{key}`", write_default(parameter), meanings[key])
+                for key, parameter in inspect.signature(found).parameters.items()
+            ]
+            if rows:
+                parts.append(write_table(("argument", "default", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def write_commands() -> str:
+    """Write the page of the commands, with their arguments and options."""
+    parts = [
+        "# Command line",
+        "`python -m spacy padellm`, `padellm` and `python -m spacy_padellm` have the same "
+        "commands. The last two run without spaCy, too.",
+    ]
+    group = typer.main.get_command(create_app())
+    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        parts += [f"## {name}", inspect.cleandoc(command.help or "")]
+        rows = []
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                spelled, default = (parameter.name or "").upper(), ""
+            else:
+                spelled = ", ".join([*parameter.opts, *parameter.secondary_opts])
+                default = "" if parameter.default in (None, [], ()) else f"`{parameter.default}`"
+            default = "required" if parameter.required else default
+            rows.append((f"`{spelled}`", default, getattr(parameter, "help", None) or ""))
+        parts.append(write_table(("argument or option", "default", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def write_errors() -> str:
+    """Write the page of all error and warning codes."""
+    parts = [
+        "# Error and warning codes",
+        "Words in braces stand for what is found at the place.",
+    ]
+    for table, title in ((Errors, "Errors"), (Warnings, "Warnings")):
+        parts.append(f"## {title}")
+        for code in sorted(name for name in vars(table) if re.fullmatch(r"[A-Z]\d{3}", name)):
+            message = getattr(table, code).partition("] ")[2]
+            parts.append(
+                f"### {code}\n\n{write_text(message.replace('{{', '{').replace('}}', '}'))}"
+            )
+    return "\n\n".join(parts)
+
+
+def read_summary(function: Callable[..., Any]) -> str:
+    """Read what a docstring says before its sections."""
+    return "\n\n".join(str(section.value) for section in _sections(function, "text"))
+
+
+def read_arguments(function: Callable[..., Any]) -> dict[str, str]:
+    """Read the meanings of arguments from a docstring."""
+    return {
+        argument.name: " ".join(argument.description.split())
+        for section in _sections(function, "parameters")
+        for argument in section.value
+    }
+
+
+def _sections(function: Callable[..., Any], kind: str) -> Iterator[Any]:
+    docstring = griffe.Docstring(inspect.getdoc(function) or "")
+    for section in docstring.parse("google", warnings=False):
+        if section.kind.value == kind:
+            yield section
+
+
+def write_default(parameter: inspect.Parameter) -> str:
+    """Write the default of an argument as a config does."""
+    if parameter.default is parameter.empty:
+        return "required"
+    value = parameter.default
+    words = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return f"`{words[value]}`"
+    return (
+        f'`"{value}"`' if isinstance(value, str) else f"`{list(value) if value == () else value}`"
+    )
+
+
+def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Write a Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    )
+
+
+def write_text(text: str) -> str:
+    """Write a message so that Markdown shows it as it is."""
+    return re.sub(r"([<>\[\]*_#])", r"\\\1", text).replace("\n", "  \n")
