@@ -112,7 +112,7 @@ def loading_errors(name: str) -> Iterator[None]:
         yield
     # transformers, tokenizers, safetensors, PEFT, pickle and torch each have their own.
     except Exception as error:
-        tried = "" if Path(name).exists() else "no folder of this name is here, and as a hub id: "
+        tried = "" if Path(name).exists() else "there is no such folder, and as a hub id: "
         raise ValueError(Errors.P042.format(name=name, error=f"{tried}{error}")) from error
 
 

@@ -36,8 +36,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _CONFIG = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
 _OF_LOADING = {
-    "device": "Trainer chooses devices: set training.use_cpu, or CUDA_VISIBLE_DEVICES",
-    "device_map": "to spread a model over devices use training.fsdp",
+    "device": "the Trainer chooses it; set training.use_cpu or CUDA_VISIBLE_DEVICES",
+    "device_map": "use training.fsdp to spread a model over devices",
 }
 _SHOULD_BE = "Input should be "
 # YAML 1.1 takes a number without a point (2e-5) for a string.
@@ -286,5 +286,5 @@ def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Set
         found = sorted({mention.label for text in texts for mention in text.mentions})
         labels |= word_labels(found, overrides.known_wordings(checkpoint))
     if not labels:
-        raise ValueError(Errors.P078.format(labels="none stated"))
+        raise ValueError(Errors.P078.format(labels="none set"))
     return replace(settings, labels=labels, untrained=())

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 _OF_PEFT = {
-    "base_model_name_or_path": "it is `checkpoint`",
-    "revision": "set load.revision",
-    "task_type": "it is a causal language model",
-    "peft_type": "it is LoRA",
-    "inference_mode": "it is trained",
+    "base_model_name_or_path": "it is always `checkpoint`",
+    "revision": "set load.revision instead",
+    "task_type": "it is always a causal language model",
+    "peft_type": "it is always LoRA",
+    "inference_mode": "the adapter is always trained",
 }
 
 

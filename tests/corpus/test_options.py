@@ -56,7 +56,7 @@ def test_mentions_beyond_the_annotated_labels():
 
 def test_conflicting_statements():
     stated = state_labels(TEXT, ["person", "city"])
-    with pytest.raises(ValueError, match=r"\[P118\] corpus.txt, line 3.*for person, city, while"):
+    with pytest.raises(ValueError, match=r"\[P118\] corpus.txt, line 3.*\(person, city\)"):
         state_labels(stated, ["person", "city", "river"])
 
 

@@ -349,7 +349,7 @@ def test_labels_of_a_checkpoint_keep_their_wording(worded: Path, recwarn):
 
 def test_untrained_labels_are_told_of(worded: Path, tmp_path: Path):
     nlp = checkpoint_nlp(worded, labels={"PERSON": "PER", "FOOD": "FOOD", "ANIMAL": "animal"})
-    with pytest.warns(UserWarning, match=r"\[W206\] padellm_ner .* find FOOD, ANIMAL:"):
+    with pytest.warns(UserWarning, match=r"\[W206\] padellm_ner .* FOOD, ANIMAL,"):
         nlp(TEXT)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -466,7 +466,7 @@ def test_empty_label_list(toy_checkpoint: Path):
 
 @pytest.mark.parametrize("labels", [["A\nB"], {"AB": "A\nB"}, ["A\u2028B"], ["A\r"]])
 def test_label_with_a_line_break(toy_checkpoint: Path, labels: Any):
-    with pytest.raises(ValueError, match=r"\[P008\].*Give it a wording of one line"):
+    with pytest.raises(ValueError, match=r"\[P008\]"):
         checkpoint_nlp(toy_checkpoint, labels=labels)(TEXT)
     nlp = fresh_nlp(labels=labels)
     with pytest.raises(ValueError, match=r"\[P008\]"):
@@ -475,12 +475,12 @@ def test_label_with_a_line_break(toy_checkpoint: Path, labels: Any):
 
 @pytest.mark.parametrize("labels", [[""], [" "], {"PER": ""}])
 def test_empty_label(toy_checkpoint: Path, labels: Any):
-    with pytest.raises(ValueError, match=r"\[P007\].*a name and a wording"):
+    with pytest.raises(ValueError, match=r"\[P007\]"):
         checkpoint_nlp(toy_checkpoint, labels=labels)(TEXT)
 
 
 def test_labels_of_a_wrong_type(toy_checkpoint: Path):
-    with pytest.raises(ValueError, match=r"\[P203\] The labels 'PER' .* a list"):
+    with pytest.raises(ValueError, match=r"\[P203\].*'PER'"):
         checkpoint_nlp(toy_checkpoint, labels="PER")
 
 
@@ -494,22 +494,22 @@ def remove(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage, name, code, remedy",
+    "damage, name, code, detail",
     [
-        (remove, "config.json", "P041", "config.json is missing. Give the folder"),
-        (remove, "model.safetensors", "P041", "weights .* is missing. Give the folder"),
-        (remove, "tokenizer.json", "P041", "a tokenizer .* is missing. Give the folder"),
-        (cut, "model.safetensors", "P042", "save it again if saving was interrupted"),
-        (cut, "config.json", "P042", "save it again if saving was interrupted"),
-        (cut, "tokenizer.json", "P042", "save it again if saving was interrupted"),
-        (cut, "padellm.json", "P040", "Write it again"),
+        (remove, "config.json", "P041", "config.json is missing"),
+        (remove, "model.safetensors", "P041", "weights .* is missing"),
+        (remove, "tokenizer.json", "P041", "a tokenizer .* is missing"),
+        (cut, "model.safetensors", "P042", ""),
+        (cut, "config.json", "P042", ""),
+        (cut, "tokenizer.json", "P042", ""),
+        (cut, "padellm.json", "P040", "padellm.json"),
     ],
 )
 def test_half_written_checkpoints(
-    copied: Path, damage: Callable, name: str, code: str, remedy: str
+    copied: Path, damage: Callable, name: str, code: str, detail: str
 ):
     damage(copied, name)
-    with pytest.raises(ValueError, match=rf"(?s)\[{code}\].*{copied}.*{remedy}"):
+    with pytest.raises(ValueError, match=rf"(?s)\[{code}\].*{copied}.*{detail}"):
         checkpoint_nlp(copied)(TEXT)
 
 
@@ -549,7 +549,7 @@ def test_settings_out_of_range(config: dict[str, Any], code: str):
 
 def test_a_fresh_model_has_to_be_trained():
     nlp = fresh_nlp(labels=["PER"])
-    with pytest.raises(ValueError, match=r"\[P202\].*Call `nlp\.initialize\(\)`"):
+    with pytest.raises(ValueError, match=r"\[P202\].*`nlp\.initialize\(\)`"):
         nlp(TEXT)
 
 

@@ -79,7 +79,7 @@ def load_baichuan(files: CheckpointFiles, arguments: Mapping[str, Any]) -> Llama
 def _obstacle(config: Mapping[str, Any]) -> str | None:
     """Find what Llama has nothing for, if there is anything."""
     if "max_position_embeddings" not in config or config.get("hidden_size") == _WIDTH_OF_13B:
-        return "its attention knows distances by ALiBi, as Baichuan's models of 13B do"
+        return "it uses ALiBi attention, like the 13B Baichuan models"
     if config.get("quantization_config"):
         return "its weights are stored quantized"
     return None
