@@ -1,4 +1,4 @@
-"""One object that finds entities: a language model, its settings and its prompt encoder."""
+"""The model that finds entities: a language model, its settings and its prompt encoder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class PaDeLLM:
     def from_pretrained(
         cls, name: str = BUNDLED_MODEL, *, devices: Sequence[str] = (), **options: Any
     ) -> PaDeLLM:
-        """Load a checkpoint with all it was trained with.
+        """Load a checkpoint with the settings it was trained with.
 
         Args:
             name: A folder, bundled checkpoint or hub id with a `padellm.json`; one without it needs
@@ -105,9 +105,8 @@ class PaDeLLM:
 
     @classmethod
     def from_average(cls, names: Sequence[str], **options: Any) -> PaDeLLM:
-        """Load checkpoints that were trained from the same weights, and average those they have
-        come to: often a better model than any of them, of the same size (Wortsman et al., 2022,
-        "Model soups").
+        """Load checkpoints that were trained from the same weights, and average them. The average
+        often beats each of them and has the same size (Wortsman et al., 2022, "Model soups").
 
         Args:
             names: Checkpoints, one or more.
@@ -140,7 +139,7 @@ class PaDeLLM:
         return model
 
     def with_settings(self, settings: Settings) -> PaDeLLM:
-        """Run the same model with other settings, labels above all."""
+        """Create a copy with other settings, such as labels, that shares the language model."""
         other = PaDeLLM(self.lm, settings, self.options, self.replicas)
         tags, untrained = settings.text_tags, settings.untrained
         if replace(self.settings, text_tags=tags, untrained=untrained) == settings:
@@ -149,7 +148,7 @@ class PaDeLLM:
         return other
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a checkpoint folder, which transformers can load on its own as well.
+        """Save a checkpoint folder, which transformers can also load alone.
 
         Raises:
             ValueError: The model has an adapter beside quantized weights.
@@ -158,7 +157,7 @@ class PaDeLLM:
 
     @cached_property
     def encoder(self) -> PromptEncoder:
-        """The ids of each part of the sequences."""
+        """The prompt encoder, which gives the ids of each part of a sequence."""
         return PromptEncoder(
             self.settings.template,
             self.settings.labels,
@@ -169,14 +168,14 @@ class PaDeLLM:
 
     @cached_property
     def decoder(self) -> Decoder:
-        """What decodes the output format the model was trained with."""
+        """The decoder for the output format that the model was trained with."""
         if self.replicas is None:
             return self._single
         return self._make_decoder(self.replicas.of(self.lm))
 
     @cached_property
     def _single(self) -> Decoder:
-        """The decoder of the model alone: to see what fits, no replica need be made."""
+        """The decoder without replicas. It is enough to check which texts fit."""
         return self._make_decoder([self.lm])
 
     def _make_decoder(self, lms: Sequence[CausalLM]) -> Decoder:
@@ -188,11 +187,11 @@ class PaDeLLM:
 
     @property
     def cost(self) -> DecodingCost:
-        """What decoding took so far."""
+        """The cost of decoding so far."""
         return replace(self.decoder.cost)
 
     def make_objective(self, tag_text: float = 0.0) -> Objective:
-        """Make what teaches the model.
+        """Create the training objective.
 
         Args:
             tag_text: Weight of what each token of the text is taught in addition.
@@ -207,7 +206,7 @@ class PaDeLLM:
         return ParallelObjective(self.encoder, self.settings, tag_text)
 
     def encode(self, text: str | TokenizedText) -> EncodedText:
-        """Encode a text, once for all that read it.
+        """Encode a text. The result can be reused.
 
         Args:
             text: The text. A string is split into words, marks and ideographs.
@@ -215,7 +214,7 @@ class PaDeLLM:
         return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
 
     def cut(self, text: str | TokenizedText) -> list[Window]:
-        """Cut a text into what the model reads at once: the whole, or overlapping windows.
+        """Split a text into windows that fit the model: the whole text, or overlapping parts.
 
         Returns:
             The windows, encoded; none for a text without tokens.
@@ -290,7 +289,7 @@ class PaDeLLM:
 
 
 def _divide(options: dict[str, Any], *kinds: type) -> list[dict[str, Any]]:
-    """Divide keyword arguments between the dataclasses that have such fields."""
+    """Divide keyword arguments among the dataclasses that have fields of these names."""
     divided: list[dict[str, Any]] = [{} for _ in kinds]
     for name, value in options.items():
         for kind, part in zip(kinds, divided, strict=True):

@@ -1,4 +1,4 @@
-"""What a model was trained with and is run with: settings, what overrides them, how it decodes.
+"""Settings of a model: what it was trained with, what overrides that, and how it decodes.
 
 Nothing heavy is imported here, as spaCy loads this module with the factory.
 """
@@ -45,7 +45,7 @@ _LIMITS = ("max_mentions", "max_mention_tokens")
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How a model decodes, and how what it writes becomes entities.
+    """How a model decodes, and how its output becomes entities.
 
     Args:
         threshold: Lowest probability an entity is kept with.
@@ -95,7 +95,7 @@ class DecodingOptions:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a model was trained with and has to be run with: the contents of `padellm.json`.
+    """The settings a model was trained with and must run with: the contents of `padellm.json`.
 
     Args:
         template: The prompt's wording.
@@ -184,7 +184,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a config, a YAML file or a call states in the place of a checkpoint's settings.
+    """Settings in a config, YAML file or call that override those of a checkpoint.
 
     The one place where settings are resolved: what is stated comes first, then the preset's, then
     what the checkpoint was trained with, then the defaults.
@@ -225,7 +225,7 @@ class Overrides:
         template: str | Mapping[str, Any] | PromptTemplate | None = None,
         **others: Any,
     ) -> Overrides:
-        """State settings, a preset and a template by name, too.
+        """Create overrides, with preset and template also by name.
 
         Args:
             preset: One of the paper's datasets, or a preset.
@@ -243,12 +243,12 @@ class Overrides:
         return cls(preset=preset, template=wording, **others)
 
     def merged(self, stated: Overrides) -> Overrides:
-        """Take what else is stated; it comes before what is stated here."""
+        """Merge with other overrides, which take precedence over these."""
         values = {each.name: getattr(stated, each.name) for each in fields(stated)}
         return replace(self, **{n: value for n, value in values.items() if value is not None})
 
     def resolve(self, checkpoint: Settings | None) -> Settings:
-        """Find what a model is run with.
+        """Find the settings that a model runs with.
 
         Args:
             checkpoint: What the checkpoint was trained with, `None` if it does not say.
@@ -269,16 +269,16 @@ class Overrides:
         return replace(settings, **changes)
 
     def known_wordings(self, checkpoint: Settings) -> dict[str, str]:
-        """Find the wording of all labels that the checkpoint or the preset has."""
+        """Find the wordings of all labels of the checkpoint or the preset."""
         return {**checkpoint.labels, **({} if self.preset is None else self.preset.labels)}
 
     def limit(self, settings: Settings) -> Settings:
-        """Override the limits alone, as of a saved pipeline, which keeps the rest."""
+        """Override only the limits, as for a saved pipeline, which keeps all other settings."""
         stated = {name: getattr(self, name) for name in _LIMITS}
         return replace(settings, **{n: value for n, value in stated.items() if value is not None})
 
     def find_ignored(self, saved: Settings) -> list[str]:
-        """Find what is stated, and what a saved pipeline that was trained otherwise does not do.
+        """Find the overrides that a saved pipeline ignores, as it was trained with other settings.
 
         Args:
             saved: What the pipeline was trained with.
@@ -296,14 +296,14 @@ class Overrides:
 
 
 def word_labels(labels: Labels, known: Mapping[str, str]) -> dict[str, str]:
-    """Give each label its wording: the one stated, else the known one, else the label itself."""
+    """Give each label a wording: the given one, else the known one, else the label itself."""
     if isinstance(labels, Mapping):
         return dict(labels)
     return {label: known.get(label, label) for label in labels}
 
 
 def check_choice(name: str, value: object, values: Sequence[object]) -> None:
-    """Check that a setting has one of its possible values.
+    """Check that a setting has one of its allowed values.
 
     Raises:
         ValueError: It has not.
@@ -313,7 +313,7 @@ def check_choice(name: str, value: object, values: Sequence[object]) -> None:
 
 
 def find_plugin(group: str, output_format: str) -> Any:
-    """Load what an output format other than `"parallel"` is plugged in with.
+    """Load the plugin of an output format other than `"parallel"`.
 
     Args:
         group: `OBJECTIVES` or `DECODERS`.

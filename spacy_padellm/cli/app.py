@@ -1,4 +1,4 @@
-"""The command line: the commands of the other modules, put together."""
+"""The command line: one app with the commands of the other modules."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .finetune import finetune
 from .predict import predict
 from .visualize import visualize
 
-HELP = "Named entities by parallel decoding: corpora, predictions, comparisons, measurements."
+HELP = "Find named entities by parallel decoding: prepare corpora, train, predict, evaluate."
 
 
 def create_app() -> typer.Typer:
-    """Put the commands together. Their modules import what they run on only when they run."""
+    """Create the app with all commands. Heavy packages are imported only when a command runs."""
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
     corpora = (convert, fetch)
     models = (finetune, predict, compare, benchmark, evaluate, scores, visualize, export)

@@ -1,4 +1,4 @@
-"""`benchmark`: what decoders take and find, on trained models or with a replay of gold."""
+"""`benchmark`: the cost and scores of decoders, on trained models or with replayed gold."""
 
 from __future__ import annotations
 
@@ -27,28 +27,38 @@ def benchmark(
         list[str] | None,
         typer.Argument(
             metavar="[CHECKPOINT]...",
-            help="Checkpoint folders or trained pipelines, one for each output format.",
+            help="Checkpoint folders or trained pipelines, at most one for each output format.",
         ),
     ] = None,
     datasets: Annotated[
         list[Path] | None,
-        typer.Option(help="Corpus file, or folder with a test file or with such folders."),
+        typer.Option(help="A corpus file, a folder with a test file, or a folder of such folders."),
     ] = None,
     decoders: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Decoders; `tree:0.1@16` sets threshold, batch.")
+        str,
+        typer.Option(
+            metavar="A,B,...",
+            help="Decoders to measure. `tree:0.1@16`: threshold 0.1, batch size 16.",
+        ),
     ] = "tree,batch",
     replay: Annotated[
-        bool, typer.Option("--replay", help="Write gold with random weights: costs only.")
+        bool,
+        typer.Option(
+            "--replay", help="Run a random model that writes the gold. Measures costs only."
+        ),
     ] = False,
     shape: Annotated[
-        str | None, typer.Option(help="--replay: llama-160m, llama2-7b, tiny or a config.json.")
+        str | None, typer.Option(help="For --replay: llama-160m, llama2-7b, tiny or a config.json.")
     ] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="--replay: tokenizer's folder.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="For --replay: the tokenizer's folder.")
+    ] = None,
     n_labels: Annotated[
-        int, typer.Option(help="--replay: invent labels up to this many.", min=0)
+        int, typer.Option(help="For --replay: add invented labels up to this number.", min=0)
     ] = 0,
     limit: Annotated[
-        int | None, typer.Option(help="Texts of each dataset, evenly spread.", min=1)
+        int | None,
+        typer.Option(help="Use only this many texts of each dataset, evenly spread.", min=1),
     ] = None,
     format: FormatOption = "auto",
     device: DeviceOption = "cpu",
@@ -56,20 +66,24 @@ def benchmark(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Devices of the decoder `replicas`, instead of --device; others run on the first.",
+            help="Devices for the decoder `replicas`, instead of --device. Others use the first.",
         ),
     ] = None,
     dtype: DtypeOption = "float32",
-    threads: Annotated[int | None, typer.Option(help="CPU threads of torch.", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Number of CPU threads for torch.", min=1)
+    ] = None,
     bandwidth: Annotated[
         float | None,
-        typer.Option(help="The device's memory bandwidth, in GB/s: prints how near it we come."),
+        typer.Option(help="The device's memory bandwidth in GB/s. Prints the share that is used."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
-    chart: Annotated[Path | None, typer.Option(help="PNG file to draw.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the results to this JSON file.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw a chart to this PNG file.")] = None,
 ) -> None:
-    """Measure decoders text by text: latency, passes, tokens, memory, and the scores of trained
-    models. Ctrl-C keeps what was measured.
+    """Measure decoders text by text: latency, passes, tokens and memory. With trained models, also
+    measure scores. Ctrl-C stops and keeps the results so far.
     """
     with shown_errors():
         _check_files(output, chart)
@@ -129,11 +143,11 @@ def _draw(path: Path, rows: list[Row]) -> None:
     if any(row["latency_ms"]["mean"] is not None for row in rows):
         draw_chart(path, rows)
     else:
-        typer.echo(f"No chart is drawn to {path}: nothing measured has a latency.", err=True)
+        typer.echo(f"No chart was drawn to {path}: no decoder has a latency.", err=True)
 
 
 def _check_files(output: Path | None, chart: Path | None) -> None:
-    """Check files before anything is measured, so that it is not measured for nothing."""
+    """Check that the files can be written before measuring starts."""
     if chart is not None:
         require("matplotlib", "Drawing a chart", extra="benchmark")
     for path in (output, chart):

@@ -1,4 +1,4 @@
-"""`compare`: whether tree, separate sequences and plain decoding find the same mentions."""
+"""`compare`: check whether tree, separate sequences and plain decoding agree."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def compare(
     *,
     model: ModelOptions,
 ) -> None:
-    """Decode a corpus in several ways and print how they agree.
+    """Decode a corpus in several ways and print how often they agree.
 
-    The token tree with its drafts; separate sequences that walk the same tries a token a pass, run
-    whole and as the paper's padded batch; and plain greedy decoding without tries, which may write
+    The ways are: the token tree with drafts; separate sequences on the same tries, one token a
+    pass, run whole and as the paper's padded batch; and plain greedy decoding, which may write
     anything.
     """
     with shown_errors():
@@ -53,8 +53,8 @@ def compare(
     typer.echo(f"Same mentions from plain decoding: {result.same_as_plain} of {result.texts} texts")
     if softmax == "admissible" and result.same_as_plain < result.texts:
         typer.echo(
-            "  Plain decoding chooses from the whole vocabulary; this model was taught only to "
-            "choose among what may come next."
+            "  Plain decoding chooses from the whole vocabulary. This model learned to choose only "
+            "among the admissible tokens."
         )
     for reason, count in result.reasons.most_common():
         typer.echo(f"  {count} differ: the model {reason}")

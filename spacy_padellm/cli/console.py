@@ -1,4 +1,4 @@
-"""What commands share: options, errors as messages, lists, progress bars."""
+"""Shared parts of the commands: options, error messages, lists, progress bars."""
 
 from __future__ import annotations
 
@@ -22,68 +22,74 @@ CheckpointArgument = Annotated[
     str,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="Checkpoint folder with a padellm.json (in a trained pipeline: padellm_ner/model).",
+        help="Checkpoint folder with a padellm.json (in a pipeline: padellm_ner/model).",
     ),
 ]
 CorpusArgument = Annotated[
     Path, typer.Argument(metavar="CORPUS", help="Corpus file.", exists=True, dir_okay=False)
 ]
-FormatOption = Annotated[str, typer.Option(help="auto, paper, conll or jsonl.")]
-LimitOption = Annotated[int | None, typer.Option(help="Read only the first texts.")]
-DeviceOption = Annotated[str, typer.Option(help="Where to run, e.g. cpu or cuda:0.")]
+FormatOption = Annotated[str, typer.Option(help="Corpus format: auto, paper, conll or jsonl.")]
+LimitOption = Annotated[int | None, typer.Option(help="Read only this many texts.")]
+DeviceOption = Annotated[str, typer.Option(help="Device to run on, e.g. cpu or cuda:0.")]
 DevicesOption = Annotated[
-    str, typer.Option(help="Where to run; with commas between them several, with a replica each.")
+    str,
+    typer.Option(help="Device to run on, or several with commas: each runs a copy of the model."),
 ]
-DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto: as stored.")]
+DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto (as stored).")]
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How a command loads a model: `vars(options)` are keyword arguments of
-    `PaDeLLM.from_pretrained`, which accounts for what they mean.
+    """The options with which a command loads a model: `vars(options)` are keyword arguments of
+    `PaDeLLM.from_pretrained`, which explains them.
     """
 
     max_mentions: Annotated[
         int | None,
-        typer.Option(help="Most mentions of a label in a text, if not the checkpoint's."),
+        typer.Option(help="Maximum mentions of a label in a text. Default: the checkpoint's."),
     ] = None
     max_mention_tokens: Annotated[
-        int | None, typer.Option(help="Longest mention, in tokens, if not the checkpoint's.")
+        int | None,
+        typer.Option(help="Maximum length of a mention in tokens. Default: the checkpoint's."),
     ] = None
     device: DeviceOption = "cpu"
     dtype: DtypeOption = "float32"
     device_map: Annotated[
         str | None,
         typer.Option(
-            help="auto: spread a model that is too large for one device over all there are."
+            help="auto: spread a model that is too large for one device over all devices."
         ),
     ] = None
-    attn_implementation: Annotated[str | None, typer.Option(help="sdpa or eager.")] = None
-    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit, by bitsandbytes.")] = None
+    attn_implementation: Annotated[
+        str | None, typer.Option(help="Attention implementation: sdpa or eager.")
+    ] = None
+    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit, with bitsandbytes.")] = (
+        None
+    )
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None
     local_files_only: Annotated[
-        bool, typer.Option("--local-files-only", help="Look for a hub id on this machine only.")
+        bool, typer.Option("--local-files-only", help="Never download; use local files only.")
     ] = False
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with a checkpoint.")
+        bool, typer.Option("--trust-remote-code", help="Allow code from the checkpoint to run.")
     ] = False
 
 
 @dataclass(frozen=True)
 class ReplicaOptions(ModelOptions):
-    """The same, where a command runs on several devices as well."""
+    """The same for commands that can run on several devices."""
 
     device: DevicesOption = "cpu"
 
     @property
     def devices(self) -> list[str]:
-        """The devices, of `device`, which has commas between them."""
+        """The devices in `device`, which are separated by commas."""
         return [each.strip() for each in self.device.split(",")]
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take a dataclass of options, as `*, model: ModelOptions`: typer sees the fields
-    in the place of the parameter, with their help and defaults.
+    """Let a command take a dataclass of options, as `*, model: ModelOptions`. Typer shows the
+    fields instead of the parameter, with their help and defaults.
 
     Args:
         command: A function of which one keyword-only parameter is annotated with a dataclass.
@@ -113,13 +119,13 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def parse_labels(value: str | None) -> list[str] | None:
-    """Take labels apart that have commas between them."""
+    """Split labels that are separated by commas."""
     return None if value is None else [label.strip() for label in value.split(",")]
 
 
 @contextmanager
 def shown_errors() -> Iterator[None]:
-    """Show errors that a user can mend as a message, and exit with status 1.
+    """Show errors that a user can fix as a message, and exit with status 1.
 
     Raises:
         typer.Exit: The code within raises such an error.
@@ -147,7 +153,7 @@ def echo_list(items: Sequence[str], *, limit: int | None) -> None:
 
 
 def with_progress(items: Iterable[Item], total: int) -> Iterable[Item]:
-    """Show a progress bar of items, one a text, where the output is a terminal."""
+    """Show a progress bar, one step for each text, if the output is a terminal."""
     from tqdm import tqdm
 
     progress: Iterable[Item] = tqdm(items, total=total, unit="texts", leave=False, disable=None)

@@ -1,4 +1,4 @@
-"""`convert`: corpora of other formats to spaCy's binary format or JSON lines."""
+"""`convert`: convert corpora to spaCy's binary format or JSON lines."""
 
 from __future__ import annotations
 
@@ -25,29 +25,32 @@ def convert(
     input_paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IN...", help="Corpus files, one or several.", exists=True, dir_okay=False
+            metavar="IN...", help="One or more corpus files.", exists=True, dir_okay=False
         ),
     ],
     output_path: Annotated[
         Path, typer.Argument(metavar="OUT", help="File to write, ending in .spacy or .jsonl.")
     ],
     format: FormatOption = "auto",
-    lang: Annotated[str, typer.Option(help="Language, for the tokenizer, e.g. en or zh.")] = "en",
+    lang: Annotated[str, typer.Option(help="Language of the tokenizer, e.g. en or zh.")] = "en",
     scheme: Annotated[
-        str, typer.Option(help="conll: auto, iob1 (or mixed), bio, bioes or bilou.")
+        str, typer.Option(help="For conll: tag scheme: auto, iob1 (or mixed), bio, bioes or bilou.")
     ] = "auto",
-    token_column: Annotated[int, typer.Option(help="conll: column of the tokens, from 0.")] = 0,
+    token_column: Annotated[int, typer.Option(help="For conll: column of the tokens, from 0.")] = 0,
     tag_column: Annotated[
-        int, typer.Option(help="conll: column of the tags, from 0, or -1 for the last.")
+        int, typer.Option(help="For conll: column of the tags, from 0, or -1 for the last.")
     ] = -1,
     offsets: Annotated[
-        str, typer.Option(help="paper: auto, words, words-exclusive or characters.")
+        str,
+        typer.Option(
+            help="For paper: unit of offsets: auto, words, words-exclusive or characters."
+        ),
     ] = "auto",
     annotated_labels: Annotated[
         str | None,
         typer.Option(
             metavar="PER,ORG,...",
-            help="Labels the corpus is annotated for, if others are unknown rather than absent.",
+            help="Labels the corpus is annotated for, if it lacks annotations for others.",
         ),
     ] = None,
     label_map: Annotated[
@@ -55,27 +58,30 @@ def convert(
     ] = None,
     drop: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,...", help="Labels to leave out, as they are in the file."),
+        typer.Option(metavar="X,Y,...", help="Labels to leave out, by their names in the file."),
     ] = None,
     part: Annotated[
         str | None,
-        typer.Option(metavar="0:0.7", help="Only this part of the texts."),
+        typer.Option(metavar="0:0.7", help="Convert only this part of the texts."),
     ] = None,
     shuffle_seed: Annotated[
         int | None,
         typer.Option(
-            "--shuffle", metavar="SEED", help="Shuffle the texts, before a part is taken."
+            "--shuffle", metavar="SEED", help="Shuffle the texts before --part is applied."
         ),
     ] = None,
     spans_key: Annotated[
-        str, typer.Option(help="Span group for nested and partially annotated gold.")
+        str, typer.Option(help="Span group for nested or partly annotated entities.")
     ] = SPANS_KEY,
-    verbose: Annotated[bool, typer.Option("--verbose", "-V", help="List all entities.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-V", help="List all entities that are off token boundaries."),
+    ] = False,
 ) -> None:
     """Convert a corpus to spaCy's binary format (.spacy) or to JSON lines (.jsonl). Several files
-    of the same format become one.
+    of one format are joined.
 
-    Prints what was written and the gold entities that aren't on token boundaries.
+    Prints what was written and the gold entities that don't match token boundaries.
     """
     with shown_errors():
         if output_path.suffix not in SUFFIXES:

@@ -31,23 +31,29 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="PIPELINE...",
-            help="Trained pipelines, or checkpoints that become the only component of one.",
+            help="Trained pipelines, or checkpoints, each run as a pipeline of its own.",
         ),
     ],
-    corpora: Annotated[list[Path], typer.Option(help="A .spacy file, or a folder of them.")],
+    corpora: Annotated[
+        list[Path], typer.Option(help="A .spacy file, or a folder of .spacy files.")
+    ],
     labels: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Only these labels count.")
+        str | None, typer.Option(metavar="A,B,...", help="Count only these labels.")
     ] = None,
     exclude: Annotated[
         list[Path] | None,
-        typer.Option(help="A .spacy file, or a folder of them, whose texts are left out."),
+        typer.Option(help="A .spacy file, or a folder of them. Skip the texts in it."),
     ] = None,
     limit: LimitOption = None,
-    repeat: Annotated[int, typer.Option(help="Runs, of which the median counts.", min=1)] = 1,
-    lang: Annotated[str, typer.Option(help="Language of pipelines made of checkpoints.")] = "en",
-    output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    repeat: Annotated[
+        int, typer.Option(help="Number of timed runs. The median counts.", min=1)
+    ] = 1,
+    lang: Annotated[str, typer.Option(help="Language of pipelines made from checkpoints.")] = "en",
+    output: Annotated[
+        Path | None, typer.Option(help="Write the results to this JSON file.")
+    ] = None,
 ) -> None:
-    """Score pipelines that set entities, and time them, on the same texts."""
+    """Score and time pipelines that set entities, on the same texts."""
     with shown_errors():
         require("spacy", "Evaluating")
         from tqdm import tqdm
@@ -82,7 +88,7 @@ def evaluate(
         typer.echo(to_tables(results))
         for corpus, left_out in {each["corpus"]: each["left_out"] for each in results}.items():
             if left_out:
-                typer.echo(f"{corpus}: {left_out} texts left out, as they are in --exclude")
+                typer.echo(f"{corpus}: {left_out} texts left out, as they are also in --exclude")
 
 
 def to_tables(results: list[Evaluation]) -> str:
@@ -111,7 +117,10 @@ def _table(results: list[Evaluation], name: _Column) -> str:
 
 def scores(
     path: Annotated[
-        Path, typer.Argument(metavar="METRICS", help="JSON file.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(
+            metavar="METRICS", help="JSON file from `spacy evaluate`.", exists=True, dir_okay=False
+        ),
     ],
 ) -> None:
     """Print the mention and entity scores that `spacy evaluate` wrote to a file."""

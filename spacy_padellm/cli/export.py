@@ -1,4 +1,4 @@
-"""`export`: the checkpoint of a trained pipeline, or the average of several, in fewer bytes."""
+"""`export`: write the checkpoint of a trained pipeline, or the average of several."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def export(
         list[str],
         typer.Argument(
             metavar="PIPELINE...",
-            help="Trained pipeline, or checkpoint folder; of several, the weights are averaged.",
+            help="Trained pipeline or checkpoint folder. Several are averaged.",
         ),
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Write the checkpoint of a trained pipeline to a folder of its own, its weights in this type,
-    or as they are: float16 takes half the space of float32. Of several pipelines that were trained
-    from the same checkpoint, the average: often better than each.
+    """Write the checkpoint of a trained pipeline to a folder of its own. --dtype float16 takes half
+    the space of float32. Several pipelines trained from the same checkpoint are averaged, which is
+    often better than each of them.
     """
     with shown_errors():
         from ..checkpoints.files import find_checkpoint

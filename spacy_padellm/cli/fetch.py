@@ -1,4 +1,4 @@
-"""`fetch`: the assets of a project, from a local folder or by download."""
+"""`fetch`: copy or download the assets of a project."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ def fetch(
     project_dir: Annotated[
         Path, typer.Argument(help="Folder of the project.", exists=True, file_okay=False)
     ] = Path(),
-    extra: Annotated[bool, typer.Option("--extra", "-e", help="Also assets marked extra.")] = False,
+    extra: Annotated[
+        bool, typer.Option("--extra", "-e", help="Also fetch assets marked extra.")
+    ] = False,
 ) -> None:
-    """Make the assets of a project present and check them.
+    """Fetch the assets of a project and check them.
 
-    They are copied from the folder that the environment variable PADELLM_DATA names, or
-    downloaded if it isn't set. Assets that are there and have the right checksum stay.
+    Assets are copied from the folder in the environment variable PADELLM_DATA, or downloaded if it
+    isn't set. Assets that already have the right checksum are kept.
     """
     with shown_errors():
         assets = _load_assets(project_dir, extra)

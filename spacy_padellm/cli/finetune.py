@@ -1,4 +1,4 @@
-"""`finetune`: a language model on corpora, by Hugging Face's Trainer."""
+"""`finetune`: train a language model on corpora with Hugging Face's Trainer."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from .console import shown_errors
 def finetune(
     config: Annotated[
         Path,
-        typer.Argument(metavar="CONFIG", help="YAML file.", exists=True, dir_okay=False),
+        typer.Argument(
+            metavar="CONFIG", help="YAML file with the configuration.", exists=True, dir_okay=False
+        ),
     ],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in OUTPUT/steps.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in OUTPUT/steps.")
     ] = False,
     sequences: Annotated[
         bool,
         typer.Option(
-            "--sequences", help="Train on the paper's separate sequences, to compare the time."
+            "--sequences", help="Train on the paper's separate sequences, to compare the speed."
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what would be trained on.")
+        bool, typer.Option("--dry-run", help="Only print statistics of the training data.")
     ] = False,
 ) -> None:
-    """Fine-tune a language model, all of it or an adapter. On several GPUs: `torchrun
+    """Fine-tune a language model or an adapter for it. On several GPUs, run `torchrun
     --nproc_per_node N -m spacy_padellm finetune CONFIG`.
     """
     with shown_errors():
@@ -49,7 +51,7 @@ def finetune(
             return
         if resume and prepared.is_first:
             last = prepared.last_step
-            typer.echo(f"Going on from {last}" if last else "Nothing to go on from: it begins")
+            typer.echo(f"Continuing from {last}" if last else "No checkpoint yet: training starts")
         figures = prepared.train(resume=resume)
         if prepared.is_first:
             for name in sorted(figures):

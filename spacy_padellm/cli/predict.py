@@ -1,4 +1,4 @@
-"""`predict`: the mentions of a corpus, as JSON lines."""
+"""`predict`: write the mentions of a corpus as JSON lines."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from .console import (
 def predict(
     checkpoint: CheckpointArgument,
     corpus: CorpusArgument,
-    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="JSON lines to write.")],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="JSON lines file to write.")],
     format: FormatOption = "auto",
     limit: LimitOption = None,
-    batch_size: Annotated[int, typer.Option(help="Texts read at once.", min=1)] = 16,
-    threshold: Annotated[float, typer.Option(help="Lowest probability of a mention.")] = 0.0,
+    batch_size: Annotated[int, typer.Option(help="Number of texts to decode at once.", min=1)] = 16,
+    threshold: Annotated[float, typer.Option(help="Leave out less probable mentions.")] = 0.0,
     tag_share: Annotated[
-        float, typer.Option(help="What text tags count in it, with a model that was taught them.")
+        float, typer.Option(help="Weight of text tags in a probability, if the model has them.")
     ] = DecodingOptions.tag_share,
     *,
     model: ReplicaOptions,
 ) -> None:
-    """Find the mentions of a corpus's texts, with scores, and print how they compare with its
-    gold mentions (the paper's scores over sets of mention strings).
+    """Find the mentions in a corpus, with their scores, and compare them with the gold mentions.
+
+    The comparison uses the paper's scores over sets of mention strings.
     """
     with shown_errors():
         from ..corpus.formats import read_annotated_texts
@@ -74,7 +75,9 @@ def predict(
     if unsought := others.keys() - set(labels):
         count = sum(others[label] for label in unsought)
         names = ", ".join(sorted(unsought))
-        typer.echo(f"{count} gold mentions of labels it does not look for are not counted: {names}")
+        typer.echo(
+            f"{count} gold mentions are not counted, as the model lacks their labels: {names}"
+        )
     typer.echo(
         f"mentions_p {scores.precision:.4f}, mentions_r {scores.recall:.4f}, "
         f"mentions_f {scores.fscore:.4f} (of {scores.gold} gold mentions)"

@@ -1,4 +1,4 @@
-"""`visualize`: a page, or a picture, of predictions with their scores."""
+"""`visualize`: draw predictions and their scores as a page or picture."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def visualize(
         str,
         typer.Argument(
             metavar="PIPELINE",
-            help="Trained pipeline, or a checkpoint that becomes the only component of one.",
+            help="Trained pipeline, or a checkpoint, run as a pipeline of its own.",
         ),
     ],
     corpus: Annotated[
         Path,
         typer.Argument(
             metavar="CORPUS",
-            help="A .spacy file, or a .txt file with a text a line.",
+            help="A .spacy file, or a .txt file with one text a line.",
             exists=True,
             dir_okay=False,
         ),
@@ -59,12 +59,12 @@ def visualize(
     output_path: Annotated[
         Path, typer.Argument(metavar="OUT", help="Page (.html) or picture (.svg) to write.")
     ],
-    limit: Annotated[int, typer.Option(help="Show only the first texts.")] = 40,
-    lang: Annotated[str, typer.Option(help="Language of a pipeline made of a checkpoint.")] = "en",
+    limit: Annotated[int, typer.Option(help="Show only this many texts.")] = 40,
+    lang: Annotated[
+        str, typer.Option(help="Language of a pipeline made from a checkpoint.")
+    ] = "en",
 ) -> None:
-    """Write a displaCy page, or a picture of one, with the entities a pipeline finds in texts, and
-    their scores.
-    """
+    """Write a displaCy page or picture of the entities that a pipeline finds, with scores."""
     with shown_errors():
         require("spacy", "Visualizing")
         from ..pipeline.docs import register_score_extension

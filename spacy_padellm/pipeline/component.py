@@ -1,4 +1,4 @@
-"""The `padellm_ner` component."""
+"""The spaCy component `padellm_ner`."""
 
 # No `annotations` import: spaCy reads the types of `initialize` at run time.
 import multiprocessing
@@ -39,7 +39,7 @@ from .shim import get_shim
 
 
 class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without types.
-    """Named entities written by a causal language model.
+    """Finds named entities with a causal language model, which writes them out.
 
     Args:
         vocab: The shared vocabulary.
@@ -87,12 +87,12 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
 
     @property
     def spans_key(self) -> str:
-        """The span group of predicted and gold mentions."""
+        """The key of the span group with predicted and gold mentions."""
         return cast(str, self.cfg["spans_key"])
 
     @property
     def padellm(self) -> PaDeLLM:
-        """What finds entities, as it is now.
+        """The model that finds entities, with its current settings.
 
         Raises:
             ValueError: There is no model yet.
@@ -107,7 +107,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels the component looks for."""
+        """The labels that the component finds."""
         return tuple(self.shim.labels)
 
     @property
@@ -120,11 +120,11 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
 
     @property
     def label_data(self) -> dict[str, str]:
-        """Labels and their wording; `initialize` takes them back."""
+        """The labels and their wording, as `initialize` takes them."""
         return dict(self.shim.settings.labels)
 
     def add_label(self, label: str, wording: str | None = None) -> int:
-        """Add a label.
+        """Add a label to find.
 
         Args:
             label: The label.
@@ -148,7 +148,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         nlp: Language | None = None,
         labels: Labels | None = None,
     ) -> None:
-        """Make the model ready for training.
+        """Initialize the model for training.
 
         Args:
             get_examples: Gives the training examples.
@@ -183,7 +183,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         report.warn(of_labels=labels is None)
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
-        """Find the entities of docs, which stay as they are.
+        """Find the entities of docs without changing the docs.
 
         Returns:
             The entities of each, with its character offsets.
@@ -206,7 +206,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             annotate_doc(doc, entities, spans_key=self.spans_key, overwrite=self.cfg["overwrite"])
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate docs.
+        """Annotate a stream of docs.
 
         Args:
             stream: The docs.
@@ -240,7 +240,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
                 yield doc
 
     def make_trees(self, examples: Iterable[Example]) -> list[SupervisedTree]:
-        """Make what a step over examples teaches.
+        """Build the supervised trees for a training step.
 
         Args:
             examples: A batch of examples. Each use of a text makes its next version.
@@ -269,7 +269,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from a batch of examples.
+        """Train on a batch of examples.
 
         Args:
             examples: The examples.
@@ -296,7 +296,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         return losses
 
     def get_loss(self, examples: Iterable[Example], scores: Floats1d) -> tuple[float, Floats1d]:
-        """Find the loss of what was predicted for examples.
+        """Compute the loss for a batch of examples.
 
         Args:
             examples: A batch of examples.
@@ -309,7 +309,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         return _get_loss(self.make_trees(examples), scores)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Write `model`, a checkpoint folder that transformers can load on its own.
+        """Save the component with `model`, a checkpoint folder that transformers can load alone.
 
         Args:
             path: A directory.
@@ -334,7 +334,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        """Pack the component.
+        """Serialize the component to bytes.
 
         Args:
             exclude: What to leave out: `"model"`.
@@ -342,7 +342,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         return b"" if "model" in exclude else self.shim.to_bytes()
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "PaDeLLMNER":
-        """Load the component from what `to_bytes` gave.
+        """Load the component from the bytes of `to_bytes`.
 
         Args:
             bytes_data: The bytes.

@@ -1,4 +1,4 @@
-"""Docs ↔ texts: windows, gold, and entities written to a doc."""
+"""Convert docs to texts, windows and gold, and write entities to docs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SpanGetter = Callable[[Iterable[Doc]], list[list[Span]]]
 
 
 def tokenized(span: Doc | Span) -> TokenizedText:
-    """Take a doc, or a stretch of one, as the core reads it."""
+    """Convert a doc or span to a tokenized text."""
     start = span[0].idx if len(span) else 0
     tokens = tuple((t.idx - start, t.idx - start + len(t)) for t in span)
     return TokenizedText(span.text[: tokens[-1][1] if tokens else 0], tokens)
@@ -32,7 +32,7 @@ def tokenized(span: Doc | Span) -> TokenizedText:
 def get_windows(
     docs: Sequence[Doc], model: PaDeLLM, get_spans: SpanGetter | None
 ) -> list[list[Window]]:
-    """Cut docs into windows.
+    """Split docs into windows.
 
     Args:
         docs: The docs.
@@ -55,7 +55,7 @@ def get_windows(
 def windowed_texts(
     examples: Iterable[Example], spans_key: str, model: PaDeLLM, get_spans: SpanGetter | None
 ) -> list[WindowedText]:
-    """Take what examples teach, in windows, tokenized as predicted.
+    """Collect the training texts of examples, in windows, tokenized like the predicted docs.
 
     Args:
         examples: Examples; those without annotation of entities are skipped.
@@ -95,8 +95,8 @@ def gold_labels(examples: Iterable[Example], spans_key: str) -> list[str]:
 def as_in_training(
     examples: Iterable[Example], nlp: Language | None, component: object
 ) -> Iterator[Example]:
-    """Give examples what earlier components set before a component's `update` sees them, for
-    example the sentences that are to be windows.
+    """Annotate examples with earlier components, as before a component's `update`. They may set
+    the sentences that serve as windows, for example.
 
     Args:
         examples: Examples.
@@ -116,7 +116,7 @@ def as_in_training(
 
 
 def register_score_extension() -> None:
-    """Make `span._.score` available."""
+    """Register the extension `span._.score`."""
     if not Span.has_extension("score"):
         Span.set_extension("score", default=None)
 

@@ -1,4 +1,4 @@
-"""Whole pipelines, ours or any others that set entities: their scores and speed on corpora."""
+"""Evaluate the scores and speed of whole pipelines on corpora: ours and any other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .scorer import score_mentions
 
 
 class Evaluation(TypedDict):
-    """What a pipeline did on a corpus."""
+    """The results of a pipeline on a corpus."""
 
     pipeline: str
     corpus: str
@@ -39,7 +39,7 @@ class Evaluation(TypedDict):
 
 
 def find_texts(paths: Sequence[Path]) -> set[str]:
-    """Read the texts of corpora, without case and spacing.
+    """Read the texts of corpora, ignoring case and spacing.
 
     Args:
         paths: .spacy files, or folders of them.
@@ -53,7 +53,7 @@ def find_texts(paths: Sequence[Path]) -> set[str]:
 
 
 def find_corpora(paths: Sequence[Path]) -> dict[str, Path]:
-    """Find corpora.
+    """Find corpora by name.
 
     Args:
         paths: .spacy files, or folders of them.
@@ -74,7 +74,7 @@ def find_corpora(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def load_pipeline(name: str, lang: str) -> Language:
-    """Load a pipeline.
+    """Load a pipeline, or build one from a checkpoint.
 
     Args:
         name: A trained pipeline, or a checkpoint, which becomes the only component of one.
@@ -97,8 +97,7 @@ def evaluate_pipelines(
     repeat: int = 1,
     tell: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Evaluation]:
-    """Run pipelines one after the other on each corpus, and score what they find by the same
-    measure.
+    """Run each pipeline on each corpus and score all by the same measure.
 
     Args:
         pipelines: Pipelines by name.

@@ -77,8 +77,8 @@ def make_padellm_ner(
     augment: Callable[..., Any] | None,
     scorer: Callable[..., Any] | None,
 ) -> Any:
-    """Construct a PaDeLLM-NER component: a causal language model that writes how many mentions
-    every label has, and then all mentions of all labels at once.
+    """Create a PaDeLLM-NER component. Its causal language model writes how many mentions each label
+    has, and then all mentions of all labels at once.
 
     Args:
         nlp: The pipeline.
@@ -160,8 +160,8 @@ def make_padellm_ner(
 
 
 def _find_preset(preset: Any) -> Preset | None:
-    """Find what a config names as preset: one of the paper's datasets, a function of spaCy's
-    registry `misc` that returns one, or a preset.
+    """Find the preset that a config names: a dataset of the paper, a function in spaCy's registry
+    `misc` that returns a preset, or a preset itself.
     """
     if preset is None or isinstance(preset, Preset):
         return preset

@@ -1,6 +1,4 @@
-"""Everything small that is registered for configs; nothing heavy is imported, and nothing loaded,
-before it is used.
-"""
+"""The functions registered for configs. Heavy packages and models are loaded only on use."""
 
 # No `annotations` import: spaCy reads the types of these signatures at run time.
 import random
@@ -37,7 +35,7 @@ def build_causal_lm_v1(
     tag_text: float = 0.0,
     devices: list[str] | None = None,
 ) -> Model[Any, Any]:
-    """`spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
+    """Create `spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
 
     Args:
         name: Checkpoint folder or hub id, of a model or of a PEFT adapter, whose model is then
@@ -104,8 +102,8 @@ def build_encoder_lm_v1(
     softmax: str = "admissible",
     tag_text: float = 0.0,
 ) -> Model[Any, Any]:
-    """`spacy_padellm.EncoderLM.v1`: a pretrained encoder (BERT and its like) that is made a causal
-    language model in `initialize`: it reads the text as ever and learns to write what follows.
+    """Create `spacy_padellm.EncoderLM.v1`: a pretrained encoder (like BERT), turned into a causal
+    language model in `initialize`. It reads the text as before and learns to write the rest.
 
     Args:
         name: Folder or hub id of the encoder.
@@ -143,9 +141,9 @@ def build_small_causal_lm_v1(
     softmax: str = "admissible",
     tag_text: float = 0.0,
 ) -> Model[Any, Any]:
-    """`spacy_padellm.SmallCausalLM.v1`: a Llama-shaped model from scratch, made in `initialize`
-    with a tokenizer trained on the training texts. For demos and tests, and where there is
-    nothing pretrained.
+    """Create `spacy_padellm.SmallCausalLM.v1`: a Llama-shaped model from scratch, built in
+    `initialize` with a tokenizer trained on the training texts. It is meant for demos, tests and
+    cases without a pretrained model.
 
     Args:
         width: Hidden size.
@@ -178,7 +176,7 @@ def build_small_causal_lm_v1(
 
 
 def _stated(prefix_attention: Any, softmax: Any) -> Overrides:
-    """What an architecture states, which is checked beside a checkpoint's settings."""
+    """Collect the settings of an architecture, to be checked against the checkpoint's."""
     return Overrides(prefix_attention=prefix_attention, softmax=softmax)
 
 
@@ -189,7 +187,7 @@ def create_prompt_template_v1(
     capitalized: str = "",
     all_capitals: str = "",
 ) -> PromptTemplate:
-    """`spacy_padellm.PromptTemplate.v1`: a user's own wording.
+    """Create `spacy_padellm.PromptTemplate.v1`: a prompt template with a user's own wording.
 
     Args:
         prompt: Everything up to the count, with `{text}` and then `{label}` in it.
@@ -208,7 +206,7 @@ def create_prompt_template_v1(
 def create_swap_mentions_v1(
     rate: float, uses: int = 1, join: int = 1, capitals: float = 0.0
 ) -> "MentionSwap":
-    """`spacy_padellm.swap_mentions.v1`: augmentation of a component's training texts.
+    """Create `spacy_padellm.swap_mentions.v1`: augment training texts with swapped mentions.
 
     Args:
         rate: Probability of a mention in a training text to be swapped for another of its label.
@@ -225,7 +223,7 @@ def create_swap_mentions_v1(
 
 
 def create_batch_by_padded_v1(size: int, buffer: int = 400) -> Batcher:
-    """`spacy_padellm.batch_by_padded.v1`: batches of similar lengths, in random order.
+    """Create `spacy_padellm.batch_by_padded.v1`: batches of similar lengths, in random order.
 
     As `spacy.batch_by_padded.v1`, but the batches made from a buffer are shuffled. spaCy's come
     longest first, so that steps on long and on short texts take turns.
@@ -245,7 +243,7 @@ def create_batch_by_padded_v1(size: int, buffer: int = 400) -> Batcher:
 
 
 def make_mention_scorer() -> Callable[..., dict[str, Any]]:
-    """`spacy_padellm.mention_scorer.v1`: spaCy's entity scores, and the paper's over strings."""
+    """Create `spacy_padellm.mention_scorer.v1`: spaCy's entity scores and the paper's scores."""
     from .scorer import score_mentions
 
     return score_mentions

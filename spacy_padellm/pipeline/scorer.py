@@ -1,4 +1,4 @@
-"""Scorer: spaCy's entity scores and the paper's scores over sets of mention strings."""
+"""Score with spaCy's entity scores and the paper's scores over sets of mention strings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thinc shim around the model: loading, settings, gradients, optimizer steps, serialisation."""
+"""A thinc shim for the model: loading, settings, gradients, optimizer steps, serialisation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class PaDeLLMShim(Shim):
-    """Holds the model, which is loaded when first asked for.
+    """Holds the model and loads it on first use.
 
     What a config states is kept until it is asked for, too: nothing is read before, as what a saved
     pipeline was once made from may be gone.
@@ -77,7 +77,7 @@ class PaDeLLMShim(Shim):
         self._is_trained = False
 
     def configure(self, stated: Overrides, options: DecodingOptions) -> None:
-        """Take what the component's config states.
+        """Apply the settings in the component's config.
 
         Args:
             stated: What it states in the place of the source's settings. Of a saved pipeline only
@@ -94,19 +94,19 @@ class PaDeLLMShim(Shim):
 
     @property
     def settings(self) -> Settings:
-        """What the model is run with."""
+        """The settings that the model runs with."""
         if self._settings is None:
             self._settings = self.stated.resolve(self.source.load_settings(self.stated.preset))
         return self._settings
 
     @property
     def is_known(self) -> bool:
-        """Whether the settings are known without reading the source."""
+        """Whether the settings are known already, without reading the source."""
         return self._settings is not None
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Label → its wording; nothing is read for it where the config states them all."""
+        """Label → its wording. The source is read only if the config doesn't give all wordings."""
         if self._settings is None:
             if isinstance(self.stated.labels, Mapping):
                 return self.stated.labels
@@ -116,7 +116,7 @@ class PaDeLLMShim(Shim):
 
     @property
     def known_wordings(self) -> dict[str, str]:
-        """Label → its wording, of all labels the model comes with."""
+        """Label → its wording, for all labels that the model comes with."""
         known: dict[str, str] = {}
         if not self._is_saved:
             of_source = self.source.load_settings(self.stated.preset) or Settings()
@@ -124,7 +124,7 @@ class PaDeLLMShim(Shim):
         return {**known, **self.settings.labels}
 
     def set_labels(self, labels: Mapping[str, str]) -> None:
-        """Look for other labels.
+        """Set the labels to find.
 
         Args:
             labels: Label → its wording.
@@ -138,7 +138,7 @@ class PaDeLLMShim(Shim):
 
     @property
     def lm(self) -> CausalLM:
-        """The language model.
+        """The language model, loaded on first use.
 
         Raises:
             ValueError: It is made in training, and has not been.
@@ -149,13 +149,13 @@ class PaDeLLMShim(Shim):
 
     @property
     def padellm(self) -> PaDeLLM:
-        """The model with its settings as they are now."""
+        """The model with its current settings."""
         if self._padellm is None:
             self._padellm = PaDeLLM(self.lm, self.settings, self._options, self._replicas)
         return self._padellm
 
     def make_objective(self) -> Objective:
-        """Make what teaches the model.
+        """Create the training objective.
 
         It teaches no tags, and says so, where a label or number that came after the tokenizer was
         made is no single token.
@@ -169,13 +169,13 @@ class PaDeLLMShim(Shim):
         return self.padellm.make_objective(tag_text)
 
     def note_text_tags(self, taught: bool) -> None:
-        """Note whether the model is taught text tags that can be read."""
+        """Record whether the model learns text tags that can be read."""
         if self.settings.text_tags != taught:
             self._settings = replace(self.settings, text_tags=taught)
             self._padellm = self.padellm.with_settings(self._settings)
 
     def find_untrained(self) -> list[str]:
-        """Find the labels whose wording the model was never trained with."""
+        """Find the labels whose wording the model was never trained on."""
         encoder = TextEncoder(self.lm.tokenizer)
         # By ids: to a model that lower-cases, "PERSON" is "person".
         trained = [encoder.encode_wording(each) for each in self._find_trained()]
@@ -192,7 +192,7 @@ class PaDeLLMShim(Shim):
         return self._trained
 
     def create(self, texts: Iterable[str]) -> None:
-        """Make the model to train.
+        """Create the model to train.
 
         Args:
             texts: Training texts.
@@ -249,7 +249,7 @@ class PaDeLLMShim(Shim):
         return torch.autocast(device, torch.bfloat16)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Step a torch AdamW with the config's settings.
+        """Update the weights with torch's AdamW and the config's settings.
 
         Args:
             optimizer: Gives the learning rate of this step and the other settings.
@@ -271,11 +271,11 @@ class PaDeLLMShim(Shim):
 
     @contextlib.contextmanager
     def use_params(self, params: dict[Any, Any] | None) -> Iterator[None]:
-        """Change nothing: weights are stepped here and have no averages."""
+        """Do nothing: this shim updates its weights itself and keeps no averages."""
         yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the model.
+        """Move the model to a device.
 
         Args:
             device_type: Thinc's name of a device.
@@ -285,7 +285,7 @@ class PaDeLLMShim(Shim):
         self.lm.to(f"{name}:{device_id}" if name == "cuda" else name)
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint: its settings only, where weights stay where they are.
+        """Save the checkpoint. Without `save_weights`, save only its settings.
 
         Raises:
             ValueError: There is no model yet, or it was trained and is not to be saved.
@@ -299,8 +299,8 @@ class PaDeLLMShim(Shim):
             save_settings(folder, self.settings)
 
     def load(self, folder: Path) -> None:
-        """Read a checkpoint folder that `save` wrote, in the place of what the source says and the
-        config overrides, but for limits.
+        """Load a checkpoint folder that `save` wrote. Its settings replace those of the source and
+        the config, except for limits.
 
         Raises:
             ValueError: The folder is not complete.
@@ -329,7 +329,7 @@ class PaDeLLMShim(Shim):
             )
 
     def to_bytes(self) -> bytes:
-        """Pack the files of the checkpoint folder."""
+        """Serialize the files of the checkpoint folder to bytes."""
         with TemporaryDirectory() as name:
             folder = Path(name)
             self.save(folder)
@@ -342,7 +342,7 @@ class PaDeLLMShim(Shim):
         return packed
 
     def from_bytes(self, data: bytes) -> PaDeLLMShim:
-        """Load the model from what `to_bytes` gave.
+        """Load the model from the bytes of `to_bytes`.
 
         Raises:
             ValueError: A file of it is not in the checkpoint folder, or the folder is not complete.
@@ -368,7 +368,7 @@ def build_model(
     tag_text: float = 0.0,
     devices: Sequence[str] = (),
 ) -> Model[Sequence[SupervisedTree], Floats1d]:
-    """Build the component's thinc model: a shim, and nothing else.
+    """Build the component's thinc model, which consists of a shim only.
 
     Args:
         source: Where the language model comes from.

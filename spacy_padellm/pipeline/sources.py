@@ -1,4 +1,4 @@
-"""Where a component's language model comes from: a checkpoint, or fresh from training texts."""
+"""The sources of a component's language model: a checkpoint, or a new model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..tree.causal_lm import CausalLM
 
 
 class LMSource(Protocol):
-    """Makes a language model."""
+    """Provides a language model."""
 
     @property
     def options(self) -> LoadOptions:
-        """How weights are loaded, from what was saved as well."""
+        """How weights are loaded, including saved ones."""
         ...
 
     @property
@@ -30,7 +30,7 @@ class LMSource(Protocol):
         ...
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
-        """Read what the model was trained with, `None` if nothing says so; no weights are loaded.
+        """Read the settings the model was trained with, if any. No weights are loaded.
 
         Args:
             preset: What a checkpoint that does not say was trained with.
@@ -50,7 +50,7 @@ class LMSource(Protocol):
         ...
 
     def create(self, settings: Settings, texts: Iterable[str]) -> CausalLM | None:
-        """Make the model to train, `None` to train the one there is.
+        """Create the model to train, or return `None` to train the loaded one.
 
         Args:
             settings: What it is to be trained with.
@@ -74,7 +74,7 @@ class PretrainedSource:
     saves_weights: bool
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
-        """Read what its `padellm.json` says; without one, it was trained as the preset says."""
+        """Read the settings in `padellm.json`, or take the preset's if there is none."""
         described = None if preset is None else Settings(preset.template, preset.labels)
         if preset is not None and self.name is None and preset.checkpoint is not None:
             # The preset says it all, and nothing need be fetched.
@@ -90,7 +90,7 @@ class PretrainedSource:
         )
 
     def create(self, settings: Settings, texts: Iterable[str]) -> CausalLM | None:
-        """Make nothing: what there is is fine-tuned."""
+        """Return `None`: the checkpoint is fine-tuned."""
         return None
 
     def _find_name(self, preset: Preset | None) -> str:
@@ -104,7 +104,7 @@ class PretrainedSource:
 
 @dataclass(frozen=True)
 class FreshSource:
-    """A model that is made when training begins.
+    """A new model, created when training starts.
 
     Args:
         device: Where to run.
@@ -125,15 +125,15 @@ class FreshSource:
         return LoadOptions(device=self.device)
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
-        """Know nothing: it was not trained yet."""
+        """Return `None`: the model has not been trained yet."""
         return None
 
     def load(self, settings: Settings, preset: Preset | None) -> CausalLM:
-        """Raise an error: there is nothing before training."""
+        """Raise an error: there is no model before training."""
         raise ValueError(Errors.P202)
 
     def create(self, settings: Settings, texts: Iterable[str]) -> CausalLM | None:
-        """Make the model, and the small one's tokenizer of the training texts."""
+        """Create the model. A small model gets a tokenizer trained on the training texts."""
         bidirectional = settings.prefix_attention == "bidirectional"
         if self.encoder is not None:
             lm = build_encoder_lm(

@@ -1,4 +1,4 @@
-"""The steps of training: a torch optimizer with the settings of spaCy's, and bfloat16."""
+"""Training steps: a torch optimizer with spaCy's settings, and bfloat16."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_adamw(model: PreTrainedModel, stated: Optimizer) -> torch.optim.AdamW:
 
 
 def has_fast_bfloat16(device: str) -> bool:
-    """Tell whether a torch device type computes in bfloat16 without emulating it."""
+    """Check whether a torch device type supports bfloat16 without emulation."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     if device == "cpu":

@@ -46,7 +46,7 @@ def test_docs_of_spacy(run: Callable[..., Result], config: Path, toy_corpus: Pat
     assert result.exit_code == 0, result.output
     assert "24 texts in" in result.stdout and "eval_mentions_f: 1.0" in result.stdout
     again = run("finetune", config, "--resume")
-    assert again.exit_code == 0 and "Going on from" in again.stdout
+    assert again.exit_code == 0 and "Continuing from" in again.stdout
 
 
 def test_it_is_only_said_what_would_be_done(
