@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import griffe
+import srsly
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from thinc.api import Config
 
 from spacy_padellm.cli.app import create_app
 from spacy_padellm.corpus.options import ReadingOptions
@@ -47,17 +49,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def write_configuration() -> str:
     """Write the page of the component's settings, with defaults and meanings."""
-    parameters = set(inspect.signature(make_padellm_ner).parameters) - NOT_SETTINGS
-    defaults = dict(re.findall(r"^(\w+) = (.*)$", DEFAULT_CONFIG, re.MULTILINE))
-    for block, value in re.findall(
-        r'^\[padellm_ner\.(\w+)\]\n@\w+ = (".*")$', DEFAULT_CONFIG, re.M
-    ):
-        defaults[block] = value
+    defaults = Config().from_str(DEFAULT_CONFIG)["padellm_ner"]
     meanings = read_arguments(make_padellm_ner)
     rows = [
-        (f"`{name}`", f"`{defaults[name]}`", meanings[name])
+        (f"`{name}`", write_default(defaults[name]), meanings[name])
         for name in inspect.signature(make_padellm_ner).parameters
-        if name in parameters
+        if name not in NOT_SETTINGS
     ]
     return "\n\n".join(
         [
@@ -87,7 +84,7 @@ def write_architectures() -> str:
             # A reader's options are described once, where they are defined.
             meanings = {**read_arguments(ReadingOptions), **read_arguments(found)}
             rows = [
-                (f"`{key}`", write_default(parameter), meanings[key])
+                (f"`{key}`", write_default(parameter.default), meanings[key])
                 for key, parameter in inspect.signature(found).parameters.items()
             ]
             if rows:
@@ -155,17 +152,13 @@ def _sections(function: Callable[..., Any], kind: str) -> Iterator[Any]:
             yield section
 
 
-def write_default(parameter: inspect.Parameter) -> str:
-    """Write the default of an argument as a config does."""
-    if parameter.default is parameter.empty:
+def write_default(value: Any) -> str:
+    """Write the default of a setting or an argument as a config does."""
+    if value is inspect.Parameter.empty:
         return "required"
-    value = parameter.default
-    words = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return f"`{words[value]}`"
-    return (
-        f'`"{value}"`' if isinstance(value, str) else f"`{list(value) if value == () else value}`"
-    )
+    if isinstance(value, dict):  # a block, told by the function that it names
+        (value,) = (each for key, each in value.items() if key.startswith("@"))
+    return f"`{srsly.json_dumps(value)}`"
 
 
 def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

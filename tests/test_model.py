@@ -329,7 +329,7 @@ def test_a_single_string_is_no_list(folder: Path):
 
 
 def test_there_is_no_such_option(folder: Path):
-    with pytest.raises(TypeError, match=r"P036.*'treshold'.*: .*threshold") as caught:
+    with pytest.raises(TypeError, match=r"P036.*no option 'treshold'.*: .*threshold") as caught:
         PaDeLLM.from_pretrained(str(folder), treshold=0.5)
     known = str(caught.value).rsplit(": ", 1)[1].split(", ")
     kinds = (LoadOptions, DecodingOptions, Overrides)

@@ -69,7 +69,8 @@ def test_names_are_taken_apart(name, spec):
         ("", r"P408"),
         (
             "batch:0.1",
-            r"P409.*'batch:0.1'.*batch takes no threshold.*: tree, tree-early, replicas\..*: ",
+            r"P409.*'batch:0.1'.*batch takes no threshold.*"
+            r"take a threshold: tree, tree-early, replicas\..*take a batch size: ",
         ),
         ("structured:0.1", r"P409.*structured takes no threshold"),
         ("batch@4", r"P409.*batch takes no batch size"),

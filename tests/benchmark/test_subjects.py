@@ -75,5 +75,5 @@ def test_a_tokenizer_that_is_not_there(tmp_path: Path):
 def test_a_vocabulary_that_is_too_small(tokenizer, tmp_path: Path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**SHAPES["tiny"], "vocab_size": 100}))
-    with pytest.raises(ValueError, match=r"P406.*only 100"):
+    with pytest.raises(ValueError, match=r"P406.*a vocabulary of only 100"):
         build_random_lm(str(path), tokenizer)

@@ -64,7 +64,7 @@ def test_a_file_that_was_cut_off(layout, tmp_path):
     write_weights(tmp_path, WEIGHTS, layout)
     file = max(path for path in tmp_path.iterdir() if path.suffix != ".json")
     file.write_bytes(file.read_bytes()[:-50])
-    with pytest.raises(ValueError, match=rf"(?s)P042.*{tmp_path}"):
+    with pytest.raises(ValueError, match=rf"(?s)P042.*Cannot load {tmp_path}"):
         CheckpointFiles(str(tmp_path)).read_weights()
 
 
@@ -77,7 +77,7 @@ def test_json(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null"])
 def test_json_that_cannot_be_read(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"(?s)P042.*{tmp_path}"):
+    with pytest.raises(ValueError, match=rf"(?s)P042.*Cannot load {tmp_path}"):
         CheckpointFiles(str(tmp_path)).read_json("config.json")
 
 

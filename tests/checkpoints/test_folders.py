@@ -133,7 +133,7 @@ def test_weights_in_several_files(folder):
     (folder / "model.safetensors").unlink(missing_ok=True)
     assert_same_lm(load_causal_lm(str(folder)), small_lm())
     next(iter(folder.glob("model-*.safetensors"))).unlink()
-    with pytest.raises(ValueError, match=r"(?s)P042"):
+    with pytest.raises(ValueError, match=r"(?s)P042.*save it again"):
         load_causal_lm(str(folder))
 
 
@@ -173,7 +173,7 @@ def test_saving_that_is_interrupted_is_noticed(folder, monkeypatch):
         save_checkpoint(folder, small_lm("gpt2"), SETTINGS)
     monkeypatch.undo()
     for load in (load_settings, PaDeLLM.from_pretrained):
-        with pytest.raises(ValueError, match=r"P041.*is missing"):
+        with pytest.raises(ValueError, match=r"P041.*is missing.*If saving was interrupted"):
             load(str(folder))
 
 
@@ -198,7 +198,7 @@ def test_weights_that_lack_parameters(tmp_path, family, lost):
     kept = {name: weight for name, weight in weights.items() if not name.startswith(lost)}
     assert 0 < len(kept) < len(weights)
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=rf"P044.* {len(weights) - len(kept)} .*{lost}"):
+    with pytest.raises(ValueError, match=rf"P044.*lack {len(weights) - len(kept)} .*{lost}"):
         load_causal_lm(str(tmp_path))
 
 
@@ -242,7 +242,9 @@ def test_a_hugging_face_folder_without_settings(folder):
 def test_settings_that_cannot_be_read(folder, wrong):
     (folder / SETTINGS_FILE).write_text(wrong, encoding="utf8")
     for load in (load_settings, PaDeLLM.from_pretrained):
-        with pytest.raises(ValueError, match=rf"P040.*{SETTINGS_FILE}") as error:
+        with pytest.raises(
+            ValueError, match=rf"P040.*{SETTINGS_FILE}.*Save the pipeline or checkpoint again"
+        ) as error:
             load(str(folder))
         assert str(folder / SETTINGS_FILE) in str(error.value)
 
@@ -252,7 +254,9 @@ def test_settings_that_are_cut_off(folder):
     whole = SETTINGS.to_json().encode()
     for size in range(1, len(whole) - 2):
         (folder / SETTINGS_FILE).write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=rf"P040.*{SETTINGS_FILE}"):
+        with pytest.raises(
+            ValueError, match=rf"P040.*{SETTINGS_FILE}.*Save the pipeline or checkpoint again"
+        ):
             load_settings(str(folder))
 
 
@@ -262,7 +266,7 @@ def test_settings_that_are_cut_off(folder):
 @pytest.mark.parametrize("name", ["/no/such/folder", "./no_such_folder", "a/b/no_such_folder"])
 def test_a_folder_that_is_not_there(name):
     for load in (load_settings, load_causal_lm, PaDeLLM.from_pretrained):
-        with pytest.raises(ValueError, match=rf"P041.*{name}.*the folder itself is missing"):
+        with pytest.raises(ValueError, match=rf"P041.*{name}.*the folder itself is missing.*Give"):
             load(name)
 
 
@@ -271,7 +275,7 @@ def test_a_hub_id_that_cannot_be_reached(name):
     for load in (load_settings, load_causal_lm, PaDeLLM.from_pretrained):
         with pytest.raises(
             ValueError,
-            match=rf"(?s)P042.*{name}: there is no such folder",
+            match=rf"(?s)P042.*{name}: there is no such folder.*hub id that you can access",
         ):
             load(name)
 
@@ -286,7 +290,7 @@ def test_the_folder_of_a_pipeline(folder, tmp_path):
 
 def test_an_empty_folder(tmp_path):
     for load in (load_settings, load_causal_lm, PaDeLLM.from_pretrained):
-        with pytest.raises(ValueError, match=r"P041.*config\.json is missing"):
+        with pytest.raises(ValueError, match=r"P041.*config\.json is missing.*save it again"):
             load(str(tmp_path))
 
 
@@ -312,7 +316,7 @@ def test_a_file_is_cut_off(folder, file, share):
     content = (folder / file).read_bytes()
     (folder / file).write_bytes(content[: int(share * len(content))])
     for load in (load_causal_lm, PaDeLLM.from_pretrained):
-        with pytest.raises(ValueError, match=r"(?s)P042") as error:
+        with pytest.raises(ValueError, match=r"(?s)P042.*save it again") as error:
             load(str(folder))
         assert str(folder) in str(error.value)
 
@@ -327,11 +331,11 @@ def test_a_tokenizer_without_an_end_token(folder):
     lm = load_causal_lm(str(folder))
     if lm.tokenizer.eos_token_id is not None:
         lm.tokenizer.eos_token = None
-    with pytest.raises(ValueError, match=r"P010.*add_special_tokens"):
+    with pytest.raises(ValueError, match=r"P010.*has no end token.*add_special_tokens"):
         TextEncoder(lm.tokenizer)
 
 
 @pytest.mark.parametrize("name", ["int8", "fp16", "nn", ""])
 def test_unknown_dtypes(name, saved):
-    with pytest.raises(ValueError, match=r"P043.*float32, bfloat16"):
+    with pytest.raises(ValueError, match=r"P043.*Use float32, bfloat16 or float16"):
         load_causal_lm(str(saved), options=LoadOptions(dtype=name))

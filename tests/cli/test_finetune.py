@@ -68,4 +68,4 @@ def test_errors_are_shown(run: Callable[..., Result], config: Path, tmp_path: Pa
     config.write_text(config.read_text() + "epochs: 3\n")
     result = run("finetune", config)
     assert result.exit_code == 1
-    assert "[P070]" in result.stderr and "'epochs'" in result.stderr
+    assert "[P070] The configuration has an unknown entry 'epochs'" in result.stderr

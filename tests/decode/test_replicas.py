@@ -169,7 +169,7 @@ def test_replicas_that_nobody_asked_for_are_not_made():
 
 @pytest.mark.parametrize("name", ["nowhere", "cuda:99"])
 def test_no_such_device(name):
-    with pytest.raises(ValueError, match=rf"(?s)P045.*'{name}'"):
+    with pytest.raises(ValueError, match=rf"(?s)P045.*'{name}'.*Name a device"):
         replicate(fresh_lm(), ["cpu", name])
 
 

@@ -60,7 +60,7 @@ def test_a_training_goes_on_as_it_was_begun(base: Path, tmp_path: Path):
         ({"lora": lora, "row_tokens": 150}, "row_tokens"),
     ]:
         other = toy(base, tmp_path, longer, **changes)
-        with pytest.raises(ValueError, match=rf"P084.*: {names} differ"):
+        with pytest.raises(ValueError, match=rf"P084.*another configuration: {names} differ"):
             other.train(resume=True)
     # It may be made longer, and its result saved in another way.
     figures = toy(base, tmp_path, longer, lora=lora, save="adapter").train(resume=True)
@@ -87,7 +87,7 @@ def test_nothing_to_train_or_evaluate_on(base: Path, tmp_path: Path):
 
 
 def test_large_texts_are_told(base: Path, tmp_path: Path):
-    with pytest.warns(match=rf"W074\] {len(TRAIN)} texts .* 10 "):
+    with pytest.warns(match=rf"W074\] {len(TRAIN)} texts .* 10 tokens"):
         prepared = toy(base, tmp_path, row_tokens=10)
     assert [len(row) for row in prepared.rows.rows] == [1] * len(TRAIN)
 

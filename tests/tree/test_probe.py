@@ -104,7 +104,7 @@ def test_the_language_model_of_a_larger_one():
     model = tiny_model("llama")
     text_config = copy.deepcopy(model.config)
     model.config.text_config = text_config
-    with pytest.raises(ValueError, match=r"P046.*LlamaForCausalLM"):
+    with pytest.raises(ValueError, match=r"P046.*LlamaForCausalLM.*the language model alone"):
         probe_tree_support(model)
 
 

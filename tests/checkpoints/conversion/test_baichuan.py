@@ -214,7 +214,7 @@ def changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
 )
 def test_models_that_are_no_llama(config, reason, weights, tmp_path):
     folder = write_folder(tmp_path, weights, config=config)
-    with pytest.raises(ValueError, match=rf"\[P060\] {folder} .*{reason}"):
+    with pytest.raises(ValueError, match=rf"\[P060\] {folder} .*{reason}.*Give Baichuan2-7B"):
         load_causal_lm(folder)
 
 
@@ -228,7 +228,7 @@ def test_models_that_are_no_llama(config, reason, weights, tmp_path):
 )
 def test_missing_weights(missing, named, weights, tmp_path):
     rest = {name: weight for name, weight in weights.items() if name != missing}
-    with pytest.raises(ValueError, match=rf"\[P044\].* {named}"):
+    with pytest.raises(ValueError, match=rf"\[P044\].*lack {named}"):
         load_causal_lm(write_folder(tmp_path, rest))
 
 
@@ -236,13 +236,13 @@ def test_no_weights_at_all(weights, tmp_path):
     folder = write_folder(
         tmp_path, {}, layout="sharded bin", config={**CONFIG, "torch_dtype": None}
     )
-    with pytest.raises(ValueError, match=r"\[P044\].* 21 of"):
+    with pytest.raises(ValueError, match=r"\[P044\].*lack 21 of"):
         load_causal_lm(folder, options=LoadOptions(dtype="auto"))
 
 
 def test_weights_that_are_left_over(weights, tmp_path):
     more = {"model.layers.0.self_attn.W_pack.lora_A.weight": torch.ones(2)}
-    with pytest.raises(ValueError, match=r"\[P062\].* 1 .*W_pack\.lora_A\.weight"):
+    with pytest.raises(ValueError, match=r"\[P062\].*contain 1 .*W_pack\.lora_A\.weight"):
         load_causal_lm(write_folder(tmp_path, {**weights, **more}))
 
 
@@ -257,7 +257,7 @@ def test_weights_that_are_left_over(weights, tmp_path):
 )
 def test_weights_of_another_shape(name, shape, weights, tmp_path):
     folder = write_folder(tmp_path, {**weights, name: torch.ones(shape)})
-    with pytest.raises(ValueError, match=rf"(?s)\[P042\].* {folder}"):
+    with pytest.raises(ValueError, match=rf"(?s)\[P042\] Cannot load {folder}"):
         load_causal_lm(folder)
 
 

@@ -206,7 +206,7 @@ def test_ids_that_differ_after_all_are_warned_of(tmp_path):
     letters = [(letter, -99.0, NORMAL) for letter in "vwxz"]
     model = edited(plain(), *((piece, score, NORMAL) for piece, score in tied), *letters)
     (tmp_path / "tokenizer.model").write_bytes(model)
-    message = r"\[W060\].*tokenizer\.model.*on 1 of \d+ texts.*'vwxz\\nvwxz'"
+    message = r"\[W060\].*tokenizer\.model.*on 1 of \d+ texts, e\.g\. on 'vwxz\\nvwxz'"
     with pytest.warns(UserWarning, match=message):
         convert_sentencepiece(tmp_path / "tokenizer.model")
 

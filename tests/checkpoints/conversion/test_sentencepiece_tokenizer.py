@@ -118,7 +118,9 @@ def test_added_tokens(tmp_path):
 )
 def test_added_tokens_of_another_vocabulary(token, stated, found, tmp_path):
     (tmp_path / "added_tokens.json").write_text(json.dumps({token: stated}))
-    with pytest.raises(ValueError, match=rf"\[P064\].* {found} .* {stated}\."):
+    with pytest.raises(
+        ValueError, match=rf"\[P064\].*the id {found} with.*settings say {stated}\."
+    ):
         load(tmp_path)
 
 
