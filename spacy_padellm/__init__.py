@@ -1,4 +1,4 @@
-"""Generative named entity recognition, all labels and mentions decoded in parallel."""
+"""Named entity recognition with a language model that writes all mentions in parallel."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ __all__ = ["PaDeLLM"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `PaDeLLM` when it is first asked for: spaCy imports this package for every pipeline."""
+    """Load `PaDeLLM` on first use, since spaCy imports this package for every pipeline."""
     if name == "PaDeLLM":
         from .model import PaDeLLM
 

@@ -1,4 +1,4 @@
-"""The paper's scores: micro-averaged over, per text and label, the set of mention strings."""
+"""The paper's scores: micro-averages over the distinct mention strings of each text and label."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .texts import AnnotatedText, Entity
 
 @dataclass
 class MentionScores:
-    """Counts over texts, and the scores they give (paper, section 4.2).
+    """Counts of mentions, and the scores computed from them (paper, section 4.2).
 
     Args:
-        found_gold: Mentions found that are gold.
-        found: Mentions found.
-        gold: Gold mentions.
+        found_gold: Number of mentions found that are gold.
+        found: Number of mentions found.
+        gold: Number of gold mentions.
     """
 
     found_gold: int = 0
@@ -23,7 +23,7 @@ class MentionScores:
     gold: int = 0
 
     def add(self, found: Set[tuple[str, str]], gold: Set[tuple[str, str]]) -> None:
-        """Count what was found in a text.
+        """Add the counts of a text.
 
         Args:
             found: Label and string of each mention found.
@@ -34,13 +34,13 @@ class MentionScores:
         self.gold += len(gold)
 
     def add_text(self, text: AnnotatedText, found: Iterable[Entity], labels: Iterable[str]) -> None:
-        """Count the entities found in a text.
+        """Add the counts of a text, given the entities found in it.
 
         Args:
             text: The text with its gold mentions.
             found: The entities found.
-            labels: The labels that were looked for: only they count, and of what was found only
-                those the text is annotated for.
+            labels: The labels that were looked for; others do not count. An entity found does not
+                count either if the text is not annotated for its label.
         """
         string = text.source.text
         sought = set(labels)
@@ -52,16 +52,16 @@ class MentionScores:
 
     @property
     def precision(self) -> float:
-        """Share of what was found that is gold, 0 where nothing was."""
+        """The share of the mentions found that are gold; 0 if none were found."""
         return self.found_gold / self.found if self.found else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of the gold that was found, 0 where there is none."""
+        """The share of the gold mentions that were found; 0 if there are none."""
         return self.found_gold / self.gold if self.gold else 0.0
 
     @property
     def fscore(self) -> float:
-        """Harmonic mean of both, 0 where nothing was found and there is no gold."""
+        """The harmonic mean of precision and recall; 0 if nothing was found and nothing is gold."""
         total = self.found + self.gold
         return 2 * self.found_gold / total if total else 0.0

@@ -6,10 +6,10 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 
-# First character and one past the last.
+# Character offsets: the first, and one past the last.
 Span = tuple[int, int]
 
-# Ideographs and kana one by one, other letters and digits as words, marks one by one.
+# A token is one ideograph or kana, a word of other letters and digits, or one mark.
 _TOKEN = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
     r"|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+|\S"
@@ -21,9 +21,9 @@ class Mention:
     """A labelled stretch of a text.
 
     Args:
-        start: First character.
-        end: One past the last character.
-        label: Its label.
+        start: Offset of the first character.
+        end: Offset one past the last character.
+        label: The label.
     """
 
     start: int
@@ -31,19 +31,19 @@ class Mention:
     label: str
 
     def moved(self, by: int) -> Mention:
-        """Move the mention by characters, to the left where they are negative."""
+        """Return a copy moved by a number of characters, to the left if it is negative."""
         return replace(self, start=self.start + by, end=self.end + by)
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A mention found in a text.
+    """A mention that was found in a text.
 
     Args:
-        start: First character.
-        end: One past the last character.
-        label: Its label.
-        score: Its probability, 0 to 1.
+        start: Offset of the first character.
+        end: Offset one past the last character.
+        label: The label.
+        score: The probability, from 0 to 1.
     """
 
     start: int
@@ -54,11 +54,11 @@ class Entity:
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """A text and the boundaries its mentions may start and end on.
+    """A text with its tokens, on whose boundaries mentions start and end.
 
     Args:
         text: The text.
-        tokens: Character offsets of each token, in order, not overlapping.
+        tokens: Character offsets of each token, in order, without overlap.
     """
 
     text: str
@@ -66,15 +66,15 @@ class TokenizedText:
 
     @classmethod
     def split(cls, text: str) -> TokenizedText:
-        """Take words, marks and ideographs as the tokens of a text that comes without any."""
+        """Split a string into tokens: words, marks and single ideographs."""
         return cls(text, tuple(match.span() for match in _TOKEN.finditer(text)))
 
     def plain(self) -> TokenizedText:
-        """Take text and tokens alone, without what a model's encoding adds to them."""
+        """Return only the text and the tokens, without the ids of an encoded text."""
         return TokenizedText(self.text, self.tokens)
 
     def stretch(self, start: int, end: int) -> TokenizedText:
-        """Cut out some characters, with the tokens that lie within."""
+        """Return the characters from `start` up to `end` as a text, with the tokens within."""
         first = bisect_left(self.tokens, start, key=lambda token: token[0])
         last = bisect_right(self.tokens, end, key=lambda token: token[1])
         tokens = tuple((a - start, b - start) for a, b in self.tokens[first:last])
@@ -87,9 +87,9 @@ class AnnotatedText:
 
     Args:
         source: The text.
-        mentions: Gold mentions in order of appearance; may nest and overlap.
-        labels: The labels the text is annotated for; `None` for all. A label not named here is
-            unknown for this text, not absent from it.
+        mentions: The gold mentions, in order of appearance. They may nest and overlap.
+        labels: The labels that the text is annotated for; `None` for all. Whether it has mentions
+            of other labels is unknown.
     """
 
     source: TokenizedText

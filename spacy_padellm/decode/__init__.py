@@ -1,1 +1,1 @@
-"""Trees → mentions: decoding a text's labels and mentions at once."""
+"""Decoding: write all mentions of a text at once, as a tree, and turn them into entities."""

@@ -1,4 +1,4 @@
-"""Parallel decoding: all labels' counts, then all labels' mentions (paper, section 3.2)."""
+"""Parallel decoding: the counts of all labels, then all mentions (paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .state import Choice, TextState
 
 @dataclass
 class DecodingCost:
-    """What decoding took.
+    """The cost of decoding.
 
     Args:
-        passes: Forward passes of the model.
-        tokens: Tokens run, padding left out.
-        distinct_tokens: Tokens of the finished trees: what was kept of them, each counted once.
+        passes: Number of forward passes of the model.
+        tokens: Number of tokens run, without padding.
+        distinct_tokens: Number of tokens kept in the finished trees, each counted once.
     """
 
     passes: int = 0
@@ -34,43 +34,43 @@ class DecodingCost:
     distinct_tokens: int = 0
 
     def add(self, run: TreeRun, kept: int) -> None:
-        """Add a finished run.
+        """Add the cost of a finished run.
 
         Args:
             run: The run.
-            kept: Tokens of its trees that were kept.
+            kept: Number of tokens kept in its trees.
         """
         self.passes += run.passes
         self.tokens += run.tokens
         self.distinct_tokens += kept
 
     def describe(self) -> str:
-        """Say it in a line or two."""
+        """Return the passes and tokens as a line of text."""
         return f"{self.passes} forward passes, {self.tokens} tokens run"
 
 
 class Decoder(Protocol):
-    """Finds the mentions of texts: what an output format is decoded with.
+    """The interface of a decoder, which finds mentions in texts with one output format.
 
     A format other than `"parallel"` is plugged in by an entry point of the group
-    `spacy_padellm_decoders`: its name is the format's, and it is a function that makes a decoder of
-    a `PaDeLLM` and the models to run (a replica of the model on each of several devices).
+    `spacy_padellm_decoders`. The entry point has the format's name and is a function. Its arguments
+    are a `PaDeLLM` and the models to run (a replica for each device), and it returns a decoder.
     """
 
     @property
     def cost(self) -> DecodingCost:
-        """What decoding took so far."""
+        """The cost of decoding so far."""
         ...
 
     def fits(self, text: EncodedText) -> bool:
-        """Tell whether the model has positions for a text and all that may be written behind it."""
+        """Return whether a text and all that may be written after it fit the model's positions."""
         ...
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
-        """Decode texts.
+        """Find the mentions of texts.
 
         Returns:
-            For each text its mentions, in the order written.
+            The mentions of each text, in the order in which they were written.
 
         Raises:
             TextTooLongError: A text is longer than the model's positions.
@@ -80,12 +80,12 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of a text.
+    """The mentions that were written for a text, and its tags.
 
     Args:
-        mentions: Its mentions, label by label, in the order they are numbered.
-        tags: For each of the text's ids the probability of each label that can be a tag, and of
-            none, shape `(n_ids, n_labels + 1)`; `None` if unread.
+        mentions: The mentions, label by label, in the order of their numbers.
+        tags: For each of the text's ids, the probability of each label that can be a tag, and of no
+            label, shape `(n_ids, n_labels + 1)`; `None` if tags were not read.
     """
 
     mentions: list[DecodedMention]
@@ -93,18 +93,18 @@ class Written:
 
 
 class ParallelDecoder:
-    """Decodes a batch of texts, all their labels and all mentions at once.
+    """A decoder that writes all mentions of all labels of a batch of texts at once.
 
     Args:
-        lm: The model.
-        encoder: The template's ids.
-        settings: What the model was trained with.
-        options: How much is drafted and run at once, and whether text tags are read: of labels
-            whose wording is one id, with a tokenizer that has offsets.
+        lm: The language model.
+        encoder: The prompt encoder.
+        settings: The settings the model was trained with.
+        options: How much is drafted and run at once, and the share of text tags.
 
     Attributes:
-        cost: What decoding took so far.
-        tag_labels: The labels that are read as tags.
+        cost: The cost of decoding so far.
+        tag_labels: The labels that are read as tags: those whose wording is a single id. Empty if
+            tags are off or the tokenizer gives no offsets.
     """
 
     def __init__(
@@ -125,11 +125,12 @@ class ParallelDecoder:
             self.tag_labels = [label for label, ids in wordings if len(ids) == 1]
 
     def fits(self, text: EncodedText) -> bool:
-        """Tell whether the model has positions for a text and all that may be written behind it."""
+        """Return whether a text and all that may be written after it fit the model's positions."""
         depth = self.encoder.depth_before_mentions(text, self.settings.labels)
         if not self.lm.fits(depth):
             return False
-        # A token has a byte at least. Only where that is too many, mentions are looked at.
+        # A token has at least one byte, so the longest mention's bytes are an upper bound. The trie
+        # is built only if this bound does not fit.
         longest = self.settings.max_mention_tokens
         ends = [end for _, end in text.tokens[longest - 1 :]] or [len(text.text)]
         starts = [start for start, _ in text.tokens] or [0]
@@ -139,7 +140,7 @@ class ParallelDecoder:
         return self.lm.fits(depth + text.trie.depth - 1)
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
-        """Decode texts: for each its mentions, label by label, in the order they are numbered."""
+        """Find the mentions of texts, label by label, in the order of their numbers."""
         written = self.write(texts, list(self.settings.labels), self.tag_labels)
         return [self.join(text, each) for text, each in zip(texts, written, strict=True)]
 
@@ -147,15 +148,16 @@ class ParallelDecoder:
     def write(
         self, texts: Sequence[EncodedText], labels: Sequence[str], tag_labels: Sequence[str]
     ) -> list[Written]:
-        """Write the mentions of some labels.
+        """Write the mentions of some labels, and read tags.
 
         Args:
             texts: The texts.
             labels: The labels whose mentions are written.
-            tag_labels: The labels that are read as tags, others too; none to read none.
+            tag_labels: The labels that are read as tags, which need not be in `labels`; empty for
+                none.
 
         Returns:
-            What was written of each text.
+            What was written for each text.
 
         Raises:
             TextTooLongError: A text is longer than the model's positions.
@@ -163,9 +165,9 @@ class ParallelDecoder:
         found = [Written([]) for _ in texts]
         asked = sum(len(self.encoder.branches[label]) for label in labels)
         sizes = [len(text.prefix) + asked for text in texts]
-        # Mentions, which are fewer tokens, come in addition to a batch's.
+        # The sizes leave out mentions, which take fewer tokens.
         for batch in batch_by_padded(sizes, self.options.batch_tokens):
-            # Without anything to point at, a text has no mentions.
+            # A text without any admissible mention is not run.
             items = [item for item in batch if labels and texts[item].trie.values]
             states = [TextState(texts[item], labels, self.options) for item in items]
             if not states:
@@ -174,14 +176,14 @@ class ParallelDecoder:
             for item, state, of_text in zip(items, states, tags, strict=True):
                 found[item] = Written(list(state.mentions()), of_text)
                 if len(labels) == len(self.settings.labels):
-                    # It takes many times the memory of its text, and is needed no more.
+                    # The trie takes many times the memory of its text, and is no longer needed.
                     vars(texts[item]).pop("trie", None)
         return found
 
     def _run(
         self, states: Sequence[TextState], tag_labels: Sequence[str]
     ) -> Sequence[np.ndarray | None]:
-        """Run passes until everything is written; the first one reads the tags, too."""
+        """Run passes until everything is written, and read the tags in the first pass."""
         run = self.lm.open([state.tree for state in states], max(s.depth for s in states))
         tag_ids = [self.encoder.wordings[label][0] for label in tag_labels]
         tag_ids = [*tag_ids, self.encoder.end_id] if tag_labels else []
@@ -203,18 +205,19 @@ class ParallelDecoder:
         proposed: Sequence[Mapping[int, Sequence[int]]],
         tag_ids: Sequence[int] = (),
     ) -> tuple[list[dict[int, Choice]], list[np.ndarray]]:
-        """Run a pass, and take the most probable token at each node.
+        """Run one pass and choose the most probable token at each node.
 
         Args:
             run: The run.
-            states: The texts.
-            proposed: Each text's nodes, and the ids that may follow each.
-            tag_ids: The ids that the text's own ids choose among as tags, at the middle layer; none
-                to read none.
+            states: The state of each text.
+            proposed: For each text, the nodes to run, with the ids that may follow each.
+            tag_ids: The ids of the tags to read at each of the text's ids, at the middle layer;
+                empty to read none.
 
         Returns:
-            For each text what is chosen at each node; and the probabilities of each of its ids'
-            tags, shape `(n_ids, n_tags)`, if read.
+            Two lists with an item for each text: the choice at each node; and the probabilities of
+            the tags at each id, shape `(n_ids, n_tags)`. The second list is empty if no tags were
+            read.
         """
         ends = [state.tree.prefix_length for state in states]
         lengths = [state.text.length if tag_ids else 0 for state in states]
@@ -233,7 +236,7 @@ class ParallelDecoder:
         log_probs = continuations.log_probs(logits)
         best, place = log_probs.max(dim=1)
         ids = continuations.ids.to(place.device).gather(1, place[:, None])[:, 0]
-        # Together, as each transfer from a device waits for it. A double holds any id.
+        # One transfer, as each one waits for the device. A double holds any id exactly.
         pairs = torch.stack([ids.double(), best.double()], dim=1)[~text.to(ids.device)].tolist()
         chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs)
         choices = [{node: next(chosen) for node in of_text} for of_text in proposed]
@@ -243,10 +246,10 @@ class ParallelDecoder:
         return choices, np.split(probs, np.cumsum(lengths)[:-1])
 
     def join(self, text: EncodedText, written: Written) -> list[DecodedMention]:
-        """Join what was written of a text for all labels with what its tags say."""
+        """Combine the written mentions of a text with its tags."""
         if written.tags is None:
             return written.mentions
-        assert text.offsets is not None  # Or tags would not be read.
+        assert text.offsets is not None  # Without offsets, tags are not read.
         return join_tags(
             text,
             self.tag_labels,

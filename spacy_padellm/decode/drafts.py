@@ -1,4 +1,4 @@
-"""Drafts: how mentions under way will probably go on, so that one pass can check many tokens."""
+"""Drafts: guess how mentions go on, so that one pass can check many tokens."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from ..texts import Span, TokenizedText
 from ..tree.token_tree import Trie
 
-# How a mention is thought to go on, in tokens of the text: a draft only costs tokens where it is
-# wrong, so the same few numbers serve every corpus.
-_ENDS = 0.2  # it ends with any token it has reached
-_ENDS_AT_PUNCTUATION = 0.7  # the same beside punctuation
-_BEGINS_AT_PUNCTUATION = 0.05  # as often as elsewhere
-_OUT_OF_ORDER = 1e-3  # a label's mentions do not come in order of appearance
+# Assumed probabilities of how a mention goes on. A wrong draft only costs tokens, so these few
+# numbers serve every corpus.
+_ENDS = 0.2  # that a mention ends at a token it has reached
+_ENDS_AT_PUNCTUATION = 0.7  # the same, if this or the next token is punctuation
+_BEGINS_AT_PUNCTUATION = 0.05  # factor for a mention that begins with punctuation
+_OUT_OF_ORDER = 1e-3  # that a mention does not start after the one before it
 
 
 class DraftedNode(NamedTuple):
-    """A trie node that a mention will probably go through.
+    """A node of the trie that a mention will probably go through.
 
     Args:
-        parent: The trie node before it.
-        token_id: The token from there to it.
+        parent: The parent of the node in the trie.
+        token_id: The token that leads from the parent to the node.
         node: The node.
     """
 
@@ -35,14 +35,14 @@ class DraftedNode(NamedTuple):
 
 
 class SpanDrafter:
-    """Says which nodes of a source trie a label's mentions will probably go through.
+    """A drafter, which guesses the trie nodes that a label's mentions will go through.
 
-    What is known of a mention is the node it has come to, so which spans it may still be. Which
-    of these it is, is guessed from the order of a label's mentions, which is that of their
-    appearance, and from where mentions tend to end.
+    The trie node that a mention has reached says which spans it may still be. The drafter guesses
+    which one it is from two facts: the mentions of a label are numbered in order of appearance, and
+    mentions tend to end at certain places.
 
     Args:
-        trie: The text's admissible mentions, numbered depth first.
+        trie: The text's admissible mentions, with nodes numbered depth first.
         source: The text.
         threshold: Lowest probability of a drafted node.
     """
@@ -53,7 +53,7 @@ class SpanDrafter:
         self._n_tokens = len(source.tokens)
         place_of = {start: place for place, (start, _) in enumerate(source.tokens)}
         last_of = {end: place for place, (_, end) in enumerate(source.tokens)}
-        # Spans in the order of their leaves, so that those below a node stand side by side.
+        # Spans are in the order of their leaves, so that those below a node are neighbours.
         self._first_span: dict[int, int] = {}
         first: list[int] = []
         last: list[int] = []
@@ -67,15 +67,16 @@ class SpanDrafter:
         self._ranges: dict[int, tuple[int, int]] = {}
 
     def draft(self, nodes: Sequence[int], live: Sequence[bool]) -> list[list[DraftedNode]]:
-        """Draft how a label's mentions go on.
+        """Draft how the mentions of a label go on.
 
         Args:
-            nodes: The trie node that each mention has come to, in the order they are numbered.
-            live: Whether it goes on from there.
+            nodes: The trie node that each mention has reached, in the order of the mentions'
+                numbers.
+            live: Whether each mention goes on from there.
 
         Returns:
-            For each, what it will probably go through, parents first. Nodes whose logits nobody
-            would need are left out.
+            For each mention, the nodes it will probably go through, parents first. Nodes whose
+            logits are not needed are left out.
         """
         if not any(live):
             return [[] for _ in nodes]
@@ -87,7 +88,7 @@ class SpanDrafter:
         for mention in compress(range(len(nodes)), live):
             first, end = self._range(nodes[mention])
             shares = starts[mention, self._starts[first:end]] * self._weights[first:end]
-            # Probability of all spans up to each one, with a zero in front.
+            # Cumulative probabilities of the spans, beginning with 0.
             total = np.concatenate([[0.0], np.cumsum(shares)])
             least = self._threshold * total[-1]
             stack = [nodes[mention]]
@@ -98,14 +99,14 @@ class SpanDrafter:
                     if total[b - first] - total[a - first] < least:
                         continue
                     choices = self._trie.children[child].values()
-                    # No choice is made at an end, nor where only that is left.
+                    # At a leaf, or if the only child is a leaf, nothing is left to choose.
                     if len(choices) > 1 or any(c not in self._trie.values for c in choices):
                         drafts[mention].append(DraftedNode(parent, token_id, child))
                         stack.append(child)
         return drafts
 
     def _range(self, node: int) -> tuple[int, int]:
-        """Find the first span below a node, and one past the last."""
+        """Return the index of the first span below a node, and one past the last."""
         found = self._ranges.get(node)
         if found is None:
             leftmost = rightmost = node
@@ -119,7 +120,7 @@ class SpanDrafter:
 
 
 def _span_weights(source: TokenizedText, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Guess how likely a mention from each span's first token ends with its last."""
+    """Estimate how likely a mention that starts at a span's first token ends at its last."""
     tokens = [source.text[start:end] for start, end in source.tokens]
     is_mark = [all(unicodedata.category(c)[0] in "PSZC" for c in token) for token in tokens]
     marks = np.array([*is_mark, True])
@@ -131,14 +132,16 @@ def _span_weights(source: TokenizedText, first: np.ndarray, last: np.ndarray) ->
 
 
 def _place_in_order(candidates: np.ndarray) -> np.ndarray:
-    """Where mentions start, if each starts after the one before: forward and backward over all
-    ways to place them, which count alike.
+    """Estimate where mentions start, if each starts after the one before.
+
+    A forward and a backward pass sum over all ways to place them, all equally likely.
 
     Args:
-        candidates: Whether a mention may start at a token, `(n_mentions, n_tokens)`.
+        candidates: Booleans, shape `(n_mentions, n_tokens)`: whether a mention may start at a
+            token.
 
     Returns:
-        Probabilities, up to a factor for each mention, same shape.
+        Probabilities, not normalised for each mention, same shape.
     """
     ahead: np.ndarray = candidates.astype(float)
     behind: np.ndarray = candidates.astype(float)

@@ -1,4 +1,4 @@
-"""What is written of a text, and what its tags say → entities: places, deduplication, overlap."""
+"""Turn written mentions and text tags into entities: places, deduplication and overlap."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import numpy as np
 from ..settings import DecodingOptions
 from ..texts import Entity, Span, TokenizedText
 
-# What a probability has to exceed where tags count.
+# A probability must exceed this if tags count.
 _LIKELY = 0.5
 
 
 @dataclass(frozen=True)
 class DecodedMention:
-    """A mention that the model wrote, or that only the text's tags name.
+    """A mention that the model wrote, or that only the text tags name.
 
     Args:
-        label: Its label.
-        places: Character offsets of every place in the text that is written so.
-        log_prob: Sum of the log-probabilities of its tokens, the end token excluded (paper,
-            section 3.3); `None` for one that is not written.
-        tagged: For each place how probable the text's tags find the label there; `None` where they
-            are not read.
+        label: The label.
+        places: Character offsets of every place in the text that is written with the same ids.
+        log_prob: Sum of the log-probabilities of its tokens, without the end token (paper, section
+            3.3); `None` if it was not written.
+        tagged: The probability that the text tags give it at each place; `None` if its label is not
+            read as a tag.
     """
 
     label: str
@@ -37,11 +37,11 @@ class DecodedMention:
     tagged: tuple[float, ...] | None = None
 
     def score(self, place: Span, tag_share: float) -> float | None:
-        """Find how probable the mention is at a place, `None` where tags make it unlikely.
+        """Return the mention's probability at a place, `None` if tags count and it is at most 0.5.
 
         Args:
-            place: One of its places.
-            tag_share: The tags' share in it.
+            place: One of the mention's places.
+            tag_share: The weight of the tags in the probability.
         """
         written = 0.0 if self.log_prob is None else math.exp(self.log_prob)
         if self.tagged is None:
@@ -59,23 +59,23 @@ def join_tags(
     written: Iterable[DecodedMention],
     max_mention_tokens: int,
 ) -> list[DecodedMention]:
-    """Join what is written of a text with what its tags say.
+    """Combine the written mentions of a text with its tags.
 
-    The tags come with the first pass, which runs the text anyway, and know nothing of counts: they
-    confirm mentions that are written, and name some that are not, as a count was too low.
+    Tags do not depend on counts. They confirm written mentions, and name some that were missed
+    because a count was too low. Reading them is free, since the first pass runs the text anyway.
 
     Args:
         text: The text.
         labels: The labels that can be tags.
-        offsets: Where in the text each of its ids starts and ends.
-        probs: For each id the probability of each label, and of none, shape
+        offsets: Character offsets of each of the text's ids.
+        probs: Probabilities of the labels and of no label at each id, shape
             `(n_ids, n_labels + 1)`.
-        written: What was written.
+        written: The written mentions.
         max_mention_tokens: Longest mention, in tokens of the text.
 
     Returns:
-        What was written with what the tags say to each place, and behind it what only the tags
-        name: tokens in a row with the same most probable label.
+        The written mentions with the tags' probabilities, then a mention for each stretch of tokens
+        with the same most probable label, unless the stretch is too long.
     """
     tags = _tag_tokens(text, offsets, probs)
     starts = [start for start, _ in text.tokens]
@@ -107,7 +107,7 @@ def join_tags(
 
 
 def _tag_tokens(text: TokenizedText, offsets: Sequence[Span], probs: np.ndarray) -> np.ndarray:
-    """Take for each token the mean of the ids that are in it, not a number where there are none.
+    """Average the probabilities of the ids in each token; NaN for a token without ids.
 
     Returns:
         Probabilities, shape `(n_tokens, n_labels + 1)`.
@@ -116,7 +116,7 @@ def _tag_tokens(text: TokenizedText, offsets: Sequence[Span], probs: np.ndarray)
     counts = np.zeros((len(text.tokens), 1))
     ends = [end for _, end in text.tokens]
     for (first, last), each in zip(offsets, probs, strict=True):
-        # One id may be of several tokens ("cannot"), and one of a blank between two of none.
+        # An id may be in several tokens ("cannot") or, as a blank between two tokens, in none.
         for token in range(bisect_right(ends, first), len(ends)):
             if text.tokens[token][0] >= last:
                 break
@@ -127,15 +127,15 @@ def _tag_tokens(text: TokenizedText, offsets: Sequence[Span], probs: np.ndarray)
 
 
 def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:
-    """Turn what was decoded of a text into entities.
+    """Turn the decoded mentions of a text into entities.
 
     Args:
         text: The text.
-        decoded: Its mentions, in the order the model numbered them.
-        options: How occurrences and labels are told apart.
+        decoded: The mentions, in the order in which the model numbered them.
+        options: The rules for places, deduplication and probabilities.
 
     Returns:
-        The entities kept, in order of appearance; they may overlap.
+        The entities that are kept, in order of appearance. They may overlap.
     """
     written = [mention for mention in decoded if mention.log_prob is not None]
     named = [mention for mention in decoded if mention.log_prob is None]
@@ -149,15 +149,17 @@ def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptio
 
 
 def _place(text: str, mentions: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:
-    """Give mentions their places. One written more often than it stands in the text repeats an
-    earlier one; the more probable of the two counts.
+    """Give each mention its place in the text, or its places, and drop improbable ones.
+
+    A mention written more often than it stands in the text repeats an earlier one; the more
+    probable of the two counts.
     """
     found: dict[tuple[int, int, str], float] = {}
     turns: Counter[tuple[str, tuple[Span, ...]]] = Counter()
     for mention in mentions:
         turn = turns[mention.label, mention.places]
         turns[mention.label, mention.places] += 1
-        # A lower-casing tokenizer cannot tell some places apart: us is hardly the US.
+        # A lower-casing tokenizer confuses "us" and "US". The lower-case place is less likely.
         places = sorted(mention.places, key=lambda place: text[slice(*place)].islower())
         if options.occurrences == "all":
             forms = list(dict.fromkeys(text[start:end] for start, end in places))
@@ -175,15 +177,15 @@ def _place(text: str, mentions: Sequence[DecodedMention], options: DecodingOptio
 def keep_most_probable(
     text: str, entities: Sequence[Entity], options: DecodingOptions
 ) -> list[Entity]:
-    """Keep the entities under the most probable label of their string or place.
+    """Keep only the entities with the most probable label of their string or place.
 
     Args:
         text: The text.
-        entities: Entities found in it.
-        options: Whether strings or places are deduplicated.
+        entities: The entities found in it.
+        options: Whether to deduplicate by string or by place.
 
     Returns:
-        Those kept, in order of appearance.
+        The entities that are kept, in order of appearance.
     """
     best: dict[Hashable, Entity] = {}
     keys: list[Hashable] = []
@@ -198,15 +200,16 @@ def keep_most_probable(
 
 
 def non_overlapping(entities: Iterable[Entity], taken: Iterable[Span] = ()) -> list[Entity]:
-    """Keep the most probable entities that do not overlap.
+    """Choose entities that do not overlap, the most probable first.
+
+    Of equally probable entities, the longer one is chosen, then the earlier one.
 
     Args:
-        entities: Entities, overlapping or not.
-        taken: Stretches of the text that are not free.
+        entities: The entities.
+        taken: Character offsets of stretches that no entity may overlap.
 
     Returns:
-        Those kept, in order of appearance. Of equally probable ones the longer, then the earlier
-        counts.
+        The chosen entities, in order of appearance.
     """
     blocked = list(taken)
     kept = []

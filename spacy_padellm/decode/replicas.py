@@ -1,5 +1,6 @@
-"""Copies of a model on several devices: each takes some of a batch's texts or, where there are
-fewer texts than replicas, some of a text's labels.
+"""Copies of a model on several devices, which divide the texts of a batch or their labels.
+
+Labels are divided only if there are fewer texts than replicas.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ Result = TypeVar("Result")
 
 
 class Replicas:
-    """The replicas of a model, made when first asked for.
+    """The replicas of a model, made when they are first needed.
 
     Args:
-        devices: Where they run; one may be named more than once.
+        devices: The devices to run on. A device may be named more than once.
     """
 
     def __init__(self, devices: Sequence[str]) -> None:
@@ -41,13 +42,13 @@ class Replicas:
         self._is_outdated = False
 
     def of(self, lm: CausalLM) -> list[CausalLM]:
-        """Give the replicas of a model, with its weights as they are.
+        """Return the replicas of a model, with its current weights.
 
         Raises:
-            ValueError: There is no such device, or the model cannot be copied there.
+            ValueError: There is no such device, or the model cannot be copied to it.
         """
         if self._original is not lm:
-            # First, as there may not be room for both.
+            # Drop the old replicas first, as there may not be room for both.
             self._original, self._replicas, self._is_outdated = None, [], False
             self._replicas = replicate(lm, self.devices)
             self._original = lm
@@ -55,29 +56,31 @@ class Replicas:
         return self._replicas
 
     def outdate(self) -> None:
-        """Say that the model's weights have changed."""
+        """Note that the model's weights have changed."""
         self._is_outdated = self._original is not None
 
     def renew(self) -> None:
-        """Copy the model's weights to the replicas there are, if they have changed."""
+        """Copy the model's weights to the existing replicas, if they have changed."""
         if self._is_outdated and self._original is not None:
             copy_weights(self._original, self._replicas)
         self._is_outdated = False
 
 
 def replicate(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
-    """Copy a model to several devices. What runs on the same one shares the weights, but no
-    modules, so that each replica can be run by a thread of its own.
+    """Copy a model to several devices.
+
+    Replicas on the same device share the weights, but no modules. So each can run in its own
+    thread.
 
     Args:
         lm: The model.
-        devices: The devices; one may be named more than once.
+        devices: The devices. A device may be named more than once.
 
     Returns:
-        A replica for each. The first on the model's device is the model.
+        A replica for each device. The first one on the model's own device is the model itself.
 
     Raises:
-        ValueError: There is no such device, or the model cannot be copied there.
+        ValueError: There is no such device, or the model cannot be copied to it.
     """
     first_on = {lm.model.device: lm}
     untaken = {lm.model.device}
@@ -95,7 +98,7 @@ def replicate(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
 
 @torch.inference_mode()
 def copy_weights(lm: CausalLM, replicas: Sequence[CausalLM]) -> None:
-    """Give replicas the weights that their model has now."""
+    """Copy a model's current weights to its replicas."""
     for replica in replicas:
         for own, weight in zip(_tensors(replica.model), _tensors(lm.model), strict=True):
             if (own.device, own.data_ptr()) != (weight.device, weight.data_ptr()):
@@ -103,11 +106,12 @@ def copy_weights(lm: CausalLM, replicas: Sequence[CausalLM]) -> None:
 
 
 def _copy(lm: CausalLM, device: torch.device) -> CausalLM:
+    """Copy a model to a device. Weights that are there already are shared."""
     reason = None
     if len({tensor.device for tensor in _tensors(lm.model)}) > 1:
         reason = "it is spread over several devices already"
     elif is_quantized(lm.model):
-        # Some of what belongs to quantized weights is neither parameter nor buffer.
+        # Parts of quantized weights are neither parameters nor buffers.
         reason = "its weights are quantized"
     if reason is not None:
         name = type(lm.model).__name__
@@ -115,7 +119,7 @@ def _copy(lm: CausalLM, device: torch.device) -> CausalLM:
     taken: dict[int, Tensor] = {}
     try:
         for tensor in _tensors(lm.model):
-            # Its own memory, if it is there already.
+            # This shares the memory if the tensor is on the device already.
             there = tensor.detach().to(device)
             if isinstance(tensor, torch.nn.Parameter):
                 there = torch.nn.Parameter(there, requires_grad=False)
@@ -123,7 +127,7 @@ def _copy(lm: CausalLM, device: torch.device) -> CausalLM:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(Errors.P045.format(device=str(device), error=error)) from error
     return CausalLM(
-        # What `deepcopy` finds there it takes instead of a copy.
+        # `deepcopy` uses the tensors in `taken` instead of copies.
         copy.deepcopy(lm.model, taken),
         lm.tokenizer,
         bidirectional_prefix=lm.bidirectional_prefix,
@@ -136,8 +140,9 @@ def _tensors(model: PreTrainedModel) -> Iterator[Tensor]:
 
 
 class _Share(NamedTuple):
-    """What a replica writes: some texts, and the labels whose mentions it writes of them. One of
-    the replicas of a text reads its tags, for all labels.
+    """The part of the work that one replica does: some labels of some texts.
+
+    Only one of the replicas that share a text reads its tags, for all labels.
     """
 
     texts: list[int]
@@ -146,22 +151,21 @@ class _Share(NamedTuple):
 
 
 class SharedDecoder:
-    """Parallel decoders that work at the same time: they share the texts of a batch or, where there
-    are few, their labels.
+    """A decoder that runs replicas at the same time and divides texts or labels among them.
 
     Args:
-        decoders: A decoder for each replica, otherwise the same.
+        decoders: The decoder of each replica, all with the same settings.
     """
 
     def __init__(self, decoders: Sequence[ParallelDecoder]) -> None:
         self._decoders = list(decoders)
-        # Says what all of them agree on.
+        # All decoders have the same settings, so the first one answers for all.
         self._first = self._decoders[0]
         self.fits = self._first.fits
 
     @property
     def cost(self) -> DecodingCost:
-        """What all of them took so far, together."""
+        """The cost of all replicas so far, added up."""
         costs = [decoder.cost for decoder in self._decoders]
         return DecodingCost(
             sum(cost.passes for cost in costs),
@@ -170,7 +174,7 @@ class SharedDecoder:
         )
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
-        """Decode texts: for each its mentions, label by label, in the order they are numbered."""
+        """Find the mentions of texts, label by label, in the order of their numbers."""
         labels = list(self._first.settings.labels)
         if len(texts) < len(self._decoders):
             shares = self._share_labels(texts, labels)
@@ -196,7 +200,7 @@ class SharedDecoder:
         order = {label: place for place, label in enumerate(labels)}
         found = []
         for text, of_text in zip(texts, parts, strict=True):
-            # As one replica would have written it.
+            # In the order in which a single replica would have written them.
             mentions = [mention for part in of_text for mention in part.mentions]
             tags = next((part.tags for part in of_text if part.tags is not None), None)
             united = Written(sorted(mentions, key=lambda each: order[each.label]), tags)
@@ -204,11 +208,12 @@ class SharedDecoder:
         return found
 
     def _share_labels(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[_Share]:
+        """Divide the labels of each text among several replicas."""
         loads = [len(self._first.encoder.branches[label]) for label in labels]
         lengths = [len(text.prefix) for text in texts]
         shares = []
         for text, size in enumerate(size_teams(lengths, loads, len(self._decoders))):
-            # Once for all replicas that write the same text.
+            # Make the trie once, before the replicas that share this text need it.
             _ = texts[text].trie
             for place, part in enumerate(balance(loads, size)):
                 shares.append(_Share([text], [labels[i] for i in part], place == 0))
@@ -216,15 +221,17 @@ class SharedDecoder:
 
 
 def size_teams(lengths: Sequence[int], loads: Sequence[int], replicas: int) -> list[int]:
-    """Decide how many replicas each text gets: one, and more where the most is left to do.
+    """Decide how many replicas work on each text.
+
+    Every text gets one. Each further replica goes to the text with the most work left per replica.
 
     Args:
-        lengths: Tokens of each text, which every replica runs.
-        loads: Tokens of each label, which replicas divide.
-        replicas: How many there are, as many as texts at least.
+        lengths: Number of tokens of each text. Every replica of the text runs all of them.
+        loads: Number of tokens of each label. The replicas of a text divide the labels.
+        replicas: Number of replicas, at least the number of texts.
 
     Returns:
-        A number for each text, at most as many as labels.
+        The number of replicas of each text, at most the number of labels.
     """
     sizes = [1] * len(lengths)
     for _ in range(replicas - len(lengths)):
@@ -236,16 +243,18 @@ def size_teams(lengths: Sequence[int], loads: Sequence[int], replicas: int) -> l
 
 
 def run_together(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run tasks at the same time, each in a thread of its own.
+    """Run tasks at the same time, each in its own thread.
 
     Returns:
-        What each gave.
+        The result of each task.
 
     Raises:
-        Exception: What the first of them that failed raised, once all have ended.
+        Exception: The error of the first task that failed, in the given order, after all tasks have
+            ended.
     """
     if len(tasks) < 2:
         return [task() for task in tasks]
-    # Threads cost little beside a forward pass, and a forked process would not have them.
+    # New threads for each call: they cost little beside a forward pass, and kept ones would be
+    # missing in a forked process.
     with ThreadPoolExecutor(len(tasks)) as pool:
         return [future.result() for future in [pool.submit(task) for task in tasks]]

@@ -1,4 +1,4 @@
-"""One text while it is decoded: its tree, and what its labels and mentions have come to."""
+"""The state of one text while it is decoded: its tree, its labels and its mentions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Choice(NamedTuple):
     """The most probable token at a node.
 
     Args:
-        token_id: The token.
-        log_prob: Its log-probability.
+        token_id: The token's id.
+        log_prob: The token's log-probability.
     """
 
     token_id: int
@@ -30,15 +30,15 @@ class Choice(NamedTuple):
 
 @dataclass
 class _Branch(Generic[Value]):
-    """A sequence that is being written: a walk through a trie.
+    """A sequence that is being written, as a walk through a trie.
 
     Args:
-        node: The tree's node it has come to.
-        trie: What may be written.
-        scored: Whether the log-probability is wanted. Where it is not, continuations without an
-            alternative are taken without asking the model.
-        place: The trie's node it has come to.
-        log_prob: Sum of the log-probabilities of the tokens written, the terminator excluded.
+        node: The tree node that it has reached.
+        trie: The trie of what may be written.
+        scored: Whether the log-probability is needed. If not, the model is not asked where there is
+            only one continuation.
+        place: The trie node that it has reached.
+        log_prob: Sum of the log-probabilities of the tokens written, without the terminator.
     """
 
     node: int
@@ -49,15 +49,15 @@ class _Branch(Generic[Value]):
 
     @property
     def is_finished(self) -> bool:
-        """Whether a value was reached."""
+        """Whether the walk has reached a leaf."""
         return self.place in self.trie.values
 
     def advance(self, tree: TokenTree, choices: Mapping[int, Choice]) -> None:
-        """Write as far as choices are known.
+        """Write as far as the choices are known.
 
         Args:
-            tree: The tree, which grows where no draft is.
-            choices: What was chosen at the nodes run so far.
+            tree: The tree. Nodes that are not drafted yet are added to it.
+            choices: The choices at the nodes that were run so far.
         """
         children, values = self.trie.children, self.trie.values
         while self.place not in values and (choice := choices.get(self.node)) is not None:
@@ -77,14 +77,14 @@ class _Branch(Generic[Value]):
 
 @dataclass
 class _Label:
-    """A label of the text.
+    """The state of one label of the text.
 
     Args:
-        name: Its name.
-        start: The node after which its count is written.
-        count: Its count.
-        mentions: Its mentions, once it is counted.
-        is_open: Whether it is counted and its mentions are opened.
+        name: The label.
+        start: The node after which the count is written.
+        count: The count while it is written.
+        mentions: The mentions; empty until the count is known.
+        is_open: Whether the count is known and the mentions are opened.
     """
 
     name: str
@@ -95,11 +95,10 @@ class _Label:
 
 
 class TextState:
-    """What is written of a text: every label's count, then every mention of every label.
+    """The state of a text while all counts, and then all mentions, are written.
 
-    It owns the tree and all that is known of it. `propose` says at which nodes choices are needed,
-    or will be if a draft proves right; `advance` takes the choices; both are called in turn until
-    nothing is proposed.
+    Call `propose` and `advance` in turn until nothing is proposed. `propose` says at which nodes
+    choices are needed, or will be if a draft is right, and `advance` takes the choices.
 
     Args:
         text: The text.
@@ -108,8 +107,8 @@ class TextState:
 
     Attributes:
         text: The text.
-        tree: The text's prefix, and what is written below it.
-        depth: Length of the longest sequence there may be, in tokens.
+        tree: The text's prefix, and the tokens written below it.
+        depth: Length of the longest possible sequence, in tokens.
     """
 
     def __init__(self, text: EncodedText, labels: Sequence[str], options: DecodingOptions) -> None:
@@ -128,14 +127,14 @@ class TextState:
             start = self.tree.insert(encoder.branches[name], self.tree.prefix_end)[-1]
             count = _Branch(start, self._counts, scored=False)
             self._labels.append(_Label(name, start, count))
-        # The end token of a mention is written last and never run.
+        # A mention's end token is written last and never run.
         self.depth = encoder.depth_before_mentions(text, labels) + self._trie.depth - 1
 
     def propose(self) -> dict[int, list[int]]:
-        """Propose nodes to run: those where a choice is needed, and drafts.
+        """Return the new nodes to run: those where a choice is needed, and drafts.
 
         Returns:
-            New nodes, and the ids that may follow each. None if everything is written.
+            The nodes, each with the ids that may follow it. Empty if everything is written.
         """
         proposed: dict[int, list[int]] = {}
         for label in self._labels:
@@ -149,16 +148,16 @@ class TextState:
         return {node: ids for node, ids in proposed.items() if node not in self._choices}
 
     def advance(self, choices: Mapping[int, Choice]) -> None:
-        """Write as far as it is known now.
+        """Write as far as the choices are known.
 
         Args:
-            choices: What was chosen at each node proposed.
+            choices: The choice at each proposed node.
         """
         self._choices.update(choices)
         for label in self._labels:
             label.count.advance(self.tree, self._choices)
         if self._drafter is None and not all(each.count.is_finished for each in self._labels):
-            # The paper's first step ends before the second one begins.
+            # Without drafts, as in the paper, all counts are finished before any mention is opened.
             return
         for label in self._labels:
             if label.count.is_finished and not label.is_open:
@@ -167,19 +166,20 @@ class TextState:
                 mention.advance(self.tree, self._choices)
 
     def mentions(self) -> Iterator[DecodedMention]:
-        """Give the mentions once all are written, label by label, as they are numbered."""
+        """Yield the finished mentions, label by label, in the order of their numbers."""
         for label in self._labels:
             for mention in label.mentions:
                 places = tuple(self._trie.values[mention.place])
                 yield DecodedMention(label.name, places, mention.log_prob)
 
     def count_kept(self) -> int:
-        """Count the tokens of the tree that were kept, each once."""
+        """Count the tokens of the tree that were kept, without rejected drafts."""
         ends = {label.count.node for label in self._labels}
         ends |= {mention.node for label in self._labels for mention in label.mentions}
         return len({node for end in ends for node in self.tree.path(end)})
 
     def _open_mentions(self, label: _Label) -> None:
+        """Add the opener of each mention of a label to the tree, once its count is known."""
         (count,) = self._counts.values[label.count.place]
         label.is_open = True
         for n in range(1, count + 1):
@@ -188,16 +188,17 @@ class TextState:
             label.mentions.append(_Branch(node, self._trie, scored=True))
 
     def _likely_counts(self, label: _Label) -> Sequence[int]:
-        """Say which counts' mentions are opened before they are certain."""
+        """Return the counts for which mentions are opened before the count is certain."""
         if label.count.place == Trie.START:
             return [count for count in self._open_counts if count <= self._encoder.max_mentions]
-        # A number is more often written than continued by another digit.
+        # A number is more likely to end here than to go on with another digit.
         place: int | None = label.count.place
         for token_id in self._encoder.count_end:
             place = None if place is None else self._counts.children[place].get(token_id)
         return () if place is None else self._counts.values[place]
 
     def _draft_count(self, label: _Label, count: int, proposed: dict[int, list[int]]) -> None:
+        """Propose the nodes of a likely count and of the first tokens of that many mentions."""
         node, place = label.start, Trie.START
         for token_id in self._encoder.count_ids[count]:
             choices = self._counts.children[place]
@@ -211,6 +212,7 @@ class TextState:
     def _propose_mentions(
         self, mentions: Sequence[_Branch[Span]], proposed: dict[int, list[int]]
     ) -> None:
+        """Propose the nodes that mentions have reached, and drafts of how they go on."""
         children = self._trie.children
         live = [not mention.is_finished for mention in mentions]
         for mention, goes_on in zip(mentions, live, strict=True):

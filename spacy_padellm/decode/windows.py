@@ -1,4 +1,4 @@
-"""Texts too long for a model → overlapping windows that it has positions for, and back."""
+"""Cut long texts into overlapping windows that fit a model, and merge what is found in them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..texts import Entity, TokenizedText
 
 logger = logging.getLogger(__name__)
 
-# Windows get a third shorter until all fit, and share a quarter: what is cut at the edge of one is
-# inside another.
+# Windows get a third shorter until all fit. Neighbours share a quarter, so that a mention cut at
+# the edge of one is inside the other.
 _SHORTER = (2, 3)
 _OVERLAP = 4
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a text that is read at once.
+    """A stretch of a text that the model reads at once.
 
     Args:
-        start: Its first character in the text.
-        text: Its text and tokens, encoded.
+        start: Offset of its first character in the text.
+        text: The encoded stretch.
     """
 
     start: int
@@ -36,16 +36,16 @@ def cut_windows(
     encode: Callable[[TokenizedText], EncodedText],
     fits: Callable[[EncodedText], bool],
 ) -> list[Window]:
-    """Cut a text into windows.
+    """Cut a text into overlapping windows.
 
     Args:
         text: The text.
-        encode: Encodes a stretch of it.
-        fits: Whether an encoded text can be read at once.
+        encode: Encodes a stretch of the text.
+        fits: Returns whether the model can read an encoded text at once.
 
     Returns:
-        The windows in order, a quarter of one in the next; a single one if the text fits, none for
-        a text without tokens. A token that does not fit even alone is in none: it is logged, and
+        The windows in order: one if the text fits, none if it has no tokens. Neighbours share a
+        quarter of their tokens. A token that does not fit even alone is logged and left out, and
         the text is cut there.
     """
     tokens = text.tokens
@@ -80,16 +80,18 @@ def cut_windows(
 
 
 def merge_windows(windows: Sequence[Window], entities: Sequence[Sequence[Entity]]) -> list[Entity]:
-    """Merge what was found in the windows of a text.
+    """Merge the entities found in the windows of a text.
+
+    If windows find different labels at a place, the most probable entity is kept. An entity at a
+    window's edge may be part of a longer one. It is dropped if another window reads it with text on
+    both sides.
 
     Args:
         windows: The windows.
-        entities: The entities found in each.
+        entities: The entities found in each window.
 
     Returns:
-        The text's entities in order of appearance; a place that several windows found has the most
-        probable label, with its score. One at a window's edge may be a part of a longer one: it
-        counts only if no window reads it with text on both sides.
+        The text's entities, in order of appearance.
     """
     places = [(window.start, window.start + len(window.text.text)) for window in windows]
     best: dict[tuple[int, int], Entity] = {}
@@ -108,6 +110,6 @@ def merge_windows(windows: Sequence[Window], entities: Sequence[Sequence[Entity]
 def _window(
     text: TokenizedText, encode: Callable[[TokenizedText], EncodedText], first: int, last: int
 ) -> Window:
-    """Cut out tokens, given the first and one past the last."""
+    """Cut out and encode a window, given its first token and one past its last."""
     start, end = text.tokens[first][0], text.tokens[last - 1][1]
     return Window(start, encode(text.stretch(start, end)))

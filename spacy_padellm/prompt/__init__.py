@@ -1,1 +1,1 @@
-"""What a model is prompted with: wording, tokens, ids."""
+"""Prompts: their wording, and the token ids of each part."""

@@ -1,4 +1,4 @@
-"""Prompt encoder: template and tokenizer together say the ids of every part of a sequence."""
+"""The prompt encoder, which gives the token ids of every part of a sequence."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .tokenization import CaseMarks, TextEncoder, join_encodings
 
 @dataclass(frozen=True, eq=False)
 class EncodedText(TokenizedText):
-    """A text as a model reads it: made once, and taken by windows, decoder, tags and objective.
+    """A text with its token ids, encoded once for windows, decoder, tags and objective.
 
     Args:
-        prefix: The ids all its sequences begin with: begin-of-sequence token (where the tokenizer
-            has one of its own), wording, text.
-        length: How many of them, the last ones, are the text's own.
-        offsets: Where in the text each of its own ids starts and ends; `None` where the tokenizer
-            does not say.
-        encoder: What encoded it.
+        prefix: The ids that all sequences of the text begin with: the begin-of-sequence token (if
+            the tokenizer has a separate one), the wording before the text, and the text.
+        length: How many of these ids, the last ones, are the text's own.
+        offsets: Character offsets of each of the text's own ids; `None` if the tokenizer does not
+            give them.
+        encoder: The encoder that made it.
     """
 
     prefix: list[int]
@@ -36,9 +36,9 @@ class EncodedText(TokenizedText):
 
     @property
     def spans(self) -> list[Span]:
-        """The stretches that may be a mention, as character offsets, by start, then end.
+        """The character offsets of all stretches that may be a mention, sorted by start, then end.
 
-        They start and end on token boundaries, and not with a whitespace token.
+        They start and end on token boundaries, but not with a whitespace token.
         """
         solid = [not self.text[start:end].isspace() for start, end in self.tokens]
         longest = self.encoder.max_mention_tokens
@@ -52,10 +52,10 @@ class EncodedText(TokenizedText):
 
     @property
     def spelled(self) -> list[tuple[list[int], Span]]:
-        """The same with the ids that each has where mentions are written, by ids, then place.
+        """The ids and offsets of all spans that can be written, sorted by ids, then offsets.
 
-        A span the tokenizer has no ids for (it normalises it to nothing) cannot be written and is
-        left out.
+        The ids include the end token. A span that the tokenizer normalises to nothing has no ids
+        and is left out.
         """
         spans = self.spans
         strings = [self.text[start:end] for start, end in spans]
@@ -66,10 +66,10 @@ class EncodedText(TokenizedText):
 
     @cached_property
     def trie(self) -> Trie[Span]:
-        """Every admissible mention, as the ids it has where mentions are written.
+        """The trie of the ids of all admissible mentions.
 
         Leaves hold the character offsets of all places with these ids. Nodes are numbered depth
-        first, so what is below a node has the numbers after its own.
+        first, so the numbers of a node's descendants directly follow its own.
         """
         trie: Trie[Span] = Trie()
         for ids, span in self.spelled:
@@ -77,7 +77,11 @@ class EncodedText(TokenizedText):
         return trie
 
     def ids_before(self, characters: Iterable[int]) -> dict[int, int]:
-        """Count the text's ids that end at or before each of these characters."""
+        """Count, for each character offset, the text's ids that end at or before it.
+
+        If the text's ids have no offsets, the part before the character is encoded alone. The count
+        is then the number of leading ids that both encodings share.
+        """
         if self.offsets is not None:
             ends = [end for _, end in self.offsets]
             return {character: bisect_right(ends, character) for character in characters}
@@ -92,10 +96,10 @@ class EncodedText(TokenizedText):
 
 
 class PromptEncoder:
-    """The ids of each part of the sequences: one definition for training, tries and decoding.
+    """The encoder of all parts of a sequence, shared by training, tries and decoding.
 
     Args:
-        template: The wording.
+        template: The prompt's wording.
         labels: Label → its wording in the prompt.
         tokenizer: The model's tokenizer.
         max_mentions: Most mentions of a label in a text.
@@ -103,14 +107,14 @@ class PromptEncoder:
 
     Attributes:
         has_offsets: Whether encoded texts have offsets.
-        wordings: The ids of each label's wording.
-        branches: The ids from the end of the text to where each label's count is written.
+        wordings: Label → the ids of its wording.
+        branches: Label → the ids from the end of the text to where the label's count is written.
         end_id: The id that ends a mention.
         count_end: The ids that end a count of one or more.
-        count_ids: The ids of each admissible number of mentions, and of what ends it: the end token
-            after 0.
-        counts: The same as a trie.
-        openers: The ids of what opens each mention, by its number, from 1.
+        count_ids: The ids of each count, from 0, and of what ends it: the end token after 0,
+            `count_end` after others.
+        counts: The trie of `count_ids`.
+        openers: Number of a mention, from 1 → the ids that open the mention.
     """
 
     def __init__(
@@ -160,10 +164,12 @@ class PromptEncoder:
             self.counts.insert(ids, number)
 
     def encode(self, text: TokenizedText) -> EncodedText:
-        """Encode a text as it stands at the beginning of its sequences, if it is not yet encoded.
+        """Encode a text as it stands at the beginning of its sequences.
+
+        A text that this encoder has already encoded is returned as it is.
 
         Raises:
-            ValueError: It cannot be encoded without a special token.
+            ValueError: The text cannot be encoded without a special token.
         """
         if isinstance(text, EncodedText) and text.encoder is self:
             return text
@@ -173,15 +179,16 @@ class PromptEncoder:
         return EncodedText(text.text, text.tokens, self._before_text + ids, len(ids), offsets, self)
 
     def depth_before_mentions(self, text: EncodedText, labels: Iterable[str]) -> int:
-        """Find the most tokens there may be before a mention of a label, the text included."""
+        """Return the most tokens that may precede a mention of these labels, text included."""
         branch = max((len(self.branches[label]) for label in labels), default=0)
         return len(text.prefix) + branch + self.counts.depth + len(self.openers[self.max_mentions])
 
     def mentions(self, strings: Sequence[str]) -> list[list[int] | None]:
-        """Encode mentions as they stand in the text.
+        """Encode strings in the way mentions are written.
 
         Returns:
-            The ids of each with the end token, `None` for one that has no ids.
+            The ids of each string with the end token; `None` if the tokenizer normalises it to
+            nothing.
         """
         encoded = self._text.encode(strings).ids
         for ids in filter(None, encoded):
@@ -189,13 +196,13 @@ class PromptEncoder:
         return [ids or None for ids in encoded]
 
     def encode_wording(self, piece: str) -> list[int]:
-        """Encode a piece of the template's wording, in which special tokens mean themselves."""
+        """Encode part of the template's wording, where special tokens stand for themselves."""
         return self._text.encode_wording(piece)
 
     def encode_output(self, output: str) -> list[int]:
-        """Encode what is written of a text in one sequence, with the end token."""
+        """Encode an output that is written in a single sequence, and add the end token."""
         return [*self._text.encode([output]).ids[0], self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decode ids a model wrote, as they stand behind the wording before them."""
+        """Decode ids that a model wrote after the prompt's wording."""
         return self._text.decode(ids)

@@ -1,4 +1,4 @@
-"""Prompt templates, and the paper's presets of them: wording only, no ids."""
+"""Prompt templates and the paper's presets: wording only, no ids."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..errors import Errors
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The wording of the sequences a model is trained on and prompted with.
+    """The wording of the sequences that a model is trained on and prompted with.
 
     Args:
-        prompt: Everything up to the count, with `{text}` and then `{label}` in it.
-        count_end: What follows a count of one or more. A count of zero is followed by the
-            tokenizer's end token.
-        mention: What opens mention number `{n}`; the end token closes it.
-        capitalized: What is put before each capitalised word of the text, for a tokenizer that
-            lower-cases; nothing if empty.
-        all_capitals: What is put before each word in capitals; `capitalized` if empty.
+        prompt: Everything up to the count. It contains `{text}` and, after it, `{label}`.
+        count_end: The string after a count of one or more. After 0 comes the tokenizer's end token.
+        mention: The string that opens mention number `{n}`. The end token closes the mention.
+        capitalized: The mark before each capitalised word of the text, for a tokenizer that
+            lower-cases; empty for none.
+        all_capitals: The mark before each word in capitals; if empty, `capitalized`.
 
     Raises:
-        ValueError: A placeholder is missing or out of order, or a number has no end.
+        ValueError: A placeholder is missing, repeated or out of order, or a number is followed by
+            nothing or by a digit.
     """
 
     prompt: str
@@ -38,7 +38,7 @@ class PromptTemplate:
         if self.prompt.index("{text}") > self.prompt.index("{label}"):
             raise ValueError(Errors.P002.format(prompt=self.prompt))
         closing = self.mention.partition("{n}")[2]
-        # Or opener 1 would be the beginning of opener 10, and count 1 that of count 10.
+        # Otherwise opener 1 would be the beginning of opener 10, and count 1 that of count 10.
         if self.mention.count("{n}") != 1 or not closing or closing[0].isdigit():
             raise ValueError(Errors.P003.format(mention=self.mention))
         if not self.count_end or self.count_end[0].isdigit():
@@ -46,21 +46,21 @@ class PromptTemplate:
 
     @property
     def before_text(self) -> str:
-        """What stands before the text."""
+        """The wording before the text."""
         return self.prompt.partition("{text}")[0]
 
     @property
     def before_label(self) -> str:
-        """What stands between text and label."""
+        """The wording between the text and the label."""
         return self.prompt.partition("{text}")[2].partition("{label}")[0]
 
     @property
     def before_count(self) -> str:
-        """What stands between label and count."""
+        """The wording between the label and the count."""
         return self.prompt.partition("{label}")[2]
 
     def opener(self, n: int) -> str:
-        """Write what opens mention number `n`, from 1."""
+        """Return the string that opens mention number `n`, from 1."""
         return self.mention.replace("{n}", str(n))
 
     def render(self, text: str, wording: str, mentions: Sequence[str], end: str) -> list[str]:
@@ -69,11 +69,11 @@ class PromptTemplate:
         Args:
             text: The text.
             wording: The label's wording.
-            mentions: Its mentions in order of appearance.
+            mentions: The label's mentions, in order of appearance.
             end: The end token's string.
 
         Returns:
-            One sequence a mention; a single one for a label without mentions.
+            One sequence for each mention, or a single sequence if there are none.
         """
         prompt = self.before_text + text + self.before_label + wording + self.before_count
         if not mentions:
@@ -90,13 +90,13 @@ TEMPLATES: Mapping[str, PromptTemplate] = {
 
 
 def get_template(template: str | Mapping[str, Any] | PromptTemplate) -> PromptTemplate:
-    """Find a template.
+    """Return a template, which may be given by its name or its fields.
 
     Args:
-        template: A name of `TEMPLATES`, the fields of a template, or a template.
+        template: A name in `TEMPLATES`, the fields of a template, or a template.
 
     Raises:
-        ValueError: The name or a field is unknown.
+        ValueError: The name or a field is unknown, or the field `prompt` is missing.
     """
     if isinstance(template, PromptTemplate):
         return template
@@ -114,7 +114,7 @@ def check_wording(label: str, wording: str) -> None:
     """Check that a label and its wording fit into a prompt.
 
     Raises:
-        ValueError: One of them is empty, or has a line break in it: the prompt would fall apart.
+        ValueError: One of them is empty or contains a line break, which would break the prompt.
     """
     for what in (label, wording):
         if not what.strip():
@@ -125,13 +125,13 @@ def check_wording(label: str, wording: str) -> None:
 
 @dataclass(frozen=True)
 class Preset:
-    """What a model is prompted with on a dataset.
+    """The template and the labels for a dataset.
 
     Args:
         name: Name of the dataset.
         template: The wording around text and label.
         labels: Label → its wording in the prompt.
-        checkpoint: Hub id or folder of a model trained so.
+        checkpoint: Hub id or folder of a model that was trained with them; `None` if there is none.
     """
 
     name: str
@@ -191,9 +191,9 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def find_preset(name: str) -> Preset | None:
-    """Find what the paper used for a dataset, `None` if it did not use it.
+    """Return the preset of one of the paper's datasets, `None` if there is none of this name.
 
     Args:
-        name: Name of the dataset, in capitals or not.
+        name: Name of the dataset, in upper or lower case.
     """
     return PRESETS.get(name.lower())

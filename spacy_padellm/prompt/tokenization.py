@@ -1,4 +1,4 @@
-"""Text → ids where text continues something, and never into a special token; case marks."""
+"""Encode text inside a sequence, without special tokens, and mark the case of words."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import Errors
 from ..texts import Span
 
-# Left contexts tried in order until one's ids stay as they are when the text follows: a line break
-# merges with nothing in most vocabularies, the colon serves text that begins with one.
+# Left contexts. They are tried in order, until one keeps its ids when the text follows. A line
+# break merges with nothing in most vocabularies. The colon serves text that begins with a line
+# break.
 _LEFT_CONTEXTS = ("\n", ":")
 
 _WORD = re.compile(r"[^\W_]+")
 
 
 class Encodings(NamedTuple):
-    """Several texts, encoded.
+    """The encodings of several texts.
 
     Args:
-        ids: The ids of each; none where the tokenizer's normalisation leaves nothing of it.
-        offsets: Where in each text each id starts and ends; `None` where it is not asked for, or
-            the tokenizer does not say.
+        ids: The ids of each text; empty if the tokenizer normalises it to nothing.
+        offsets: For each text, the character offsets of its ids; `None` if they were not asked for
+            or the tokenizer does not give them.
     """
 
     ids: list[list[int]]
@@ -35,22 +36,21 @@ class Encodings(NamedTuple):
 
 
 class TextEncoder:
-    """Encodes pieces of a sequence one by one, each as it stands in mid-sequence.
+    """An encoder of the pieces of a sequence, each as it stands in mid-sequence.
 
-    A piece's ids are those that follow a fixed neutral left context, so they depend on nothing but
-    the piece. Text that spells a special token (`</s>`, or an added token the template uses)
-    becomes ordinary ids.
+    A piece is encoded after a fixed left context, so its ids depend on nothing but the piece. Text
+    that spells a special token (`</s>`, or an added token of the template) becomes ordinary ids.
 
     Args:
         tokenizer: A Hugging Face tokenizer, fast or slow.
 
     Attributes:
-        end_id: The id of its end token.
-        bos_ids: That of what its texts begin with, if there is one.
-        has_offsets: Whether it says where in a text its ids are.
+        end_id: The id of the end token.
+        bos_ids: The id of the begin-of-sequence token; empty if there is no separate one.
+        has_offsets: Whether the tokenizer gives character offsets.
 
     Raises:
-        ValueError: It has no end token.
+        ValueError: The tokenizer has no end token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -58,12 +58,12 @@ class TextEncoder:
         if tokenizer.eos_token_id is None:
             raise ValueError(Errors.P010.format(name=tokenizer.name_or_path or "the model"))
         self.end_id: int = tokenizer.eos_token_id
-        # Where both are the same token (GPT-2), models never saw it at the start of a text.
+        # If both are the same token (GPT-2), models never saw it at the start of a text.
         has_bos = tokenizer.bos_token_id not in (None, tokenizer.eos_token_id)
         self.bos_ids: list[int] = [tokenizer.bos_token_id] if has_bos else []
         self._fast: Tokenizer | None = None
         if tokenizer.is_fast:
-            # A copy, so that no setting of the caller's (truncation, padding) reaches in here.
+            # A copy, so that the caller's settings (truncation, padding) have no effect here.
             self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
             self._fast.no_padding()
             self._fast.no_truncation()
@@ -71,15 +71,17 @@ class TextEncoder:
         self.has_offsets = self._fast is not None
         self._contexts = [(c, self._encode_all([c]).ids[0]) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        # Ordinary text may well become the unknown token, unless that is the end token too.
+        # Ordinary text may become the unknown token, unless this is also the start or end token.
         unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
         self._reserved_ids = (special | set(tokenizer.all_special_ids)) - unknown
 
     def reserve(self, pieces: Iterable[str]) -> None:
-        """Keep the added tokens in these pieces out of user text, but for single characters.
+        """Reserve the added tokens in some wording, so that user text is never encoded as one.
+
+        Added tokens of a single character are not reserved.
 
         Args:
-            pieces: Wording of the template; a number in it stands for any number.
+            pieces: Wording of the template. A number in it stands for any number.
         """
         numbered = [re.sub(r"\d+", "0", piece) for piece in pieces]
         for token_id, token in self.tokenizer.added_tokens_decoder.items():
@@ -88,19 +90,19 @@ class TextEncoder:
                 self._reserved_ids.add(token_id)
 
     def encode_wording(self, piece: str, *, first: bool = False) -> list[int]:
-        """Encode wording of the template, in which special and added tokens mean themselves.
+        """Encode wording of the template, where special and added tokens stand for themselves.
 
         Args:
             piece: The wording.
-            first: Whether the sequence begins with it: SentencePiece tokenizers put a space there
-                that no piece after it has.
+            first: Whether the sequence begins with it. SentencePiece tokenizers put a space there,
+                but not before later pieces.
         """
         added = {
             token.content: i
             for i, token in self.tokenizer.added_tokens_decoder.items()
             if token.content and token.content in piece
         }
-        # Longest first, so that `<mention 10>` is not read as a shorter token and a rest.
+        # Longest first, so that no shorter token is found inside `<mention 10>`.
         pattern = "|".join(re.escape(t) for t in sorted(added, key=len, reverse=True))
         parts = re.split(f"({pattern})", piece) if added else [piece]
         ids: list[int] = []
@@ -120,8 +122,8 @@ class TextEncoder:
 
         Args:
             texts: Texts or stretches of text.
-            with_offsets: Whether offsets are wanted, which take a third of the time more.
-            apart: Whether text that spells a reserved token is cut apart, so that it is none.
+            with_offsets: Whether offsets are wanted. They take a third more time.
+            apart: Whether to cut text that spells a reserved token, so that it does not become one.
 
         Raises:
             ValueError: A text cannot be encoded without a special token.
@@ -129,7 +131,7 @@ class TextEncoder:
         found: list[list[int]] = [[] for _ in texts]
         offsets: list[list[Span]] = [[] for _ in texts]
         todo = list(range(len(texts)))
-        # Without a context in the end, where none stays as it is.
+        # The empty context comes last, for text that changes the ids of the others.
         for context, context_ids in (*self._contexts, ("", [])):
             size, shift = len(context_ids), len(context)
             encoded = self._encode_all([context + texts[i] for i in todo], with_offsets)
@@ -152,8 +154,10 @@ class TextEncoder:
         return Encodings(found, offsets if with_offsets and self.has_offsets else None)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decode ids as they stand in mid-sequence: alone, SentencePiece tokenizers drop a space
-        they begin with.
+        """Decode ids as they stand in mid-sequence.
+
+        A left context keeps a leading space, which SentencePiece tokenizers drop if ids are decoded
+        alone.
         """
         context, context_ids = self._contexts[0]
         decoded: str = self.tokenizer.decode(
@@ -162,7 +166,7 @@ class TextEncoder:
         return decoded.removeprefix(context)
 
     def _encode_apart(self, text: str, with_offsets: bool) -> tuple[list[int], list[Span]]:
-        """Encode text that spells reserved tokens: cut each behind its first character."""
+        """Encode text that spells reserved tokens, by cutting each after its first character."""
         contents = [self.tokenizer.convert_ids_to_tokens(i) for i in self._reserved_ids]
         pattern = "|".join(re.escape(c) for c in sorted(contents, key=len, reverse=True) if c)
         cuts = [m.start() + 1 for m in re.finditer(f"(?=({pattern}))", text, re.IGNORECASE)]
@@ -175,7 +179,7 @@ class TextEncoder:
         return ids, offsets or []
 
     def _encode_all(self, texts: list[str], with_offsets: bool = False) -> Encodings:
-        """Encode texts, without special tokens added or recognised."""
+        """Encode texts without adding or recognising special tokens."""
         if self._fast is None:
             encode = self.tokenizer.encode
             return Encodings(
@@ -190,24 +194,27 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class CaseMarks:
-    """What a lower-casing tokenizer would lose, as tokens of its own.
+    """The marks for the case of words, which a lower-casing tokenizer would lose.
 
-    As machine translation has them, a mark stands before each capitalised and another one before
-    each all-capital word of the text; mentions have none, so that they are copied as ever.
+    As in machine translation, a mark stands before each capitalised word of the text, and another
+    one before each word in capitals. Mentions are written without marks, so the model copies them
+    as if there were none.
 
     Args:
-        capitalized: The ids before a word with a first capital.
-        all_capitals: The ids before a word of several letters, all of them capitals.
+        capitalized: The ids before a word whose first letter is a capital; empty for none.
+        all_capitals: The ids before a word of several letters, all capitals; if empty,
+            `capitalized`.
     """
 
     capitalized: tuple[int, ...] = ()
     all_capitals: tuple[int, ...] = ()
 
     def cut(self, text: str) -> Iterator[tuple[tuple[int, ...], str]]:
-        """Cut a text where marks stand.
+        """Cut a text before each word that gets a mark.
 
         Yields:
-            A mark's ids, none before the first mark, and the stretch behind it up to the next one.
+            A mark's ids and the stretch from it to the next mark. A stretch before the first mark
+            has no ids.
         """
         mark: tuple[int, ...] = ()
         start = 0
@@ -227,15 +234,15 @@ class CaseMarks:
 def join_encodings(
     pieces: Sequence[tuple[Sequence[int], str]], encoded: Encodings
 ) -> tuple[list[int], list[Span] | None]:
-    """Join what a text was cut into.
+    """Join the encoded pieces of a text.
 
     Args:
-        pieces: The ids of the mark before each piece, and the piece. A mark is at the first
-            character of its piece.
-        encoded: The pieces, encoded.
+        pieces: For each piece, the ids of the mark before it, and its text. The mark gets the
+            offsets of the first character of the piece.
+        encoded: The encodings of the pieces, without marks.
 
     Returns:
-        The text's ids and their offsets.
+        The text's ids, and their character offsets if `encoded` has offsets.
     """
     ids: list[int] = []
     for (mark, _), own in zip(pieces, encoded.ids, strict=True):

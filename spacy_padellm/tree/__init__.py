@@ -1,1 +1,1 @@
-"""Token trees, and running them through a model."""
+"""Token trees, and how they are run through a model."""

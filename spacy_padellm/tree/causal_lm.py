@@ -1,4 +1,4 @@
-"""Causal language model over token trees: a Hugging Face model, its tokenizer, how trees run."""
+"""A causal language model that runs token trees: a Hugging Face model with its tokenizer."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from .token_tree import TokenTree
 
 
 class TextTooLongError(ValueError):
-    """A text is longer than a model can run."""
+    """The error for a text that is longer than a model can run."""
 
 
 class CausalLM:
-    """A model that runs token trees.
+    """A causal language model that runs token trees.
 
     Args:
-        model: A model with a language modelling head.
+        model: A Hugging Face model with a language modelling head.
         tokenizer: Its tokenizer.
-        bidirectional_prefix: Whether the text attends in both directions, as the model was or will
-            be trained.
-        support: How the model runs trees; `None` to probe.
+        bidirectional_prefix: Whether the tokens of the text attend in both directions. It must
+            match the model's training.
+        support: How the model runs trees; `None` to find out with the probe.
 
     Attributes:
-        call: Its forward pass.
-        max_depth: Longest sequence that can be run, in tokens; `None` for any. With a bidirectional
-            prefix it has to fit into the attention's window.
+        call: The model's forward pass.
+        max_depth: Length of the longest sequence that can be run, in tokens; `None` if there is no
+            limit. A bidirectional prefix also limits it to the attention window.
 
     Raises:
-        ValueError: The text is to attend in both directions, and the model takes no custom mask.
+        ValueError: The prefix is bidirectional, but the model takes no custom mask.
     """
 
     def __init__(
@@ -59,13 +59,10 @@ class CausalLM:
         self.max_depth = min(filter(None, (self._positions, window)), default=None)
 
     def to(self, device: str) -> CausalLM:
-        """Move the model.
+        """Move the model to a device and return this object.
 
         Args:
-            device: Where to run, e.g. `"cuda:0"`.
-
-        Returns:
-            Itself.
+            device: The device's name, such as `"cuda:0"`.
 
         Raises:
             ValueError: There is no such device.
@@ -77,7 +74,7 @@ class CausalLM:
         return self
 
     def run_as(self, way: Way) -> CausalLM:
-        """Make the same model run trees in another way."""
+        """Return the same model with another way to run trees."""
         return CausalLM(
             self.model,
             self.tokenizer,
@@ -86,28 +83,28 @@ class CausalLM:
         )
 
     def through(self, wrapper: torch.nn.Module) -> CausalLM:
-        """Call the same model through what is around it.
+        """Return a copy that calls the same model through a wrapper.
 
         Args:
-            wrapper: An adapter around it, or what trains it on several devices.
+            wrapper: An adapter around the model, or the wrapper that trains it on several devices.
         """
         wrapped = copy.copy(self)
         wrapped.call = self.call.through(wrapper)
         return wrapped
 
     def fits(self, depth: int) -> bool:
-        """Tell whether the model can run a sequence of so many tokens."""
+        """Return whether the model can run a sequence of `depth` tokens."""
         return self.max_depth is None or depth <= self.max_depth
 
     def check_depth(self, depth: int) -> None:
-        """Check that the model can run a sequence.
+        """Check that the model can run a sequence of a given length.
 
         Args:
-            depth: Length of the longest sequence to be run, in tokens.
+            depth: Length of the longest sequence, in tokens.
 
         Raises:
-            TextTooLongError: The model has no positions for it, or its attention window is too
-                short for a bidirectional prefix.
+            TextTooLongError: The model has too few positions, or the prefix is bidirectional and
+                the attention window is too short.
         """
         if self._positions is not None and depth > self._positions:
             raise TextTooLongError(Errors.P023.format(depth=depth, positions=self._positions))
@@ -118,20 +115,21 @@ class CausalLM:
     def open(
         self, trees: Sequence[TokenTree], depth: int, *, for_training: bool = False
     ) -> TreeRun:
-        """Begin running a batch of trees.
+        """Start a run of a batch of trees.
 
         Args:
             trees: The trees; they may change between passes.
-            depth: The deepest they will get, in tokens.
-            for_training: Whether the run is a single pass with gradients, of finished trees.
+            depth: The greatest depth that any tree will reach, in tokens.
+            for_training: Whether this is a training run: one pass with gradients over finished
+                trees.
 
         Raises:
-            TextTooLongError: The model cannot run sequences this long.
+            TextTooLongError: The model cannot run sequences of this length.
         """
         self.check_depth(depth)
         support = self.support
         if support.max_depth is not None and depth > support.max_depth:
-            # Attention has a window shorter than this: only the model itself masks it rightly.
+            # Beyond the attention window, only the model's own mask is right.
             support = replace(support, way="sequences", mask_form=None)
         elif for_training and support.way == "cached":
             support = replace(support, way="recomputed")

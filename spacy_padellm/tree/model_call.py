@@ -1,4 +1,4 @@
-"""One forward call of a Hugging Face model, with logits only where they are asked for."""
+"""The forward pass of a Hugging Face model, with logits only at the places asked for."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ..errors import Errors
 
 MaskForm = Literal["4d", "3d"]
 
-# What models call their KV cache, as argument and output: since transformers 5.24, and before.
+# The KV cache's name as argument and output: since transformers 5.24, and before.
 _CACHE_NAMES = ("cache", "past_key_values")
 
 
 @dataclass(frozen=True)
 class Readout:
-    """Which logits are wanted, where not simply all of the last layer's.
+    """Which logits a pass returns; by default, all ids at the last layer.
 
     Args:
-        ids: Only those of these ids, shape `(n_ids,)`.
-        middle: Which places are read at the middle layer, as if the model ended there, booleans of
-            shape `(n,)`.
+        ids: The ids whose logits are wanted, shape `(n_ids,)`; `None` for the whole vocabulary.
+        middle: Booleans, shape `(n,)`: whether to read each place at the middle layer, as if the
+            model ended there; `None` for no place.
     """
 
     ids: Tensor | None = None
@@ -43,78 +43,78 @@ ALL = Readout()
 
 
 class KVCache:
-    """Keys and values of what was run, row by row: of transformers, or its older models' tuples.
+    """The keys and values of the tokens run so far, one row for each sequence of the batch.
 
     Args:
-        mask_form: The mask the model takes. One of three dimensions is that of models that begin
-            with nothing and give back tuples.
+        mask_form: The mask that the model takes. A model with `"3d"` is of an older kind, which
+            starts without a cache and returns a tuple.
 
     Attributes:
-        kept: What the model is given, and gave back.
+        kept: The cache as the model takes and returns it.
     """
 
     def __init__(self, mask_form: MaskForm | None) -> None:
         self.kept: Any = None if mask_form == "3d" else DynamicCache()
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order, shape `(n,)`."""
+        """Keep only these rows, in this order; the indices have the shape `(n,)`."""
         if isinstance(self.kept, tuple):
             self.kept = tuple((k[rows], v[rows]) for k, v in self.kept)
         elif self.kept is not None:
             self.kept.batch_select_indices(rows)
 
     def cut(self, count: int) -> None:
-        """Forget the newest places, at least one."""
+        """Drop the last `count` slots of every row; `count` is at least 1."""
         if isinstance(self.kept, tuple):
             self.kept = tuple((k[:, :, :-count], v[:, :, :-count]) for k, v in self.kept)
         elif self.kept is not None:
-            # Below zero: how many to remove, which version 5 insists on.
+            # Negative: the number to remove. Transformers 5 takes no other form.
             self.kept.crop(-count)
 
     def copy(self) -> KVCache:
-        """Make one that can be changed without this one."""
+        """Return a deep copy."""
         return copy.deepcopy(self)
 
 
 class ModelCall:
-    """Calls a model with what its signature knows.
+    """The forward pass of a model, called only with arguments that the model knows.
 
     Args:
         model: A model with a language modelling head.
-        outermost: What the model is called through, if not itself: an adapter around it, or what
-            trains it on several devices.
+        outermost: The wrapper to call the model through, such as an adapter, or the wrapper that
+            trains it on several devices; `None` to call the model itself.
 
     Attributes:
-        parameters: The arguments that the model's forward pass takes.
+        parameters: The names of the arguments that the model's forward pass takes.
     """
 
     def __init__(self, model: PreTrainedModel, outermost: torch.nn.Module | None = None) -> None:
         self.model = model
-        # Read now, as what wraps the model later may change its forward.
+        # Read now, since a later wrapper may change the model's `forward`.
         self.parameters = frozenset(inspect.signature(model.forward).parameters)
         self._outermost = outermost or model
-        # Hooks on the model are seen by every thread that runs it.
+        # A hook affects every thread that runs the model, so one thread runs at a time.
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[ModelCall], tuple[PreTrainedModel]]:
         return ModelCall, (self.model,)
 
     def through(self, wrapper: torch.nn.Module) -> ModelCall:
-        """Call the same model through what is around it."""
+        """Return a call of the same model through a wrapper."""
         call = ModelCall(self.model, wrapper)
-        # A wrapper may have changed the model's own forward since.
+        # The wrapper may have changed the model's `forward`.
         call.parameters = self.parameters
         return call
 
     @property
     def device(self) -> torch.device:
-        """Where the inputs have to be."""
+        """The device that the inputs have to be on."""
         embeddings = self.model.get_input_embeddings()
-        # Weights that are fetched when they are needed are nowhere yet.
+        # Offloaded weights are on no device until they are needed.
         place = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
         if place is not None:
             return torch.device(place)
-        # A part of a model that is cut into shards may have none of its own.
+        # In a sharded model, the embeddings may have no parameters of their own.
         own = next(embeddings.parameters(), None)
         return self.model.device if own is None else own.device
 
@@ -126,14 +126,15 @@ class ModelCall:
         mask_form: MaskForm | None,
         cached: int | None,
     ) -> dict[str, Tensor]:
-        """Make the arguments of a forward pass, as families of models want them.
+        """Build the arguments of a forward pass, in the form that the model's family takes.
 
         Args:
             tokens: Token ids, shape `(batch, query)`.
             positions: Position ids, same shape.
-            visible: Booleans, shape `(batch, query, key)`; `(batch, key)` for padding alone.
-            mask_form: The custom mask the model takes.
-            cached: How many places the cache has, `None` without one.
+            visible: Booleans, shape `(batch, query, key)`; `(batch, key)` if only padding is
+                masked.
+            mask_form: The custom mask that the model takes.
+            cached: Number of slots in the cache; `None` without a cache.
         """
         seen = torch.from_numpy(visible).to(self.device)
         if mask_form != "4d" or visible.ndim < 3:
@@ -148,7 +149,7 @@ class ModelCall:
             "attention_mask": mask,
         }
         if getattr(self.model.config, "type_vocab_size", None):
-            # BERT's own are as many as its positions, and a tree may have more nodes.
+            # BERT makes token types only for its positions, and a tree may have more nodes.
             inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
         if cached is not None:
             end = cached + tokens.shape[1]
@@ -163,21 +164,22 @@ class ModelCall:
         cache: KVCache | None = None,
         **inputs: Any,
     ) -> Tensor:
-        """Run the model.
+        """Run the model once and return logits at the given places.
 
         Args:
-            rows: Batch indices of the logits asked for, shape `(n,)`.
-            columns: Their places in the sequence, shape `(n,)`.
-            readout: Which logits are wanted.
-            cache: What was run before, and where this is kept.
-            **inputs: Arguments of the forward pass; those the model does not know are left out.
+            rows: Row in the batch of each place, shape `(n,)`.
+            columns: Column in the input of each place, shape `(n,)`.
+            readout: Which logits to return.
+            cache: The KV cache to extend; `None` for none.
+            **inputs: Arguments of the forward pass. Those that the model does not know are left
+                out.
 
         Returns:
             Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
 
         Raises:
-            ValueError: There is a cache, and the model kept nothing; or its layers cannot be told,
-                and the middle one is to be read.
+            ValueError: A cache is given but the model returns none, or the middle layer is to be
+                read and the model's layers cannot be identified.
         """
         kept = None if cache is None else cache.kept
         inputs |= {**dict.fromkeys(_CACHE_NAMES, kept), "use_cache": cache is not None}
@@ -186,7 +188,7 @@ class ModelCall:
         head = self.model.get_output_embeddings()
         selected = readout.ids
         if type(head) is not torch.nn.Linear or hasattr(head, "_hf_hook"):
-            # A quantized layer, or one whose weights are fetched when it is run, has its own way.
+            # A quantized or offloaded layer must run its own `forward`.
             selected = None
         with ExitStack() as stack:
             stack.enter_context(self._lock)
@@ -207,6 +209,7 @@ class ModelCall:
 
     @cached_property
     def _layers(self) -> torch.nn.ModuleList:
+        """The list of the model's layers."""
         count = self.model.config.num_hidden_layers
         for module in self.model.base_model.modules():
             if isinstance(module, torch.nn.ModuleList) and len(module) == count:
@@ -216,11 +219,12 @@ class ModelCall:
 
 @contextmanager
 def _attention_for_training(model: PreTrainedModel) -> Iterator[None]:
-    """Train small trees on a CPU half as fast again: not with its fused kernel, and under autocast
-    in bfloat16, rather than converted and back.
+    """Use the unfused attention kernel: small trees train 1.5 times as fast with it on a CPU.
+
+    Under autocast, it computes in bfloat16 without converting to float32 and back.
     """
-    # The model's own property for it has another name since transformers 5.24. What is computed
-    # again in the backward pass would not be with the same kernel.
+    # With gradient checkpointing, the backward pass would recompute with another kernel. All
+    # modules are checked, as transformers 5.24 renamed the model's own property.
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         yield
         return
@@ -235,12 +239,12 @@ def _attention_for_training(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def _middle_layer_at(layers: torch.nn.ModuleList, index: Tensor) -> Iterator[None]:
-    """Let the last layer give what the middle layer gave at some of the places. What a model does
-    behind its layers (a norm, BERT's transform) it does to that as well.
+    """Make the last layer return the middle layer's output at some places.
+
+    What follows the layers (a norm, BERT's transform) is applied to this output as well.
 
     Args:
-        layers: The model's layers.
-        index: Flat indices into `(batch * length)`.
+        index: The places, as flat indices into `(batch * length)`.
     """
     kept: list[Tensor] = []
 
@@ -257,9 +261,9 @@ def _middle_layer_at(layers: torch.nn.ModuleList, index: Tensor) -> Iterator[Non
     last_layer: Any = layers[-1]
     recomputes = getattr(last_layer, "gradient_checkpointing", False)
     if recomputes:
-        # What is computed again in the backward pass would be without the hook.
+        # With gradient checkpointing, the backward pass would recompute without the hook.
         last_layer.gradient_checkpointing = False
-    # In this order, as a single layer is both.
+    # This order matters if the model has one layer, which is both middle and last.
     hooks = [
         layers[(len(layers) - 1) // 2].register_forward_hook(keep),
         last_layer.register_forward_hook(replace),
@@ -275,19 +279,17 @@ def _middle_layer_at(layers: torch.nn.ModuleList, index: Tensor) -> Iterator[Non
 
 @contextmanager
 def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterator[None]:
-    """Let the output layer see only some of the hidden states, and compute only some outputs.
+    """Compute the output layer only at some places and for some ids.
 
-    Only this layer is cut, so what a model does before and after it (BERT's transform, Gemma's soft
-    cap) stays its own.
+    The model's own steps around this layer (BERT's transform, Gemma's soft cap) stay as they are.
 
     Args:
-        head: The output layer.
-        index: Flat indices into `(batch * length)`.
-        ids: The outputs, `None` for all.
+        index: The places, as flat indices into `(batch * length)`.
+        ids: The ids to compute logits for; `None` for the whole vocabulary.
     """
 
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        # Of a model that is spread over devices this may be another one than the inputs'.
+        # In a model spread over several devices, the inputs may be on another device.
         hidden = args[0].flatten(0, 1)
         return (hidden[index.to(hidden.device)].unsqueeze(0), *args[1:])
 

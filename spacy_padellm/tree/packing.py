@@ -1,4 +1,4 @@
-"""Packing: what is run together, so that little of it is padding."""
+"""Packing: decide which items run together, so that little of a batch is padding."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 from ..errors import Errors
 
-# A wider row is tried only while more of the batch than this is padding.
+# Wider rows are tried while more than this share of the batch is padding.
 _PADDING = 0.1
-# Widths that are tried, in parts of the longest tree. A wider row has more pairs to attend to.
+# Row widths to try, as multiples of the longest tree. Wider rows cost more attention.
 _WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 
 class Packing(NamedTuple):
-    """Where trees are in a batch.
+    """The place of each tree in a batch.
 
     Args:
         rows: The row of each tree.
-        offsets: Where in its row it begins.
-        shape: Rows of the batch, and their width.
+        offsets: The column at which each tree begins.
+        shape: Number of rows, and their width in tokens.
     """
 
     rows: list[int]
@@ -33,11 +33,11 @@ def first_fit(
     """Put each item into the first row that has room for it.
 
     Args:
-        sizes: The size of each item, in tokens.
-        order: The items' numbers, in the order they are placed.
-        capacity: Most tokens of a row; a larger item has a row to itself.
-        open_rows: How many rows are looked at for room, those with the most; `None` for all, which
-            takes the square of the items.
+        sizes: Size of each item, in tokens.
+        order: The items' numbers, in the order in which they are placed.
+        capacity: Most tokens in a row. A larger item has a row to itself.
+        open_rows: How many rows to keep open for more items: those with the most room. `None` keeps
+            all open, and takes time quadratic in the number of items.
 
     Returns:
         The items' numbers in each row.
@@ -57,10 +57,10 @@ def first_fit(
 
 
 def pack(sizes: Sequence[int]) -> Packing:
-    """Pack trees into the rows of a batch, none over another.
+    """Pack trees side by side into the rows of a batch, with little padding.
 
     Args:
-        sizes: The tokens of each tree, at least one tree.
+        sizes: Number of tokens of each tree; at least one tree.
     """
     longest_first = sorted(range(len(sizes)), key=lambda tree: -sizes[tree])
     best: list[list[int]] = []
@@ -83,14 +83,14 @@ def pack(sizes: Sequence[int]) -> Packing:
 
 
 def batch_by_padded(sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """Put items of similar sizes together, as many as fit into a number of tokens.
+    """Group items of similar sizes into batches of a limited number of tokens.
 
     Args:
-        sizes: The size of each item, in tokens.
-        budget: Most tokens of a batch, padding included. A larger item is a batch of its own.
+        sizes: Size of each item, in tokens.
+        budget: Most tokens in a batch, padding included. A larger item is a batch of its own.
 
     Returns:
-        The items' numbers in each batch, the smallest first.
+        The items' numbers in each batch, from the smallest item to the largest.
 
     Raises:
         ValueError: The budget is below 1.
@@ -99,7 +99,7 @@ def batch_by_padded(sizes: Sequence[int], budget: int) -> list[list[int]]:
         raise ValueError(Errors.P032.format(name="batch_tokens", value=budget))
     batches: list[list[int]] = []
     for item in sorted(range(len(sizes)), key=sizes.__getitem__):
-        # Sorted, so the newest is the largest.
+        # Items come sorted, so the new one is the largest.
         if batches and (len(batches[-1]) + 1) * sizes[item] <= budget:
             batches[-1].append(item)
         else:
@@ -108,15 +108,16 @@ def batch_by_padded(sizes: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def balance(sizes: Sequence[int], shares: int) -> list[list[int]]:
-    """Divide items so that no share is much more than another: the largest one left goes to the
-    share with the least.
+    """Divide items into shares of similar total size.
+
+    The largest item that is left goes to the smallest share.
 
     Args:
-        sizes: How much each item is.
-        shares: How many shares to make.
+        sizes: Size of each item.
+        shares: Number of shares.
 
     Returns:
-        The items' numbers in each share, in ascending order, and no empty share.
+        The items' numbers in each share, in ascending order. Empty shares are left out.
     """
     made: list[list[int]] = [[] for _ in range(shares)]
     totals = [0] * shares

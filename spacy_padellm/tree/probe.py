@@ -1,4 +1,4 @@
-"""Load-time probe: tries the ways to run a tree on a small random copy of a model."""
+"""Load-time probe: try the ways to run trees on a small random copy of a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _WINDOW_ATTRIBUTES = ("sliding_window", "attention_chunk_size", "window_size", "local_window")
 _PROBE_WINDOW = 4
 _PROBE_VOCABULARY = 64
-# Entries for the width of feed-forward layers.
+# Configuration entries for the width of feed-forward layers.
 _FEED_FORWARD = ("intermediate_size", "ffn_dim", "n_inner")
 _PROBE_FEED_FORWARD = 64
 _WAYS = (
@@ -33,21 +33,21 @@ _SEQUENCES = TreeSupport("sequences", None)
 
 
 def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
-    """Find the best way to run trees through a model that gives the right logits.
+    """Find the best way of running trees that gives the right logits.
 
-    A two-layer random copy of the model's architecture runs a small tree in each way; what it
-    gives is compared with one sequence at a time. Where attention has a window, the copy's is
-    shrunk and a tree deeper than it is tried as well.
+    A small random copy of the model's architecture runs a small tree in each way. Its logits are
+    compared with those of separate sequences. If attention has a window, the copy gets a smaller
+    one, and a tree deeper than this window is tried as well.
 
     Args:
         model: The model.
 
     Returns:
-        The way, the mask it takes, the depth it holds for.
+        The way, the form of the mask, and the depth up to which the logits are right.
 
     Raises:
-        ValueError: The attention implementation takes no mask, or the language model is a part of
-            a larger one.
+        ValueError: The attention implementation takes no mask, or the language model is part of a
+            larger model.
     """
     implementation = getattr(model.config, "_attn_implementation", None)
     if implementation is not None and implementation.startswith("flash_attention"):
@@ -75,6 +75,7 @@ def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
 
 
 def _window(config: PretrainedConfig) -> int | None:
+    """Return the smallest attention window in a configuration, `None` if there is none."""
     values = [getattr(config, name, None) for name in _WINDOW_ATTRIBUTES]
     windows = [value for value in values if isinstance(value, int) and value > 0]
     if getattr(config, "use_sliding_window", True) is False:
@@ -83,18 +84,19 @@ def _window(config: PretrainedConfig) -> int | None:
 
 
 def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
+    """Build a small model of the same architecture, with random weights."""
     config = copy.deepcopy(model.config)
     layers = config.num_hidden_layers
     layer_types = getattr(config, "layer_types", None)
     config.num_hidden_layers = min(2, layers)
     if layer_types is not None:
-        # One layer of each kind, so that no kind goes unseen.
+        # Every kind of layer has to be tried.
         kinds = list(dict.fromkeys(layer_types))
         config.num_hidden_layers = max(len(kinds), config.num_hidden_layers)
         config.layer_types = (kinds + layer_types)[: config.num_hidden_layers]
     config.vocab_size = _PROBE_VOCABULARY
     for name in _FEED_FORWARD:
-        # Most of a layer's weights, and nothing that trees have to do with.
+        # These are most of a layer's weights, and trees do not depend on them.
         if isinstance(getattr(config, name, None), int):
             setattr(config, name, min(_PROBE_FEED_FORWARD, getattr(config, name)))
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
@@ -106,7 +108,7 @@ def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
             if isinstance(getattr(config, name, None), int):
                 setattr(config, name, _PROBE_WINDOW)
     small = type(model)(config)
-    # Larger weights than at initialisation, or a wrong mask would hardly show.
+    # With weights as small as at initialisation, a wrong mask would hardly show.
     for parameter in small.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter.data, std=parameter.shape[-1] ** -0.5)
@@ -115,8 +117,9 @@ def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
 
 
 def _is_exact(call: ModelCall, support: TreeSupport, depth: int) -> bool:
-    """Tell whether a tree of this depth, run in two passes beside a shorter one (so that cache and
-    padding are tried too), has the logits of its sequences run one by one.
+    """Return whether a tree of this depth gives the same logits as its separate sequences.
+
+    The tree is run in two passes, beside a shorter tree, to try the cache and padding too.
     """
     trunk = depth // 2
     tree, other = TokenTree(range(1, trunk + 1)), TokenTree([1])

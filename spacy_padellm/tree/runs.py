@@ -1,4 +1,4 @@
-"""Running a batch of growing trees: three ways, and what a model makes of what may come next."""
+"""Runs of growing trees in three ways, and the softmax over what may come next."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ Way = Literal["cached", "recomputed", "sequences"]
 
 @dataclass(frozen=True)
 class TreeSupport:
-    """How a model's trees are run, as the load-time probe found it.
+    """How a model can run trees, as found by the load-time probe.
 
     Args:
-        way: `"cached"`: every node once, with a KV cache that grows by nodes. `"recomputed"`: the
-            whole tree at each pass, no cache. `"sequences"`: separate padded sequences.
-        mask_form: The custom attention mask the model takes: `"4d"`, additive,
-            `(batch, 1, query, key)`; `"3d"`, 0 and 1, `(batch, query, key)`; `None`, it takes none.
-        max_depth: Longest sequence the mask holds for, in tokens: beyond a model's attention
-            window, trees are run as separate sequences. `None` for any length.
+        way: `"cached"`: every node once, with a KV cache. `"recomputed"`: whole trees in every
+            pass, without a cache. `"sequences"`: separate padded sequences.
+        mask_form: The custom attention mask that the model takes: `"4d"`, additive,
+            `(batch, 1, query, key)`; `"3d"`, 0 and 1, `(batch, query, key)`; `None` if it takes
+            none.
+        max_depth: Length of the longest sequence for which the mask is right, in tokens: the
+            attention window. Longer trees are run as separate sequences. `None` for any length.
     """
 
     way: Way
@@ -39,18 +40,20 @@ class TreeSupport:
 
 
 class Continuations:
-    """What may come next at each of several places, and how probable a model finds it.
+    """The ids that may come next at each of several places, and their log-probabilities.
 
-    The one place where a softmax is taken over what is admissible, in decoding and in training.
+    This is the only softmax over admissible ids, in decoding and in training.
 
     Args:
-        admissible: For each place, the ids that may come next.
+        admissible: The ids that may come next at each place.
         over_vocabulary: Whether the softmax is over the whole vocabulary, as in the paper, or over
             the admissible ids only.
 
     Attributes:
-        ids: The ids, padded with -1, shape `(n, most)`.
-        needed: The ids whose logits are needed, in ascending order, `None` for the vocabulary.
+        ids: The admissible ids, padded with -1, shape `(n, most)`; `most` is the largest number at
+            a place.
+        needed: The ids whose logits are needed, in ascending order; `None` for the whole
+            vocabulary.
     """
 
     def __init__(self, admissible: Sequence[Sequence[int]], *, over_vocabulary: bool) -> None:
@@ -61,18 +64,19 @@ class Continuations:
         self._columns = self.ids.clamp_min(0)
         if not over_vocabulary:
             self.needed = torch.tensor(sorted(set().union(*admissible)), dtype=torch.long)
-            # Padding, now 0, has the first column.
+            # Padding, clamped to 0, gets the first column; `log_probs` masks it.
             self._columns = torch.searchsorted(self.needed, self._columns)
 
     def log_probs(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Take the softmax.
+        """Compute the log-probabilities of the admissible ids.
 
         Args:
-            logits: Of the ids needed, shape `(m, n_needed)` or `(m, vocabulary)`.
-            rows: Which of the logits are those of each place, shape `(n,)`; by default one each.
+            logits: Logits of the needed ids, shape `(m, n_needed)` or `(m, vocabulary)`.
+            rows: The row of `logits` that belongs to each place, shape `(n,)`; `None` if row i
+                belongs to place i.
 
         Returns:
-            Log-probabilities of the ids, minus infinity where padded, shape `(n, most)`.
+            Log-probabilities, shape `(n, most)`, minus infinity at padding.
         """
         logits = logits.float()
         columns = self._columns.to(logits.device)
@@ -85,18 +89,17 @@ class Continuations:
 
 
 class TreeRun(ABC):
-    """A batch of trees under way: the caller grows the trees, or cuts them off, and asks for
-    logits.
+    """A batch of trees that is being run: the caller grows or cuts the trees and asks for logits.
 
     Args:
-        call: The model.
+        call: The model's forward pass.
         trees: The trees; they may change between calls.
-        mask_form: The custom mask the model takes.
+        mask_form: The custom mask that the model takes.
         bidirectional_prefix: Whether the prefix attends in both directions.
 
     Attributes:
-        passes: Forward passes so far.
-        tokens: Tokens run so far, padding left out.
+        passes: Number of forward passes so far.
+        tokens: Number of tokens run so far, without padding.
     """
 
     def __init__(
@@ -116,23 +119,20 @@ class TreeRun(ABC):
         self.retired: set[int] = set()
 
     def retire(self, trees: Iterable[int]) -> None:
-        """Say that trees are finished, which saves their padding where there is any.
-
-        Args:
-            trees: Places of trees that nothing more will be asked of.
-        """
+        """Mark trees, given by index, as finished, so that they cost no more padding."""
         self.retired.update(trees)
 
     @abstractmethod
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run what was added to the trees.
+        """Run the trees as far as needed and return next-token logits at some of their new nodes.
 
         Args:
-            nodes: For each tree, nodes added since the last call.
-            readout: Which of their logits are wanted.
+            nodes: For each tree, the nodes to return logits for. All must be new since the last
+                call.
+            readout: Which logits to return.
 
         Returns:
-            Next-token logits at these nodes, tree by tree, `(n, vocabulary)` or `(n, n_ids)`.
+            Logits, tree by tree, shape `(n, vocabulary)` or `(n, n_ids)`.
         """
 
     def run(
@@ -145,16 +145,17 @@ class TreeRun(ABC):
         cache: KVCache | None = None,
         width: int = 0,
     ) -> Tensor:
-        """Run the model once.
+        """Run the model once, and count the pass.
 
         Args:
             tokens: Token ids, shape `(batch, query)`.
             positions: Position ids, same shape.
-            visible: Booleans, shape `(batch, query, key)`; `(batch, key)` for padding alone.
-            places: Row and column of the logits wanted, each of shape `(n,)`.
-            readout: Which logits are wanted.
-            cache: What was run before, and where this is kept.
-            width: How many places the cache has.
+            visible: Booleans, shape `(batch, query, key)`; `(batch, key)` if only padding is
+                masked.
+            places: Rows and columns at which logits are wanted, each of shape `(n,)`.
+            readout: Which logits to return.
+            cache: The KV cache to extend; `None` for none.
+            width: Number of slots in the cache before this pass.
 
         Returns:
             Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
@@ -168,7 +169,7 @@ class TreeRun(ABC):
 
 
 class CachedRun(TreeRun):
-    """Every node is run once; its keys and values stay in a KV cache until it is cut off."""
+    """A run with a KV cache: every node is run once, and stays in the cache until it is cut off."""
 
     def __init__(
         self,
@@ -183,15 +184,19 @@ class CachedRun(TreeRun):
         )
         self._cache = KVCache(mask_form)
         self._width = 0
-        # Padding makes a node's place in the cache differ from its number.
+        # For each tree, its nodes' slots in the cache. Padding makes them differ from node numbers.
         self._slots = [np.zeros(0, dtype=np.int64) for _ in trees]
-        # Of each tree the serial number of the last node that was run.
+        # For each tree, the serial number of the last node that was run.
         self._last = [-1 for _ in trees]
-        # The trees in the batch, row by row.
+        # The index of the tree in each row of the batch.
         self._rows = list(range(len(trees)))
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run the nodes that are new."""
+        """Run only the new nodes and return next-token logits at some of them.
+
+        Raises:
+            ValueError: Logits are wanted of a retired tree, or of a node run in an earlier pass.
+        """
         if any(nodes[tree] for tree in self.retired):
             raise ValueError("a tree that was retired is asked for logits")
         self._shrink()
@@ -201,7 +206,7 @@ class CachedRun(TreeRun):
         tokens = np.zeros((len(new), length), dtype=np.int64)
         positions = np.zeros_like(tokens)
         visible = np.zeros((len(new), length, width + length), dtype=bool)
-        # Padding sees itself, or its softmax would be over nothing.
+        # Padding attends to itself, as a softmax needs at least one key.
         visible[:, np.arange(length), width + np.arange(length)] = True
         columns = [np.zeros(0, dtype=np.int64)]
         for row, (number, start, count) in enumerate(zip(self._rows, first, new, strict=True)):
@@ -224,10 +229,10 @@ class CachedRun(TreeRun):
         return self.run(tokens, positions, visible, (rows, column), readout, self._cache, width)
 
     def _shrink(self) -> None:
-        """Leave out the trees that were retired, and the nodes that were cut off."""
+        """Drop retired trees and nodes that were cut off from the cache."""
         live = [row for row, tree in enumerate(self._rows) if tree not in self.retired]
         if len(live) < len(self._rows):
-            # On the CPU: the layers of a model that is spread are on several devices.
+            # On the CPU, as the layers of one model may be on several devices.
             self._cache.select(torch.tensor(live))
             self._rows = [self._rows[row] for row in live]
         width = 0
@@ -242,10 +247,10 @@ class CachedRun(TreeRun):
 
 
 class RecomputedRun(TreeRun):
-    """The whole tree is run at each pass, without a cache: also the way to train."""
+    """A run without a cache: every pass runs whole trees. Training uses it too."""
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run all nodes of all trees that are not retired."""
+        """Run all nodes of the trees that are not retired, and return logits at some of them."""
         live = [place for place in range(len(self.trees)) if place not in self.retired]
         trees = [self.trees[place] for place in live]
         places = [
@@ -257,20 +262,20 @@ class RecomputedRun(TreeRun):
     def run_whole(
         self, trees: Sequence[TokenTree], numbers: np.ndarray, nodes: np.ndarray, readout: Readout
     ) -> Tensor:
-        """Run all nodes of some trees at once, several trees in a row.
+        """Run all nodes of some trees in one pass, with several trees packed into each batch row.
 
         Args:
             trees: The trees.
-            numbers: The number of the tree of each node wanted, shape `(n,)`.
-            nodes: The nodes whose logits are wanted, same shape.
-            readout: Which logits are wanted.
+            numbers: For each node asked for, the number of its tree, shape `(n,)`.
+            nodes: The nodes to return logits for, same shape.
+            readout: Which logits to return.
         """
         packing = pack([len(tree) for tree in trees])
         tokens = np.zeros(packing.shape, dtype=np.int64)
         positions = np.zeros_like(tokens)
         width = tokens.shape[1]
         visible = np.zeros((*tokens.shape, width), dtype=bool)
-        # Padding sees itself, or its softmax would be over nothing.
+        # Padding attends to itself, as a softmax needs at least one key.
         visible[:, np.arange(width), np.arange(width)] = True
         for tree, row, start in zip(trees, packing.rows, packing.offsets, strict=True):
             own = slice(start, start + len(tree))
@@ -284,12 +289,13 @@ class RecomputedRun(TreeRun):
 
 
 class SequencesRun(RecomputedRun):
-    """Each branch is a sequence of its own, padded to the longest: what any model can do. It takes
-    a custom mask only where the prefix is bidirectional.
+    """A run of separate sequences, one for each branch, padded to the longest.
+
+    Any model can do this. A custom mask is needed only for a bidirectional prefix.
     """
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run each branch to a node as a sequence."""
+        """Run each branch as a sequence and return next-token logits at some nodes."""
         chains: list[TokenTree] = []
         wanted: list[tuple[int, int]] = []
         for tree, asked in zip(self.trees, nodes, strict=True):
@@ -303,13 +309,13 @@ class SequencesRun(RecomputedRun):
                     chains.append(_chain(tree, leaf))
             wanted.extend((row_of[node], tree.depths[node]) for node in asked)
         if not chains:
-            # Nothing is asked for, but a model has to be given something.
+            # No logits are asked for, but a model cannot run an empty batch.
             chains.append(_chain(self.trees[0], 0))
         rows, columns = np.array(wanted, dtype=np.int64).reshape(-1, 2).T
         if self.bidirectional_prefix:
             return self.run_whole(chains, rows, columns, readout)
-        # Under the model's own causal mask. Padding comes last, where causal attention never looks,
-        # and positions are the model's own.
+        # The model's own causal mask and positions are right: padding comes last, and no token
+        # attends to what follows it.
         length = max(len(chain) for chain in chains)
         tokens = np.zeros((len(chains), length), dtype=np.int64)
         real = np.zeros_like(tokens)
@@ -329,10 +335,11 @@ class SequencesRun(RecomputedRun):
 
 
 def _chain(tree: TokenTree, leaf: int) -> TokenTree:
-    # A node of the prefix is run with all of it, as it may see what follows it there.
+    """Build a tree of the single sequence that ends at a node."""
+    # A prefix node may attend to later ones, so the whole prefix is run.
     ids = tree.sequence(max(leaf, tree.prefix_end))
     chain = TokenTree(ids[: tree.prefix_length])
-    # Without its prefix a chain is an ordinary sequence from the root.
+    # Without a prefix, the sequence begins at the root.
     chain.insert(ids[tree.prefix_length :], chain.prefix_end if tree.prefix_length else ROOT)
     return chain
 
@@ -351,20 +358,20 @@ def open_run(
     *,
     bidirectional_prefix: bool = False,
 ) -> TreeRun:
-    """Begin running a batch of trees in the way that fits the model.
+    """Start a run of a batch of trees in the way that the model supports.
 
     Args:
-        call: The model.
-        trees: The trees.
-        support: How to run them.
+        call: The model's forward pass.
+        trees: The trees; they may change between passes.
+        support: How the model can run trees.
         bidirectional_prefix: Whether the prefix attends in both directions.
 
     Raises:
-        ValueError: A bidirectional prefix, and the model takes no custom mask.
+        ValueError: The prefix is bidirectional, but the model takes no custom mask.
     """
     if bidirectional_prefix and support.mask_form is None:
         raise ValueError(Errors.P021.format(model=type(call.model).__name__))
-    # Without a custom mask nothing else is right.
+    # Without a custom mask, only separate sequences give the right logits.
     way = "sequences" if support.mask_form is None else support.way
     return _RUNS[way](
         call,

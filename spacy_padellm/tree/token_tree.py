@@ -1,4 +1,4 @@
-"""Prefix trees of token ids: what is run through a model, and what a model may write."""
+"""Prefix trees of token ids: the tree that a model runs, and the trie of what it may write."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ Value = TypeVar("Value")
 
 
 class TokenTree:
-    """Sequences that share their beginnings, each distinct token held once.
+    """A growing tree of token sequences that holds each shared beginning only once.
 
-    It grows, and its last nodes can be cut off. Nodes are numbered in the order they were inserted,
-    so a parent always comes before its children. A node's position id is its depth, and it attends
-    to its ancestors and itself: run like this, the logits at a node are those of the separate
-    sequence that ends there.
+    Nodes are numbered in the order of insertion, so a parent comes before its children. The last
+    nodes can be cut off. A node's position id is its depth, and it attends to its ancestors and
+    itself. So the logits at a node equal those of the separate sequence that ends there.
 
     Args:
-        prefix: Token ids all sequences begin with.
+        prefix: The token ids that all sequences begin with.
 
     Attributes:
         ids: Token id of each node.
-        parents: Parent of each node, `ROOT` where it has none.
-        depths: Position of each node in every sequence through it, from 0.
-        serials: For each node a number that no other node ever had, in ascending order: the number
-            of a node that was cut off is given to another one.
-        prefix_length: The first nodes, one chain, that may attend in both directions where the
-            model was trained so (prefix-LM).
-        prefix_end: The last of them, `ROOT` where there is no prefix.
+        parents: Parent of each node; `ROOT` if it has none.
+        depths: Depth of each node, from 0: its position in the sequences through it.
+        serials: Serial number of each node, ascending. Serial numbers are never reused, unlike the
+            numbers of nodes that were cut off.
+        prefix_length: Number of nodes in the prefix: the first nodes, which form one chain. They
+            may attend in both directions if the model was trained so (prefix-LM).
+        prefix_end: The last node of the prefix; `ROOT` if there is no prefix.
     """
 
     def __init__(self, prefix: Sequence[int] = ()) -> None:
@@ -52,11 +51,11 @@ class TokenTree:
         return len(self.ids)
 
     def insert(self, ids: Iterable[int], parent: int = ROOT) -> list[int]:
-        """Insert a sequence below a node; what is there already is shared.
+        """Insert a sequence below a node, and share the nodes that are there already.
 
         Args:
             ids: Token ids.
-            parent: The node the sequence continues.
+            parent: The node that the sequence continues.
 
         Returns:
             The node of each token.
@@ -77,13 +76,13 @@ class TokenTree:
         return nodes
 
     def cut(self, size: int) -> None:
-        """Take back the nodes inserted last.
+        """Remove the nodes that were inserted last.
 
         Args:
-            size: How many nodes to keep, the prefix at least.
+            size: Number of nodes to keep, at least those of the prefix.
 
         Raises:
-            ValueError: The prefix cannot be cut.
+            ValueError: The prefix would be cut.
         """
         if size < self.prefix_length:
             raise ValueError("the prefix of a tree cannot be cut")
@@ -95,7 +94,7 @@ class TokenTree:
         self._visible_rows = min(size, self._visible_rows)
 
     def path(self, node: int) -> list[int]:
-        """List the nodes from the first token to a node."""
+        """Return the nodes on the path from the first token to a node."""
         nodes = []
         while node != ROOT:
             nodes.append(node)
@@ -103,23 +102,23 @@ class TokenTree:
         return nodes[::-1]
 
     def sequence(self, node: int) -> list[int]:
-        """List the token ids from the first to a node's."""
+        """Return the token ids on the path from the first token to a node."""
         return [self.ids[n] for n in self.path(node)]
 
     def visible(self, first: int = 0, *, bidirectional_prefix: bool = False) -> np.ndarray:
-        """Say which nodes attend to which.
+        """Return which nodes attend to which.
 
         Args:
-            first: Leave out the rows of the nodes before this one.
-            bidirectional_prefix: Whether prefix nodes see the whole prefix.
+            first: The first node to return a row for.
+            bidirectional_prefix: Whether each prefix node attends to the whole prefix.
 
         Returns:
-            Booleans of shape `(n_nodes - first, n_nodes)`; `[q, k]` says whether node `first + q`
-            sees node `k`.
+            Booleans, shape `(n_nodes - first, n_nodes)`; `[q, k]` says whether node `first + q`
+            attends to node `k`.
         """
         size = len(self.ids)
         if size > len(self._visible):
-            # Doubling, once a tree grows after its first pass: constant cost for each node.
+            # A tree that grows after its first pass doubles its capacity, so that copies stay few.
             capacity = 2 * size if len(self._visible) else size
             grown = np.zeros((capacity, capacity), dtype=bool)
             done = self._visible_rows
@@ -137,15 +136,15 @@ class TokenTree:
 
 
 class Trie(Generic[Value]):
-    """Admissible token sequences and what each stands for.
+    """A trie of the admissible token sequences and the values they stand for.
 
-    Sequences end with a terminator token that occurs nowhere else in them, so values are found at
-    leaves only.
+    Every sequence ends with a terminator token that occurs nowhere else in it, so only leaves have
+    values.
 
     Attributes:
-        children: For each node, token id → child node. Node 0 is the start.
-        values: Leaf → what its sequence stands for, in order of insertion.
-        depth: Length of the longest sequence, its terminator included.
+        children: For each node, a mapping from token id to child node. Node 0 is the start.
+        values: A mapping from leaf to the values of its sequence, in order of insertion.
+        depth: Length of the longest sequence, with its terminator.
     """
 
     START = 0
@@ -158,13 +157,13 @@ class Trie(Generic[Value]):
         self._last_path = [self.START]
 
     def insert(self, ids: Sequence[int], value: Value) -> None:
-        """Insert a sequence.
+        """Insert a sequence and a value that it stands for.
 
         Args:
-            ids: The sequence, its terminator included.
-            value: What it stands for; a sequence may stand for several.
+            ids: The sequence, with its terminator.
+            value: The value. A sequence may stand for several values.
         """
-        # Spans come by start and length: most begin with all of the one before.
+        # Spans come sorted by ids, so most begin with the one before, up to its terminator.
         shared = len(self._last_ids) - 1
         if shared < 1 or ids[:shared] != self._last_ids[:shared]:
             shared = 0
@@ -180,7 +179,7 @@ class Trie(Generic[Value]):
         self.values.setdefault(path[-1], []).append(value)
 
     def find(self, ids: Iterable[int]) -> int | None:
-        """Find the node that the beginning of a sequence leads to, `None` if none begins so."""
+        """Return the node that some token ids lead to, `None` if no sequence begins with them."""
         node: int | None = self.START
         for token_id in ids:
             if node is None:
