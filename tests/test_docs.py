@@ -44,9 +44,27 @@ def blocks(language: str) -> list[tuple[Path, str, str | None]]:
     ]
 
 
+def stated_output(code: str) -> list[str]:
+    """The comments that stand below a `print`."""
+    found, below_print = [], False
+    for line in code.splitlines():
+        if not line.startswith("# "):
+            below_print = "print(" in line
+        elif below_print:
+            found.append(line)
+    return found
+
+
 @pytest.mark.parametrize("page", dict.fromkeys(page for page, *_ in blocks("python")), ids=name)
-def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The blocks of a page, one after the other, in one namespace and an empty folder."""
+def test_python_runs(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """The blocks of a page, one after the other, in one namespace and an empty folder. They print
+    what the comments below a `print` say.
+    """
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     left_out = []
@@ -56,7 +74,10 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             if why:
                 left_out.append(why)
             else:
+                capsys.readouterr()
                 exec(compiled, namespace)
+                if stated := "".join(f"{line[2:]}\n" for line in stated_output(code)):
+                    assert capsys.readouterr().out == stated
     if not namespace:
         pytest.skip("; ".join(left_out))
 
