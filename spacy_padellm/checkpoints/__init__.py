@@ -1,1 +1,1 @@
-"""Checkpoint folders: where they are, what is in them, loading and saving."""
+"""Checkpoints: find, load and save them."""

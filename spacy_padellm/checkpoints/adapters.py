@@ -1,4 +1,4 @@
-"""Adapters of PEFT (LoRA and its like): what they belong to, and putting them into it."""
+"""PEFT adapters, such as LoRA: find the model that one belongs to, and apply it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ def find_adapted(files: CheckpointFiles) -> CheckpointFiles | None:
     """Find the model that an adapter was trained for.
 
     Args:
-        files: Those of the adapter, or of anything else.
+        files: The files of an adapter, or of any other checkpoint.
 
     Returns:
-        The model's, as `adapter_config.json` names it; `None` without such a file.
+        The files of the model that `adapter_config.json` names; `None` if there is no such file.
 
     Raises:
-        ValueError: It can't be read, names no model, or is of no adapter that can be merged.
+        ValueError: The file can't be read or names no model, the model can't be found, or the
+            adapter is of a type that can't be merged.
     """
     path = files.find(ADAPTER_FILE)
     if path is None:
@@ -38,7 +39,7 @@ def find_adapted(files: CheckpointFiles) -> CheckpointFiles | None:
     if not base:
         raise ValueError(Errors.P051.format(path=path))
     if "PROMPT" in kind or "PREFIX" in kind or "P_TUNING" in kind:
-        # Their virtual tokens come before the text, and a token tree begins with it.
+        # These put virtual tokens before the text, but a token tree begins with the text.
         raise ValueError(Errors.P052.format(name=files.name, kind=kind))
     try:
         base = find_folder(base)
@@ -48,19 +49,19 @@ def find_adapted(files: CheckpointFiles) -> CheckpointFiles | None:
 
 
 def apply_adapter(model: PreTrainedModel, files: CheckpointFiles, *, merge: bool) -> Any:
-    """Put an adapter into the model that it was trained for.
+    """Apply an adapter to the model that it was trained for.
 
     Args:
         model: The model.
-        files: Those of the adapter.
-        merge: Whether to merge it into the weights, rather than to leave it beside them.
+        files: The files of the adapter.
+        merge: Whether to merge the adapter into the weights, or to keep it beside them.
 
     Returns:
         The model with the adapter.
 
     Raises:
         ImportError: PEFT isn't installed.
-        ValueError: The adapter doesn't fit the model, or isn't whole.
+        ValueError: The adapter doesn't fit the model, or lacks weights.
     """
     require("peft", "An adapter", extra="llm")
     from peft import PeftModel
@@ -76,12 +77,12 @@ def apply_adapter(model: PreTrainedModel, files: CheckpointFiles, *, merge: bool
         if not merge:
             return adapted.get_base_model()
         untie_adapted(model)
-        # PEFT has frozen them, and it is a model like any now.
+        # PEFT has frozen the weights, but a merged model can be trained like any other.
         return adapted.merge_and_unload(safe_merge=True).requires_grad_(True)
 
 
 def has_adapter(model: torch.nn.Module) -> bool:
-    """Whether a model has an adapter beside its weights."""
+    """Tell whether a model has an adapter beside its weights."""
     if "peft" not in sys.modules:
         return False
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -90,8 +91,9 @@ def has_adapter(model: torch.nn.Module) -> bool:
 
 
 def untie_adapted(model: PreTrainedModel) -> None:
-    """Give the head weights of its own where they are those of the embeddings and an adapter
-    changes one of the two: merged, it would change both.
+    """Untie the output head from the embeddings if an adapter changes either.
+
+    Otherwise merging the adapter would change both.
     """
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head is None or not (has_adapter(embeddings) or has_adapter(head)):

@@ -1,4 +1,4 @@
-"""A pretrained encoder read as a decoder: its weights, and tokens for the template's wording."""
+"""A causal language model from a pretrained encoder, with tokens for the template's wording."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .files import check_complete, loading_errors
 
 END = "</s>"
 
-# BERT's vocabularies have some hundred entries for tokens to come.
+# BERT's vocabularies have some hundred unused entries for new tokens.
 _UNUSED = re.compile(r"\[unused\d+\]")
 _NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 
@@ -36,19 +36,20 @@ def build_encoder_lm(
     max_mentions: int,
     bidirectional_prefix: bool,
 ) -> CausalLM:
-    """Make a causal language model of an encoder that was trained with a mask over its whole text.
+    """Build a causal language model from an encoder that was trained by masking tokens.
 
-    The output layer is tied to the embeddings; what stands between is new where there is none, and
-    begins as the identity, so that what the encoder knows is there from the start.
+    The output layer is tied to the embeddings. If the encoder comes without the layer before it,
+    that layer starts as the identity. So what the encoder knows is there from the start.
 
     Args:
         name: Folder or hub id of the encoder.
-        template: Each piece of its wording becomes a token.
+        template: The template. Each piece of its wording becomes a token.
         max_mentions: Highest mention number.
-        bidirectional_prefix: Whether the text will attend in both directions.
+        bidirectional_prefix: Whether the tokens of a text will attend in both directions.
 
     Raises:
-        ValueError: It cannot be loaded, or can be no decoder.
+        ValueError: The encoder cannot be loaded or cannot be a decoder, or its tokenizer is not a
+            fast one.
     """
     with loading_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -57,7 +58,7 @@ def build_encoder_lm(
             is_decoder=True,
             torch_dtype=torch.float32,
             output_loading_info=True,
-            # On a CPU, drawing it takes a third of a training step.
+            # No dropout: on a CPU, drawing it takes a third of a training step.
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
@@ -88,11 +89,12 @@ def _begin_as_identity(model: PreTrainedModel, new: Collection[str]) -> None:
 def _embed(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new: Mapping[str, str | None]
 ) -> None:
-    """Embed new tokens like others, or anywhere among them: unused entries of a vocabulary can
-    hardly be told apart.
+    """Give each new token the embedding of a similar one, or a random one like the rest.
+
+    Unused entries of a vocabulary have embeddings that can hardly be told apart.
 
     Args:
-        new: Each new token, and one that it is to be like.
+        new: New token → the similar one; `None` for a random embedding.
     """
     embeddings = cast(Tensor, model.get_input_embeddings().weight)
     mean, deviation = embeddings.mean(dim=0), embeddings.std(dim=0)
@@ -105,18 +107,19 @@ def _embed(
 def add_wording(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_mentions: int
 ) -> PreTrainedTokenizerBase:
-    """Add a special token for each piece of a wording that is no token yet, and for the end.
+    """Add the end token and each piece of a template's wording to a tokenizer, as special tokens.
 
     Args:
-        tokenizer: An encoder's tokenizer, a fast one.
-        template: The wording.
+        tokenizer: An encoder's fast tokenizer.
+        template: The template.
         max_mentions: Highest mention number.
 
     Returns:
-        A tokenizer that has them on unused entries of the vocabulary, as far as there are any.
+        A new tokenizer. Pieces that are not tokens yet take unused entries of the vocabulary while
+        there are any.
 
     Raises:
-        ValueError: The tokenizer is no fast one.
+        ValueError: The tokenizer is not a fast one.
     """
     if not tokenizer.is_fast:
         raise ValueError(Errors.P014.format(name=tokenizer.name_or_path))
@@ -124,7 +127,7 @@ def add_wording(
     known = set(tokenizer.get_vocab())
     wanted = [piece for piece in _wording(template, max_mentions) if piece not in known]
     vocab = content["model"]["vocab"]
-    # Only BERT's, a mapping, has unused entries; Unigram's is a list.
+    # Only BERT's vocabulary, a mapping, has unused entries. Unigram's is a list.
     unused = [token for token in vocab if isinstance(vocab, dict) and _UNUSED.fullmatch(token)]
     for piece, token in zip(wanted, unused, strict=False):
         vocab[piece] = vocab.pop(token)

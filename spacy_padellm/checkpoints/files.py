@@ -1,4 +1,4 @@
-"""Where a checkpoint is, a folder, one that comes with the package or a hub id; what it holds."""
+"""Where a checkpoint is (in the package, in a folder or on the hub), and the files in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transformers.utils import cached_file, check_torch_load_is_safe
 from ..errors import Errors
 from .options import DEFAULT_OPTIONS, LoadOptions
 
-# Where the checkpoints are that come with the package.
+# The folder of the checkpoints that come with the package.
 BUNDLED_FOLDER = Path(__file__).parents[1] / "models"
 
 CONFIG_FILE = "config.json"
@@ -35,60 +35,60 @@ _WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-# What a folder is not complete without, and the files it may be in.
+# Parts of a complete folder, as errors name them → the files that may hold them.
 _NEEDED: Mapping[str, Sequence[str]] = {
     CONFIG_FILE: (CONFIG_FILE,),
     "weights (model.safetensors)": _WEIGHTS,
-    # What a tokenizer without a tokenizer.json is kept in has many names.
+    # Without a tokenizer.json, a tokenizer can be in files with many names.
     "a tokenizer (tokenizer.json)": ("tokenizer.json", "*.model", "*vocab*", "*.tiktoken"),
 }
-# An adapter has the rest in the folder of its model.
+# The rest of what an adapter needs is in the folder of its model.
 _NEEDED_OF_ADAPTER = {"weights (adapter_model.safetensors)": _ADAPTER_WEIGHTS}
 
 
 def find_bundled(name: str) -> str:
-    """Find the folder of a checkpoint that comes with the package; other names stay as they are.
+    """Find the folder of a bundled checkpoint; return any other name unchanged.
 
-    A folder of the same name is meant by a path to it, such as `./padellm_en_small`.
+    To use another folder of the same name, give a path such as `./padellm_en_small`.
     """
     folder = BUNDLED_FOLDER / name
-    # A name and nothing else: no path leads out of there, and none into it.
+    # Only a plain name: a path must not lead out of the bundled folder, or deeper into it.
     is_name = name.isidentifier() and (folder / CONFIG_FILE).is_file()
     return str(folder) if is_name else name
 
 
 def find_checkpoint(name: str) -> str:
-    """Find the checkpoint folder in a trained pipeline's; other names stay as they are."""
+    """Find the checkpoint folder in a trained pipeline; return any other name unchanged."""
     inner = next(Path(name).expanduser().glob(f"*/model/{SETTINGS_FILE}"), None)
     return name if inner is None else str(inner.parent)
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a name is that of a folder with a `padellm.json`, or of a bundled checkpoint."""
+    """Tell whether a name is a folder with a `padellm.json`, or a bundled checkpoint."""
     return (Path(find_bundled(os.path.expanduser(name))) / SETTINGS_FILE).is_file()
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder has weights, of a model or of an adapter, not just settings."""
+    """Tell whether a folder has weights of a model or an adapter."""
     return any((folder / name).is_file() for name in (*_WEIGHTS, *_ADAPTER_WEIGHTS))
 
 
 def find_folder(name: str) -> str:
-    """Find a model or an adapter.
+    """Find the folder of a model or an adapter, and check that it is complete.
 
     Args:
-        name: Its folder, its hub id or a bundled checkpoint's name.
+        name: A folder, a bundled checkpoint's name or a hub id.
 
     Returns:
-        The folder, with the user's home directory in the place of `~`, or the hub id.
+        The folder, with `~` replaced by the user's home directory, or the hub id.
 
     Raises:
-        ValueError: The folder is not there or not complete, or is that of a pipeline.
+        ValueError: The folder is missing or not complete, or is that of a pipeline.
     """
     name = find_bundled(os.path.expanduser(name))
     path = Path(name)
     if not path.exists():
-        # What reads like a path and is not there is no hub id, either.
+        # A path that does not exist must not be taken for a hub id.
         if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise ValueError(Errors.P041.format(name=name, missing="the folder itself"))
         return name
@@ -103,24 +103,28 @@ def find_folder(name: str) -> str:
 
 @contextmanager
 def loading_errors(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong in loading a checkpoint into an error that names it.
+    """Turn any error in loading a checkpoint into one that names the checkpoint.
 
     Raises:
-        ValueError: It cannot be loaded.
+        ValueError: The checkpoint cannot be loaded.
     """
     try:
         yield
-    # transformers, tokenizers, safetensors, PEFT, pickle and torch each have their own.
+    # transformers, tokenizers, safetensors, PEFT, pickle and torch each raise their own errors.
     except Exception as error:
         tried = "" if Path(name).exists() else "there is no such folder, and as a hub id: "
         raise ValueError(Errors.P042.format(name=name, error=f"{tried}{error}")) from error
 
 
 def check_complete(name: str, missing: Collection[str]) -> None:
-    """Check that a checkpoint's weights have lacked no parameter of the model.
+    """Check that a checkpoint had weights for all parameters of its model.
+
+    Args:
+        name: The checkpoint.
+        missing: The parameters that it had no weights for.
 
     Raises:
-        ValueError: They have: transformers fills such parameters at random.
+        ValueError: There are such parameters. transformers would fill them at random.
     """
     if missing:
         raise ValueError(Errors.P044.format(name=name, count=len(missing), first=min(missing)))
@@ -128,11 +132,11 @@ def check_complete(name: str, missing: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """The files of a checkpoint, wherever it is.
+    """The files of a checkpoint, in a folder or on the hub.
 
     Args:
         name: A folder or hub id, as `find_folder` returns it.
-        options: Which revision of a hub id, and whether it may be fetched.
+        options: The revision of a hub id, and whether its files may be downloaded.
     """
 
     name: str
@@ -140,16 +144,19 @@ class CheckpointFiles:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The model's configuration, empty without one."""
+        """The model's configuration; empty if there is none."""
         return self.read_json(CONFIG_FILE)
 
     @property
     def is_quantized(self) -> bool:
-        """Whether weights were saved quantized."""
+        """Whether the weights were saved quantized."""
         return bool(self.config.get("quantization_config"))
 
     def find(self, file: str) -> Path | None:
-        """Find a file on this machine, fetched if need be; `None` if there is no such file.
+        """Find a file on this machine, and download it if necessary.
+
+        Returns:
+            The file's path; `None` if there is no such file.
 
         Raises:
             ValueError: The hub id cannot be reached.
@@ -168,10 +175,10 @@ class CheckpointFiles:
         return None if found is None else Path(found)
 
     def read_json(self, file: str) -> dict[str, Any]:
-        """Read the object in a JSON file, empty without such a file.
+        """Read a file with a JSON object; the object is empty if there is no such file.
 
         Raises:
-            ValueError: The file cannot be read.
+            ValueError: The file cannot be read, or is not a JSON object.
         """
         path = self.find(file)
         if path is None:
@@ -183,10 +190,10 @@ class CheckpointFiles:
         return content
 
     def read_weights(self) -> dict[str, Tensor]:
-        """Read all weights by their names, whatever files they are in.
+        """Read all weights by name, from one file or several.
 
-        They are mapped from the files, so that they take no memory of their own (but for files
-        that torch wrote before version 1.6).
+        They are mapped from the files and take no memory of their own, except from files that torch
+        before version 1.6 wrote.
 
         Raises:
             ValueError: A file is missing or cannot be read.
@@ -198,11 +205,11 @@ class CheckpointFiles:
         return weights
 
     def require(self, file: str, missing: str) -> Path:
-        """Find a file that the checkpoint is not complete without.
+        """Find a file that a complete checkpoint needs.
 
         Args:
-            file: The file.
-            missing: What to call it in the error.
+            file: The file's name.
+            missing: How the error names what is missing.
 
         Raises:
             ValueError: There is no such file.
@@ -224,7 +231,7 @@ class CheckpointFiles:
 
     @cached_property
     def _hub(self) -> dict[str, Any]:
-        # Once: an id that cannot be reached is not one without a file.
+        # Check once that the hub id can be reached: `find` would only take its files for missing.
         try:
             cached_file(self.name, CONFIG_FILE, **self.options.hub)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Loading a checkpoint: model, tokenizer and settings, from a folder or hub id."""
+"""Load a checkpoint: model, tokenizer and settings, from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .files import (
 )
 from .options import DEFAULT_OPTIONS, LoadOptions, find_device
 
-# Smaller steps than their precision are lost to such weights.
+# Dtypes in which weights lose small training steps to rounding.
 _SHORT = (torch.bfloat16, torch.float16)
 
 
@@ -40,15 +40,15 @@ def load_causal_lm(
     bidirectional_prefix: bool = False,
     options: LoadOptions = DEFAULT_OPTIONS,
 ) -> CausalLM:
-    """Load model and tokenizer, and find out how the model runs trees.
+    """Load a model and its tokenizer, and find out how the model runs trees.
 
-    Of an adapter (PEFT), the model it was trained for is loaded, and the adapter merged into it;
-    it stays beside weights that are quantized, as merging would round it away.
+    For a PEFT adapter, the model that it was trained for is loaded, and the adapter is merged into
+    it. Beside quantized weights the adapter stays separate, as merging would round it away.
 
     Args:
-        name: A folder or hub id.
-        bidirectional_prefix: Whether the text attends in both directions.
-        options: Where to, in which precision, from where.
+        name: A folder, a bundled checkpoint's name or a hub id.
+        bidirectional_prefix: Whether the tokens of a text attend to each other in both directions.
+        options: Device, precision, revision and so on.
 
     Returns:
         The model, in evaluation mode.
@@ -64,11 +64,11 @@ def load_causal_lm(
     if adapted is not None:
         embeddings = cast(torch.nn.Embedding, model.get_input_embeddings())
         if len(tokenizer) > embeddings.num_embeddings:
-            # Tokens that were added in training; their embeddings are the adapter's.
+            # Training added tokens. Their embeddings come with the adapter.
             model.resize_token_embeddings(len(tokenizer))
         model = apply_adapter(model, files, merge=not is_quantized(model))
     lm = CausalLM(model.eval(), tokenizer, bidirectional_prefix=bidirectional_prefix)
-    # What is quantized or spread over devices is where it belongs.
+    # Quantized models, and models spread over devices, are already in place.
     is_placed = is_quantized(model) or options.device_map is not None
     return lm if is_placed else lm.to(options.place)
 
@@ -77,10 +77,10 @@ def load_model(files: CheckpointFiles) -> PreTrainedModel:
     """Load a model, to the CPU unless an option spreads or quantizes it.
 
     Args:
-        files: Those of the model; no adapter's.
+        files: The files of the model, not of an adapter.
 
     Raises:
-        ValueError: It cannot be loaded, or its weights are not complete.
+        ValueError: The model cannot be loaded, or lacks weights.
         ImportError: An option needs a package that isn't installed.
     """
     name, options = files.name, files.options
@@ -96,7 +96,7 @@ def load_model(files: CheckpointFiles) -> PreTrainedModel:
         arguments["device_map"] = {"": options.place}
         for package in ("bitsandbytes", "accelerate"):
             require(package, f"Loading {name} with quantization", extra="quantization")
-        # What was saved quantized stays what it is.
+        # Weights that were saved quantized keep their own quantization.
         if not files.is_quantized:
             arguments["quantization_config"] = _quantization_config(options)
     if options.device_map is not None:
@@ -117,7 +117,7 @@ def load_model(files: CheckpointFiles) -> PreTrainedModel:
 def _quantization_config(options: LoadOptions) -> BitsAndBytesConfig:
     if options.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    # As QLoRA has it (Dettmers et al., 2023).
+    # The settings of QLoRA (Dettmers et al., 2023).
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -138,16 +138,15 @@ def _load_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerBase:
 
 
 def is_quantized(model: PreTrainedModel) -> bool:
-    """Whether a model's weights are quantized, by an option or as they were saved."""
+    """Tell whether a model's weights are quantized, by an option or because they were saved so."""
     return getattr(model, "is_quantized", False)
 
 
 def check_trainable(model: PreTrainedModel) -> None:
-    """Check that all weights of a model can be trained; warn where steps will be lost to their
-    precision.
+    """Check that all weights of a model can be trained, and warn if their precision is too low.
 
     Raises:
-        ValueError: They are quantized.
+        ValueError: The weights are quantized.
     """
     if is_quantized(model):
         raise ValueError(Errors.P074)
@@ -157,24 +156,24 @@ def check_trainable(model: PreTrainedModel) -> None:
 
 
 def load_settings(name: str, options: LoadOptions = DEFAULT_OPTIONS) -> Settings | None:
-    """Load what a checkpoint's `padellm.json` says, `None` without one.
+    """Load the settings in a checkpoint's `padellm.json`; `None` if there is no such file.
 
     Args:
-        name: A folder or hub id.
-        options: Which revision of a hub id, and whether it may be fetched.
+        name: A folder, a bundled checkpoint's name or a hub id.
+        options: The revision of a hub id, and whether its files may be downloaded.
 
     Raises:
-        ValueError: The file cannot be read.
+        ValueError: The checkpoint cannot be found, or the file cannot be read.
     """
     path = CheckpointFiles(find_folder(name), options).find(SETTINGS_FILE)
     return None if path is None else read_settings(path)
 
 
 def read_settings(path: Path) -> Settings:
-    """Read a `padellm.json`.
+    """Read settings from a `padellm.json`.
 
     Raises:
-        ValueError: It cannot be read, or saving it was interrupted.
+        ValueError: The file cannot be read, or is empty because saving was interrupted.
     """
     try:
         content = path.read_text(encoding="utf8")

@@ -1,4 +1,4 @@
-"""How a checkpoint is loaded: where to, in which precision, from which revision."""
+"""Options for loading a checkpoint: device, precision, revision."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from ..errors import Errors
 if TYPE_CHECKING:  # torch takes seconds to import
     import torch
 
-# Of a model's linear layers; what they compute in stays `dtype`.
+# Only for the weights of linear layers, which still compute in `dtype`.
 Quantization = Literal["4bit", "8bit"]
 DeviceMap = str | Mapping[str, int | str]
 
-# Where a model runs if nothing is said.
+# The device if none is stated.
 DEFAULT_DEVICE = "cpu"
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How model and tokenizer are loaded.
+    """Options for loading a model and its tokenizer.
 
     Args:
-        device: Where to run, e.g. `"cuda:0"`; `"auto"` for the first GPU, or the CPU without one.
-        dtype: What weights are kept in, e.g. `"bfloat16"`; `"auto"` for what they are stored in.
-        device_map: Where each part of a model goes that is too large for one device, in the place
-            of `device`: `"auto"`, or devices by the names of modules.
-        attn_implementation: `"sdpa"` or `"eager"`, by default what transformers choose.
-        quantization: `"4bit"` or `"8bit"`, by bitsandbytes.
+        device: The device to run on, such as `"cuda:0"`. `"auto"` means the first GPU, or the CPU
+            if there is none.
+        dtype: The dtype of the weights, such as `"bfloat16"`; `"auto"` for the stored one.
+        device_map: Where to put the parts of a model that is too large for one device: `"auto"`, or
+            module names → devices. It replaces `device`.
+        attn_implementation: `"sdpa"` or `"eager"`, by default what transformers chooses.
+        quantization: `"4bit"` or `"8bit"` (with bitsandbytes); `None` for none.
         revision: Branch, tag or commit of a hub id.
-        local_files_only: Whether a hub id is looked for on this machine only.
-        trust_remote_code: Whether code may be run that comes with a checkpoint.
+        local_files_only: Whether to look for a hub id on this machine only.
+        trust_remote_code: Whether to run code that comes with a checkpoint.
 
     Raises:
-        ValueError: A value is not possible.
+        ValueError: `quantization` is unknown, or both `device` and `device_map` are stated.
     """
 
     device: str = DEFAULT_DEVICE
@@ -58,16 +59,16 @@ class LoadOptions:
 
     @property
     def torch_dtype(self) -> torch.dtype | Literal["auto"]:
-        """What weights are kept in, as transformers take it.
+        """The dtype of the weights, in the form that transformers takes.
 
         Raises:
-            ValueError: It is no floating point dtype of torch.
+            ValueError: torch has no floating point dtype of this name.
         """
         return "auto" if self.dtype == "auto" else get_dtype(self.dtype)
 
     @property
     def place(self) -> str:
-        """The device, found out if it is `"auto"`."""
+        """The device to run on. `"auto"` is resolved to the GPU or CPU that was found."""
         if self.device != "auto":
             return self.device
         import torch
@@ -78,23 +79,23 @@ class LoadOptions:
 
     @property
     def hub(self) -> dict[str, Any]:
-        """What `from_pretrained` takes to find files."""
+        """The keyword arguments of `from_pretrained` that say how to find files."""
         return {"revision": self.revision, "local_files_only": self.local_files_only}
 
     def of_folder(self) -> LoadOptions:
-        """Return the options for a folder, which has no revision."""
+        """Return the same options for a folder, which has no revision."""
         return replace(self, revision=None)
 
 
-# Options are values, so one for all who state none.
+# Options never change, so that all functions can share these defaults.
 DEFAULT_OPTIONS = LoadOptions()
 
 
 def get_dtype(name: str) -> torch.dtype:
-    """Look up a dtype of torch by its name.
+    """Look up a floating point dtype of torch by its name.
 
     Raises:
-        ValueError: There is no floating point dtype of this name.
+        ValueError: There is no such dtype.
     """
     import torch
 
@@ -105,7 +106,7 @@ def get_dtype(name: str) -> torch.dtype:
 
 
 def find_device(name: str) -> torch.device:
-    """Look up a device of torch, with the number that `"cuda"` leaves out.
+    """Look up a torch device by its name, and add the index that `"cuda"` leaves out.
 
     Raises:
         ValueError: There is no such device.
@@ -121,10 +122,19 @@ def find_device(name: str) -> torch.device:
 def choose_device(
     device: str, devices: Sequence[str] | None, device_map: DeviceMap | None = None
 ) -> str:
-    """Choose where to load a model to, and train it, of one device and several that are stated.
+    """Choose the device to load and train a model on.
+
+    Args:
+        device: The one device stated, or the default.
+        devices: Several devices to decode on; empty or `None` if none are stated.
+        device_map: The device map, if one is stated.
+
+    Returns:
+        The first of `devices`, or `device` if there are none.
 
     Raises:
-        ValueError: Both are stated, or several and a device map, or a single string as several.
+        ValueError: `devices` is a single string, or is stated together with `device` or
+            `device_map`.
     """
     if isinstance(devices, str):
         raise ValueError(Errors.P035.format(name="devices", value=devices))

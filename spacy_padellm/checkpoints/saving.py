@@ -1,4 +1,4 @@
-"""Writing a checkpoint folder: a Hugging Face model and tokenizer with a `padellm.json`."""
+"""Save a checkpoint folder: a Hugging Face model and tokenizer with a `padellm.json`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from .files import ADAPTER_FILE, SETTINGS_FILE
 
 
 def save_checkpoint(folder: Path, lm: CausalLM, settings: Settings) -> None:
-    """Write a folder that `load_causal_lm`, and transformers on its own, can load.
+    """Save a checkpoint folder that both `load_causal_lm` and transformers alone can load.
 
     Args:
-        folder: Where to; made if missing.
+        folder: The folder. It is created if it is missing.
         lm: Model and tokenizer.
-        settings: What goes into `padellm.json`.
+        settings: The settings to write to `padellm.json`.
 
     Raises:
-        ValueError: The model has an adapter beside quantized weights.
+        ValueError: The model has an adapter that is not merged, as beside quantized weights.
     """
     if has_adapter(lm.model):
         raise ValueError(Errors.P054)
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.glob(".saving-*"):
         shutil.rmtree(left_over)
-    # Aside first: the model may be mapped from the very files that are replaced.
+    # Save elsewhere first, as the model may be mapped from the files that are replaced.
     with TemporaryDirectory(dir=folder, prefix=".saving-") as name:
         aside = Path(name)
         lm.model.save_pretrained(aside, safe_serialization=True)
         lm.tokenizer.save_pretrained(aside)
-        # Empty until the end, so that nobody takes half a folder for a whole one.
+        # The settings stay empty to the end, so that an interrupted save can be noticed.
         (folder / SETTINGS_FILE).write_text("")
         remove_weights(folder)
         for path in aside.iterdir():
@@ -46,8 +46,10 @@ def save_checkpoint(folder: Path, lm: CausalLM, settings: Settings) -> None:
 
 
 def remove_weights(folder: Path) -> None:
-    """Remove a folder's weights of an earlier model or adapter, which would be loaded with, or in
-    the place of, what is saved next.
+    """Remove the weights of an earlier model or adapter from a folder.
+
+    Otherwise they would be loaded together with the weights that are saved next, or instead of
+    them.
     """
     for pattern in ("model*.safetensors*", ADAPTER_FILE, "adapter_model.*"):
         for path in folder.glob(pattern):
@@ -55,6 +57,6 @@ def remove_weights(folder: Path) -> None:
 
 
 def save_settings(folder: Path, settings: Settings) -> None:
-    """Write a `padellm.json`, and nothing else, into a folder that is made if missing."""
+    """Write a `padellm.json`, and nothing else, to a folder, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS_FILE).write_text(settings.to_json(), encoding="utf8")

@@ -1,4 +1,4 @@
-"""A small causal language model from scratch: tokenizer from the training texts, fresh weights."""
+"""A small causal language model from scratch: a trained tokenizer and random weights."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ..tree.causal_lm import CausalLM
 
 BOS, END, PAD = "<s>", "</s>", "<pad>"
 
-# Each ideograph and kana, digit, space and punctuation mark is a piece of its own, other letters
-# form words: so a mention has the same ids wherever it stands, and copying it is easy to learn.
+# Each ideograph, kana, digit, space and mark is one piece, and other letters form words. So a
+# mention has the same ids wherever it stands, which makes copying easy to learn.
 _PIECES = r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\W\d\p{Han}\p{Hiragana}\p{Katakana}]+|\s|\S"
 
 
 @dataclass(frozen=True)
 class SmallModelShape:
-    """Size of a Llama-shaped model.
+    """The size of a Llama-shaped model.
 
     Args:
         width: Hidden size.
-        depth: Layers.
-        heads: Attention heads.
+        depth: Number of layers.
+        heads: Number of attention heads.
         feed_forward: Width of the feed-forward layers.
         vocab_size: Most entries of the tokenizer's vocabulary.
         max_positions: Longest sequence, in tokens.
@@ -57,18 +57,18 @@ def train_tokenizer(
 
     Args:
         texts: The training texts.
-        template: Its wording becomes special tokens, which text never turns into.
-        wordings: The labels' wordings, likewise.
+        template: The template. Its pieces become special tokens, which no text turns into.
+        wordings: The labels' wordings, which become special tokens, too.
         max_mentions: Highest mention number.
-        vocab_size: Most entries.
+        vocab_size: Most entries of the vocabulary; more if special tokens and bytes need more.
 
     Returns:
-        The tokenizer; it decodes to exactly the text encoded.
+        The tokenizer. It decodes ids to exactly the text that was encoded.
     """
     pieces = [template.before_text, template.before_label, template.before_count]
     pieces += [template.count_end, *(template.opener(n) for n in range(1, max_mentions + 1))]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    # A piece that is a letter of the alphabet is a token already, and one of ordinary text.
+    # A piece that is a letter of the byte alphabet is already a token, and text may contain it.
     named = dict.fromkeys(p for p in (*pieces, *wordings) if p and p not in alphabet)
     special = [BOS, END, PAD, *named]
     tokenizer = Tokenizer(models.BPE())
@@ -101,12 +101,12 @@ def build_small_lm(
     shape: SmallModelShape,
     bidirectional_prefix: bool,
 ) -> CausalLM:
-    """Make a Llama-shaped model with fresh weights, from torch's random state.
+    """Build a Llama-shaped model with weights drawn from torch's random state.
 
     Args:
         tokenizer: The tokenizer.
-        shape: The model's size.
-        bidirectional_prefix: Whether the text will attend in both directions.
+        shape: The size of the model.
+        bidirectional_prefix: Whether the tokens of a text will attend in both directions.
     """
     config = LlamaConfig(
         vocab_size=tokenizer.backend_tokenizer.get_vocab_size(),
@@ -117,7 +117,7 @@ def build_small_lm(
         num_key_value_heads=shape.heads,
         max_position_embeddings=shape.max_positions,
         tie_word_embeddings=True,
-        # Keeps what a layer gives at one size, whatever the width.
+        # Keeps the outputs of a layer at the same scale, whatever the width.
         initializer_range=shape.width**-0.5,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -130,12 +130,13 @@ def build_small_lm(
 
 @torch.no_grad()
 def _let_tokens_through(model: LlamaForCausalLM) -> None:
-    """Start from layers that add little to the embeddings, so that a token is recognised at the
-    output it is to be copied to.
+    """Scale the weights so that at first the layers add little to the embeddings.
+
+    The output then recognises a token that it should copy.
     """
     width, depth = model.config.hidden_size, model.config.num_hidden_layers
     torch.nn.init.normal_(model.model.embed_tokens.weight)
-    # Output logits are products with the same embeddings: keep them at the size of one.
+    # The logits are products with the same embeddings. Keep their scale at 1.
     model.model.norm.weight.fill_(width**-0.5)
     for name, weight in model.model.layers.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):

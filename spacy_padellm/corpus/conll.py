@@ -1,4 +1,4 @@
-"""Token-per-line corpora: columns with a token and its tag, a blank line after each sentence."""
+"""Read token-per-line corpora: a token and its tag on each line, a blank line after a sentence."""
 
 from __future__ import annotations
 
@@ -38,21 +38,23 @@ _Sentence = list[_Token]
 
 
 def parse_conll(path: Path, options: ReadingOptions = DEFAULTS) -> list[NumberedText]:
-    """Read a token-per-line file. The text of a sentence is its tokens, joined with single
-    spaces but where Chinese or Japanese characters meet another token, and nowhere in a file
-    of such text that has a character a line. See `numbered_rows` for what counts as a comment. A
-    row with an empty token holds no text: it's passed over if its tag is O.
+    """Read a token-per-line file.
+
+    The text of a sentence is its tokens joined with single spaces. No space goes beside a Chinese
+    or Japanese character. If the file has such characters and all its tokens are single characters,
+    there are no spaces at all. `numbered_rows` says which lines are comments. A row with an empty
+    token is skipped if its tag is O.
 
     Args:
         path: The file.
         options: Tag scheme and columns.
 
     Returns:
-        The sentences with the number of their first line.
+        The sentences, each with the number of its first line.
 
     Raises:
-        ValueError: A column is missing, a tag is none of the scheme or can't be where it is, or the
-            tokens are numbers that count them.
+        ValueError: The scheme is unknown, a column is missing, a tag is not of the scheme or not
+            possible at its place, or the token column holds token numbers.
     """
     if options.scheme not in SCHEME_NAMES:
         choices = {"value": options.scheme, "choices": SCHEME_NAMES}
@@ -64,7 +66,7 @@ def parse_conll(path: Path, options: ReadingOptions = DEFAULTS) -> list[Numbered
     for sentence in sentences:
         file.check_tags(sentence, scheme)
     texts = [token.text for sentence in sentences for token in sentence]
-    # A character a line: spaces between Latin letters and digits are not the text's own.
+    # With a character on each line, even Latin letters and digits have no spaces between them.
     by_character = all(len(text) == 1 for text in texts) and any(map(_UNSPACED.match, texts))
     return [(each[0].line, _annotate(each, spaced=not by_character)) for each in sentences]
 
@@ -86,17 +88,17 @@ def _annotate(sentence: _Sentence, *, spaced: bool) -> AnnotatedText:
 
 @dataclass(frozen=True)
 class _ConllFile:
-    """What the steps of reading one file share: where it is and how it's read."""
+    """A file that is being read, and the options to read it with."""
 
     path: Path
     options: ReadingOptions
 
     def error(self, message: str, **values: object) -> ValueError:
-        """Make one of `Errors`, with the path and the columns in it."""
+        """Build an error from a message of `Errors`, and fill in the path and the options."""
         return ValueError(message.format(**{"path": self.path, **vars(self.options), **values}))
 
     def tag_error(self, line: int, tag: str, scheme: str | None = None) -> ValueError:
-        """Say which tags there are, in a scheme or in any."""
+        """Build the error for a tag that is not in a scheme, or not in any scheme."""
         name = "any scheme" if scheme is None else f"the scheme {scheme!r}"
         prefixes = ", ".join("BIESLU" if scheme is None else SCHEMES[scheme].prefixes)
         return self.error(Errors.P111, line=line, tag=tag, scheme=name, prefixes=prefixes)
@@ -115,7 +117,7 @@ class _ConllFile:
 
     def _parse_row(self, line: int, columns: Sequence[str]) -> _Token:
         found, wanted = len(columns), (self.options.token_column, self.options.tag_column)
-        # Both must be there, and not be the same.
+        # Both columns must exist, and be different ones.
         if len({column % found for column in wanted if -found <= column < found}) < 2:
             raise self.error(Errors.P110, line=line, found=found)
         text, written = (columns[column] for column in wanted)
@@ -127,8 +129,10 @@ class _ConllFile:
         return _Token(line, text, tag)
 
     def check_not_numbers(self, sentences: Sequence[_Sentence]) -> None:
-        """Reject a token column that counts 0, 1, 2 or 1, 2, 3 throughout: it's the column of the
-        token numbers, and reading it as text would go unnoticed."""
+        """Reject a token column that counts 0, 1, 2 or 1, 2, 3 in every sentence.
+
+        Such a column holds token numbers. Reading them as text would go unnoticed.
+        """
         if any(len(sentence) > 1 for sentence in sentences) and all(map(_is_count, sentences)):
             raise self.error(Errors.P114, next_column=self.options.token_column + 1)
 

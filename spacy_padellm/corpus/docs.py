@@ -1,5 +1,8 @@
-"""Annotated texts as spaCy's docs, and what gold such docs hold. Gold mentions are the spans of a
-doc's group `spans_key`, or its entities where it has no such group."""
+"""Convert annotated texts to spaCy docs, and read the gold mentions of docs.
+
+The gold mentions of a doc are the spans in its group `spans_key`, or its entities if it has no such
+group.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,18 @@ LABELS_ATTR = "labels"
 def docs_from_annotated_texts(
     texts: Sequence[AnnotatedText], nlp: Language, *, spans_key: str = SPANS_KEY
 ) -> Iterator[tuple[Doc, list[Mention]]]:
-    """Make docs of the texts of a corpus: on the gold tokens if the corpus has any, else on those
-    of the pipeline's tokenizer.
+    """Create docs from the texts of a corpus, with their gold mentions.
+
+    If the corpus has gold tokens, the docs have these. Otherwise the pipeline's tokenizer makes
+    them.
 
     Args:
         texts: All texts of a corpus.
-        nlp: The pipeline whose tokenizer and vocabulary are used.
-        spans_key: See `annotate_doc`.
+        nlp: The pipeline whose tokenizer and vocabulary to use.
+        spans_key: The span group for gold mentions, see `annotate_doc`.
 
     Yields:
-        A doc and the gold mentions that aren't on its tokens' boundaries, which it therefore lacks.
+        A doc, and the gold mentions that it lacks because they are not on its token boundaries.
     """
     gold_tokens = has_gold_tokens(texts)
     for annotated in texts:
@@ -41,8 +46,11 @@ def docs_from_annotated_texts(
 
 
 def has_gold_tokens(texts: Iterable[AnnotatedText]) -> bool:
-    """Tell whether the texts of one file come with tokens of their own. A reader that finds none
-    yields the characters as tokens, so texts whose tokens are all their characters have none."""
+    """Tell whether the texts of one file come with gold tokens.
+
+    A reader that finds no tokens makes each character a token. So if the tokens of all texts are
+    their characters, the file has no gold tokens.
+    """
     sources = (annotated.source for annotated in texts)
     return any(source.tokens != character_offsets(source.text) for source in sources)
 
@@ -51,17 +59,19 @@ def load_docs(path: Path, vocab: Vocab) -> list[Doc]:
     """Read the docs of a .spacy file.
 
     Raises:
-        ValueError: It is no such file.
+        ValueError: The file is missing or not a .spacy file.
     """
     try:
         return list(DocBin().from_disk(path).get_docs(vocab))
-    except Exception as error:  # of zlib, msgpack or the file system
+    except Exception as error:  # from zlib, msgpack or the file system
         raise ValueError(Errors.P123.format(path=path, error=error)) from error
 
 
 def doc_from_tokens(source: TokenizedText, vocab: Vocab) -> Doc:
-    """Make a doc of a text on its own tokens. What lies between tokens, other than a single
-    space, becomes a token too, as spaCy's tokenizers do it: the doc keeps the text as it is.
+    """Create a doc with a text's own tokens.
+
+    Everything between two tokens except a single space becomes a token too, as with spaCy's
+    tokenizers. So the doc has exactly the same text.
     """
     words: list[str] = []
     spaces: list[bool] = []
@@ -81,18 +91,19 @@ def doc_from_tokens(source: TokenizedText, vocab: Vocab) -> Doc:
 def annotate_doc(
     doc: Doc, annotated: AnnotatedText, *, spans_key: str = SPANS_KEY
 ) -> list[Mention]:
-    """Set the gold mentions on a doc of the same text. Mentions that don't overlap are its
-    entities. If some do, all go to a span group and the longest that don't are its entities. If
-    the text states which labels it's annotated for, the group is there too and its `attrs` hold
-    them.
+    """Set the gold mentions on a doc of the same text.
+
+    Mentions become the doc's entities. If some overlap, all mentions go to a span group, and the
+    longest that do not overlap become entities. If the text states the labels that it is annotated
+    for, the group is always set, and its `attrs` hold the labels.
 
     Args:
         doc: The doc, changed in place.
-        annotated: The text's mentions.
-        spans_key: Key of the span group.
+        annotated: The text with its mentions.
+        spans_key: The name of the span group.
 
     Returns:
-        The mentions that aren't on the boundaries of the doc's tokens, which it therefore lacks.
+        The mentions that the doc lacks because they are not on its token boundaries.
     """
     found = [doc.char_span(each.start, each.end, label=each.label) for each in annotated.mentions]
     spans = [span for span in found if span is not None]
@@ -104,12 +115,12 @@ def annotate_doc(
 
 
 def off_tokens(doc: Doc, mentions: Sequence[Mention]) -> list[Mention]:
-    """Find the mentions of a doc's text that no run of its tokens covers exactly."""
+    """List the mentions that are not on the token boundaries of a doc of the same text."""
     return [each for each in mentions if doc.char_span(each.start, each.end) is None]
 
 
 def annotated_text(doc: Doc, spans_key: str) -> AnnotatedText:
-    """Take text, tokens and gold mentions of a reference doc."""
+    """Get the text, tokens and gold mentions of a reference doc."""
     tokens = tuple((token.idx, token.idx + len(token)) for token in doc)
     spans = gold_spans(doc, spans_key)
     mentions = sorted(Mention(span.start_char, span.end_char, span.label_) for span in spans)
@@ -118,18 +129,20 @@ def annotated_text(doc: Doc, spans_key: str) -> AnnotatedText:
 
 
 def has_gold(doc: Doc, spans_key: str) -> bool:
-    """Tell whether entities are annotated; if not, none are known to be absent."""
+    """Tell whether a doc is annotated for entities. If not, it is unknown which ones it has."""
     return spans_key in doc.spans or doc.has_annotation("ENT_IOB")
 
 
 def gold_spans(doc: Doc, spans_key: str) -> list[Span]:
-    """Take the gold mentions of a reference doc as spans."""
+    """Get the gold mentions of a reference doc as spans."""
     return list(doc.spans[spans_key]) if spans_key in doc.spans else list(doc.ents)
 
 
 def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
-    """Find the labels a reference doc is annotated for, where the group's `attrs["labels"]` states
-    them; `None` for all."""
+    """Get the labels that a reference doc is annotated for; `None` for all.
+
+    They are in `attrs["labels"]` of its span group.
+    """
     if spans_key not in doc.spans:
         return None
     labels = doc.spans[spans_key].attrs.get(LABELS_ATTR)
@@ -137,13 +150,14 @@ def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
 
 
 def keep_labels(doc: Doc, labels: Sequence[str], spans_key: str) -> None:
-    """Make a reference doc one that is annotated for these labels only; one without annotation
-    stays as it is.
+    """Reduce the annotation of a reference doc to some labels.
+
+    A doc without annotation stays as it is.
 
     Args:
         doc: The doc, changed in place.
-        labels: The labels. One it is not annotated for stays unknown.
-        spans_key: Its span group with gold mentions.
+        labels: The labels to keep. Those that the doc is not annotated for stay unknown.
+        spans_key: The span group with its gold mentions.
     """
     if not has_gold(doc, spans_key):
         return

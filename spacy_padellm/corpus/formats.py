@@ -1,4 +1,4 @@
-"""Read a corpus of any format the package knows."""
+"""Read a corpus in any format that the package knows."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ FORMATS = ("auto", *_PARSERS)
 def read_annotated_texts(
     *paths: str | Path, options: ReadingOptions = DEFAULTS, spans_key: str = SPANS_KEY
 ) -> list[AnnotatedText]:
-    """Read the texts of corpus files with their gold mentions, one file's after the other's.
+    """Read the texts of corpus files, in order, with their gold mentions.
 
     Args:
-        *paths: The files. With the format "auto", a .spacy file is read as well; of its docs those
-            that are annotated.
-        options: How they are read.
+        *paths: The files. With the format "auto" they may be .spacy files, too. Their docs without
+            annotation are skipped.
+        options: How to read them.
         spans_key: The span group of docs with gold mentions.
 
     Returns:
-        The texts, at least one of each file that isn't a .spacy file.
+        The texts. Every file except a .spacy file has at least one.
 
     Raises:
         ValueError: An option or a file is wrong.
@@ -74,12 +74,14 @@ def _read_docs(path: Path, spans_key: str) -> list[AnnotatedText]:
 
 
 def detect_format(path: Path) -> str:
-    """Tell the format of a text file by its first line with content: a JSON array is "paper", a
-    JSON object "jsonl". Else it's "conll" if the rows of the first sentence have a column, other
-    than the first, that holds a tag in each of them.
+    """Detect the format of a text file.
+
+    If the first line with content is a JSON array, the format is "paper". If it is a JSON object,
+    it is "jsonl". Otherwise it is "conll", if the rows of the first sentence have a column with a
+    tag in each row. The first column does not count.
 
     Raises:
-        ValueError: It's none of these, or the file is empty.
+        ValueError: The format is none of these, or the file is empty.
     """
     with_content = (numbered for numbered in numbered_lines(path) if numbered[1].strip())
     first = next(with_content, None)

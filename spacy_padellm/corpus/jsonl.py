@@ -1,4 +1,4 @@
-"""The package's own JSON lines: texts with their tokens, mentions and annotated labels."""
+"""The package's own JSON lines: texts with tokens, mentions and annotated labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .lines import NumberedText, check_encodable, line_error, numbered_json
 
 
 def write_jsonl(path: Path, texts: Iterable[AnnotatedText]) -> None:
-    """Write texts as JSON lines that `parse_jsonl` reads.
+    """Write texts as JSON lines that `parse_jsonl` can read.
 
     Args:
-        path: The file; its folder must exist.
+        path: The file. Its folder must exist.
         texts: The texts.
     """
     with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -35,11 +35,11 @@ def parse_jsonl(path: Path) -> list[NumberedText]:
     """Read a file of the package's JSON lines.
 
     Returns:
-        The texts with the number of their line.
+        The texts, each with the number of its line.
 
     Raises:
-        ValueError: A line is malformed: a field that's missing, unknown or of the wrong type, or
-            offsets out of the text or, of tokens, out of order.
+        ValueError: A line is malformed: a field is missing, unknown or of the wrong type, offsets
+            are outside the text, tokens are out of order, or a mention or label is listed twice.
     """
     numbered: list[NumberedText] = []
     for line, value in numbered_json(path):
@@ -52,7 +52,7 @@ def parse_jsonl(path: Path) -> list[NumberedText]:
 
 
 class _MalformedError(Exception):
-    """What's wrong with a line; `parse_jsonl` adds where it is."""
+    """A problem with a line. `parse_jsonl` adds the line's number."""
 
 
 def _check(holds: bool, problem: str) -> None:
@@ -98,7 +98,7 @@ def _check_fields(name: str, value: Any, *required: str, optional: str | None = 
 
 
 def _check_offsets(name: str, start: Any, end: Any, length: int) -> None:
-    # `type` rather than `isinstance`: true and false are integers to Python.
+    # `type` rather than `isinstance`, as true and false are integers in Python.
     are_integers = type(start) is int and type(end) is int
     _check(are_integers, f"the offsets of {name} aren't whole numbers")
     is_inside = 0 <= start < end <= length

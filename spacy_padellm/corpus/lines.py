@@ -1,5 +1,7 @@
-"""Lines of a corpus file with their numbers, so that every error can name the place; taken apart
-as JSON or as columns."""
+"""Read the lines of a corpus file as text, JSON or columns.
+
+Each line comes with its number, so that every error can name the place.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from typing import Any
 from ..errors import Errors
 from ..texts import AnnotatedText
 
-# A text and the number of the line it starts on.
+# The number of the line that a text starts on, and the text.
 NumberedText = tuple[int, AnnotatedText]
 
 _DOCUMENT_MARK = "-DOCSTART-"
@@ -22,16 +24,18 @@ _SPACES = re.compile(r"[ \t]+")
 
 
 def line_error(message: str, path: Path, line: int, **values: object) -> ValueError:
-    """Make the error of a line: one of `Errors`, with the place and other values in it."""
+    """Build the error for a line from a message of `Errors`, and fill in the place and values."""
     return ValueError(message.format(path=path, line=line, **values))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Read the lines of a UTF-8 file, without their line ends. Only a line feed ends a line: tokens
-    may hold the other characters that Python splits lines at.
+    """Read the lines of a UTF-8 file, without their line ends.
+
+    Only a line feed ends a line, as tokens may contain the other characters that Python splits
+    lines at.
 
     Yields:
-        The number of a line, counted from 1, and the line.
+        The number of a line, from 1, and the line.
 
     Raises:
         ValueError: The file can't be opened or a line isn't UTF-8.
@@ -48,7 +52,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def numbered_json(path: Path) -> Iterator[tuple[int, Any]]:
-    """Read the values of a file with one JSON value a line; blank lines hold none.
+    """Read a file with one JSON value on each line. Blank lines are skipped.
 
     Yields:
         The number of a line and its value.
@@ -67,15 +71,17 @@ def numbered_json(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def check_encodable(path: Path, line: int, text: str) -> None:
-    """Check that a text can be written to a file: JSON escapes can spell half a surrogate pair.
+    """Check that a text from a JSON file can be encoded as UTF-8.
+
+    It cannot if a JSON escape in it stands for half a surrogate pair.
 
     Args:
-        path: The file the text is from.
-        line: The line it's on.
+        path: The file that the text is from.
+        line: The number of its line.
         text: The text.
 
     Raises:
-        ValueError: It can't.
+        ValueError: The text cannot be encoded.
     """
     try:
         text.encode("utf-8")
@@ -84,17 +90,19 @@ def check_encodable(path: Path, line: int, text: str) -> None:
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the rows of a token-per-line file. Columns are separated by tabs if the first row that
-    can't be a comment or a document mark has a tab, else by runs of spaces. If all rows start
-    with `#`, one with a tab serves as that first row.
+    """Read the rows of a token-per-line file.
+
+    Columns are separated by tabs if the pattern row has a tab, otherwise by runs of spaces. The
+    pattern row is the first row that can't be a comment or a document mark. If all rows start with
+    `#`, it is the first one with a tab.
 
     Lines that start with `-DOCSTART-` end a sentence. A line that starts with `#` is a comment if
-    it has the form of CoNLL-U (`# key = value`), or if it has no tab while tabs separate the
-    columns, or another number of columns than that first row while spaces do. All others are
-    tokens, such as `#` itself or a hashtag.
+    it has the form of CoNLL-U (`# key = value`). It is also a comment if tabs separate the columns
+    and it has no tab, or if spaces separate them and it has another number of columns than the
+    pattern row. Other lines with `#` are tokens, such as `#` itself or a hashtag.
 
     Yields:
-        The number of a line and its columns, none if it's blank or marks a document.
+        The number of a line and its columns. A blank line or a document mark has no columns.
     """
     pattern = _find_pattern(path)
     for line, content in numbered_lines(path):
@@ -105,7 +113,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _find_pattern(path: Path) -> str:
-    """Find a line that's surely a row, empty if there's none."""
+    """Find a line that is certainly a row; empty if there is none."""
     fallback = ""
     for _, content in numbered_lines(path):
         if content.startswith("#"):
@@ -129,7 +137,7 @@ def _is_comment(content: str, pattern: str) -> bool:
 
 
 def _split_columns(content: str, pattern: str) -> list[str]:
-    """Split a line into its columns, without whitespace around them."""
+    """Split a line into columns, and strip the whitespace around them."""
     if "\t" in (pattern or content):
         return [column.strip() for column in content.split("\t")]
     return _SPACES.split(content.strip(" \t"))

@@ -1,4 +1,4 @@
-"""How a corpus is read, and which of its labels and texts are taken."""
+"""How to read a corpus, and which of its labels and texts to take."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from .lines import line_error
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How a corpus file is read: what spaCy's config and the command line state about one.
+    """The options for reading a corpus file, from a spaCy config or the command line.
 
     Args:
-        format: "paper", "conll" or "jsonl"; "auto" tells it by the content, see `detect_format`.
-        scheme: Tag scheme of a conll file, one of `SCHEME_NAMES`; "auto" tells it by the tags, see
-            `detect_scheme`. "iob1" also reads files which mix B- and I- at the start of entities.
-        token_column: Column of the tokens of a conll file, from 0, or from -1 at the end.
-        tag_column: Column of its tags, likewise.
-        offsets: What offsets count in a file of the paper format, one of `OFFSETS`; "auto" tells it
-            by the mentions, see `parse_paper`.
-        annotated_labels: The labels the corpus is annotated for, after renaming; `None` for all, or
-            for what a file states.
-        label_map: New labels by old ones; labels not in it stay.
-        dropped_labels: Old labels that are left out, as if there were no such thing.
+        format: "paper", "conll" or "jsonl". "auto" detects it from the content, see
+            `detect_format`.
+        scheme: Tag scheme of a conll file, one of `SCHEME_NAMES`. "auto" detects it from the tags,
+            see `detect_scheme`. "iob1" also reads files in which some entities start with B- and
+            others with I-.
+        token_column: Column with the tokens of a conll file. 0 is the first column, -1 the last.
+        tag_column: Column with the tags of a conll file, counted in the same way.
+        offsets: What the offsets in a file of the paper format count, one of `OFFSETS`. "auto"
+            finds out from the mentions, see `parse_paper`.
+        annotated_labels: The labels that the corpus is annotated for, after renaming. By default
+            those that the file states, or all.
+        label_map: Old labels → new labels. Other labels stay.
+        dropped_labels: Old labels to leave out, as if the corpus did not have them.
 
     Raises:
-        ValueError: A label is empty.
+        ValueError: A label in `annotated_labels` or `label_map` is empty.
     """
 
     format: str = "auto"
@@ -50,7 +52,7 @@ class ReadingOptions:
             raise ValueError(Errors.P119.format(option="the label map"))
 
     def relabel(self, annotated: AnnotatedText) -> AnnotatedText:
-        """Drop and rename labels, of mentions and of those that the text is annotated for."""
+        """Drop and rename labels, in the mentions of a text and in its annotated labels."""
         dropped = self.dropped_labels or ()
         label_map = self.label_map or {}
 
@@ -64,20 +66,20 @@ class ReadingOptions:
         )
         labels = annotated.labels
         if labels is not None:
-            # Two labels may become one; a dict keeps the order.
+            # Two labels may become the same one. A dict keeps the order.
             labels = tuple(dict.fromkeys(rename(labels)))
         return AnnotatedText(annotated.source, tuple(mentions), labels)
 
     def state_labels(self, path: Path, line: int, annotated: AnnotatedText) -> AnnotatedText:
-        """State the labels a text is annotated for, or check those that it states itself.
+        """Set the labels that a text is annotated for, or check those that it states itself.
 
         Args:
-            path: The file the text is from.
-            line: The line it starts on.
-            annotated: The text, relabelled.
+            path: The file that the text is from.
+            line: The number of the line that it starts on.
+            annotated: The text, after renaming.
 
         Raises:
-            ValueError: The text states others, or has a mention with another label.
+            ValueError: The text states other labels, or has a mention with another label.
         """
         given, labels = self.annotated_labels, annotated.labels
         if given is not None and labels is not None and set(labels) != set(given):
@@ -91,20 +93,22 @@ class ReadingOptions:
         return AnnotatedText(annotated.source, annotated.mentions, labels)
 
 
-# Options are values, so one for all who state none.
+# Options never change, so that all functions can share these defaults.
 DEFAULTS = ReadingOptions()
 
 
 def take_part(texts: Sequence[AnnotatedText], part: str) -> list[AnnotatedText]:
-    """Take texts that stand together, so that what belongs to one document mostly stays so. Parts
-    that meet, as 0:0.6 and 0.6:1, share no text and leave none out.
+    """Take a part of a corpus that has no split of its own.
+
+    The part is a run of neighbouring texts, so that most documents stay whole. Adjacent parts, such
+    as 0:0.6 and 0.6:1, share no text and leave none out.
 
     Args:
-        texts: The texts of a corpus that comes without a split.
-        part: Where the part starts and ends, as fractions of the corpus: "0:0.6".
+        texts: The texts of the corpus.
+        part: Start and end of the part, as fractions of the corpus, such as "0:0.6".
 
     Raises:
-        ValueError: This is no such part, or there is no text in it.
+        ValueError: The part is malformed, or contains no text.
     """
     start, colon, end = part.partition(":")
     try:
@@ -118,5 +122,5 @@ def take_part(texts: Sequence[AnnotatedText], part: str) -> list[AnnotatedText]:
 
 
 def shuffle(texts: Sequence[AnnotatedText], seed: int) -> list[AnnotatedText]:
-    """Put texts in an order that the seed and their number decide on."""
+    """Put texts in a random order that depends only on the seed and the number of texts."""
     return random.Random(seed).sample(texts, len(texts))

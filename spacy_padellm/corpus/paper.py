@@ -1,4 +1,4 @@
-"""The JSON lines of the PaDeLLM paper: `[text, [start, end, mention, label], ...]`."""
+"""Read the JSON lines of the PaDeLLM paper: `[text, [start, end, mention, label], ...]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .lines import NumberedText, check_encodable, line_error, numbered_json
 from .options import DEFAULTS, ReadingOptions
 
 Span = tuple[int, int]
-# A mention as a line lists it: offsets (what they count is yet to be found), mention and label.
+# A mention as a line lists it: two offsets in an unknown unit, the mention and its label.
 _Listed = tuple[int, int, str, str]
 
 _WORD = re.compile(r"\S+")
@@ -22,12 +22,12 @@ _CHARACTER = re.compile(r"\S")
 
 
 def word_offsets(text: str) -> tuple[Span, ...]:
-    """Take each stretch without whitespace as a token."""
+    """List the offsets of each run of characters without whitespace."""
     return tuple(match.span() for match in _WORD.finditer(text))
 
 
 def character_offsets(text: str) -> tuple[Span, ...]:
-    """Take each character that isn't whitespace as a token."""
+    """List the offsets of each character that is not whitespace."""
     return tuple(match.span() for match in _CHARACTER.finditer(text))
 
 
@@ -53,7 +53,7 @@ def _characters(row: _Row, start: int, end: int) -> Span | None:
     return (start, end + 1) if 0 <= start <= end < len(row.text) else None
 
 
-# What the offsets of a file may count, and how each reading turns them into characters.
+# What offsets may count → the function that converts them to characters.
 _CONVENTIONS: dict[str, Callable[[_Row, int, int], Span | None]] = {
     "words": _words,
     "words-exclusive": _words_exclusive,
@@ -63,21 +63,24 @@ OFFSETS = ("auto", *_CONVENTIONS)
 
 
 def parse_paper(path: Path, options: ReadingOptions = DEFAULTS) -> list[NumberedText]:
-    """Read a file of the paper format. Offsets count whitespace tokens with an inclusive end
-    ("words"), whitespace tokens with an exclusive end ("words-exclusive") or characters with an
-    inclusive end ("characters"). With "auto" it's the reading under which every mention of the
-    file equals the text at its offsets. Tokens are the whitespace tokens, or the characters that
-    aren't whitespace where offsets count characters.
+    """Read a file in the format of the paper.
+
+    Offsets count whitespace tokens with an inclusive end ("words"), whitespace tokens with an
+    exclusive end ("words-exclusive"), or characters with an inclusive end ("characters"). "auto"
+    finds the way to count with which every mention of the file equals the text at its offsets. If
+    offsets count characters, every character except whitespace becomes a token. Otherwise the
+    tokens are the whitespace tokens.
 
     Args:
         path: The file.
         options: What offsets count.
 
     Returns:
-        The texts with the number of their line.
+        The texts, each with the number of its line.
 
     Raises:
-        ValueError: A line is malformed, or no reading or several fit the file.
+        ValueError: `offsets` is unknown, a line is malformed, or no way to count fits the file, or
+            several do.
     """
     offsets = options.offsets
     if offsets not in OFFSETS:
@@ -97,7 +100,7 @@ def _parse_row(path: Path, line: int, value: Any) -> _Row:
 
 
 def _shape_problem(value: Any) -> str | None:
-    """Say what's wrong with the JSON value of a line, `None` if nothing."""
+    """Say what is wrong with the JSON value of a line; `None` if nothing is."""
     if not isinstance(value, list) or not value:
         return "not an array with a text"
     if not isinstance(value[0], str):
@@ -141,7 +144,7 @@ def _find_convention(path: Path, rows: Sequence[_Row], offsets: str) -> str:
 
 
 def _locate(row: _Row, listed: _Listed, convention: str) -> Span | None:
-    """Find the characters of a mention, `None` if they aren't the mention."""
+    """Find the character offsets of a mention; `None` if other text is at its offsets."""
     start, end, mention, _ = listed
     span = _CONVENTIONS[convention](row, start, end)
     return span if span and row.text[slice(*span)] == mention else None

@@ -1,4 +1,4 @@
-"""The reader that trains and evaluates directly on corpus files, without converting them."""
+"""A reader to train and evaluate on corpus files directly, without converting them."""
 
 # No `from __future__ import annotations`: spaCy validates the config against the real types.
 import warnings
@@ -15,7 +15,7 @@ from ..settings import SPANS_KEY
 if TYPE_CHECKING:
     from ..texts import AnnotatedText
 
-# How many gold entities a warning names.
+# Number of gold entities that a warning names.
 _EXAMPLES = 5
 
 
@@ -32,25 +32,26 @@ def create_annotated_corpus_v1(
     spans_key: str = SPANS_KEY,
     limit: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
-    """Create a reader of annotated texts, to be named in a config as
-    `@readers = "spacy_padellm.AnnotatedCorpus.v1"`. The pipeline tokenizes the texts itself; the
-    reference has the gold tokens if the corpus has any. The options but the last two are those
-    of `ReadingOptions`.
+    """Create a reader of annotated texts.
+
+    A config names it as `@readers = "spacy_padellm.AnnotatedCorpus.v1"`. The pipeline tokenizes the
+    predicted docs. The reference docs have the gold tokens if the corpus has any. All options
+    except `path`, `spans_key` and `limit` are those of `ReadingOptions`.
 
     Args:
         path: The file.
-        spans_key: Key of the span group for nested and partially annotated gold.
-        limit: How many texts to read, 0 for all.
+        spans_key: The span group for nested and partially annotated gold mentions.
+        limit: Number of texts to read; 0 for all.
 
     Raises:
-        ValueError: The path is null; the reader raises it if an option or the file is wrong.
+        ValueError: `path` is `null`. The reader raises it if an option or the file is wrong.
     """
     if path is None:
         raise ValueError(Errors.P121)
     file = path
 
     def read_examples(nlp: Language) -> Iterator[Example]:
-        # Imported here because spaCy imports this module for every pipeline, with the registry.
+        # Imported here, as spaCy imports this module for every pipeline when it loads the registry.
         from .formats import read_annotated_texts
         from .options import ReadingOptions
 
@@ -79,7 +80,7 @@ def _examples(
     references = docs_from_annotated_texts(texts, nlp, spans_key=spans_key)
     for annotated, (reference, misaligned) in zip(texts, references, strict=True):
         predicted = nlp.make_doc(reference.text)
-        # An entity may miss the tokens of either doc, or of both.
+        # An entity may be off the token boundaries of either doc, or of both.
         missed = dict.fromkeys([*misaligned, *off_tokens(predicted, annotated.mentions)])
         lost.extend(f"{reference.text[m.start : m.end]!r} ({m.label})" for m in missed)
         yield Example(predicted, reference)

@@ -12,10 +12,10 @@ _TAG = re.compile(r"([BIESLU])-(\S+)")
 
 @dataclass(frozen=True)
 class Tag:
-    """A tag taken apart; as a string it's put together again.
+    """A tag, split into prefix and label. `str` joins them again.
 
     Args:
-        prefix: `O`, or the place in the entity.
+        prefix: `O`, or the place in the entity (`B`, `I`, `E`, `S`, `L` or `U`).
         label: The entity's label, empty for `O`.
     """
 
@@ -27,12 +27,12 @@ class Tag:
 
 
 OUTSIDE = Tag("O", "")
-# The tags of BILOU are those of BIOES by other names.
+# BILOU has the tags of BIOES under other names.
 _BILOU_TO_BIOES = {"L": "E", "U": "S"}
 
 
 def split_tag(tag: str) -> Tag | None:
-    """Take a tag such as `O` or `B-PER` apart; `None` if it isn't a tag of any scheme."""
+    """Split a tag such as `O` or `B-PER`; `None` if it isn't a tag of any scheme."""
     if tag == "O":
         return OUTSIDE
     match = _TAG.fullmatch(tag)
@@ -40,7 +40,7 @@ def split_tag(tag: str) -> Tag | None:
 
 
 def _continues(previous: Tag, tag: Tag) -> bool:
-    """Whether a tag goes on with the entity that the previous one leaves open."""
+    """Tell whether a tag continues the entity of the previous tag."""
     is_open = previous.prefix in ("B", "I") and previous.label == tag.label
     return is_open and tag.prefix in ("I", "E")
 
@@ -69,9 +69,9 @@ class Scheme:
     """A tag scheme.
 
     Args:
-        prefixes: The prefixes of tags that aren't `O`.
-        follows: Whether the second tag may follow the first. The start and the end of a sentence
-            count as `O`.
+        prefixes: The prefixes of its tags except `O`.
+        follows: Tells whether the second tag may follow the first. The start and the end of a
+            sentence count as `O`.
     """
 
     prefixes: str
@@ -91,29 +91,30 @@ def first_illegal(tags: Sequence[Tag], follows: Callable[[Tag, Tag], bool]) -> i
     """Find the first tag of a sentence that may not follow the one before it.
 
     Args:
-        tags: Tags of a sentence.
-        follows: Whether the second tag may follow the first.
+        tags: The tags of the sentence.
+        follows: Tells whether the second tag may follow the first.
 
     Returns:
-        Its index, the number of tags if the last one leaves an entity unfinished, `None` if all is
-        legal.
+        The index of the tag. It is the number of tags if the last one leaves an entity unfinished,
+        and `None` if all tags are legal.
     """
     pairs = enumerate(pairwise([OUTSIDE, *tags, OUTSIDE]))
     return next((index for index, pair in pairs if not follows(*pair)), None)
 
 
 def detect_scheme(sentences: Iterable[Sequence[Tag]]) -> str | None:
-    """Detect the scheme from all the sentences of a file: L- or U- tags make it BILOU, E- or S-
-    tags BIOES. Otherwise it's BIO if no I- starts an entity, else IOB1 if every B- does what it's
-    for there: separate an entity from one of the same label right before it. A file that has both
-    an I- that starts an entity and a B- that separates nothing follows no scheme, so one of its
-    tags is wrong; it's called BIO, whose rules then find the I-.
+    """Detect the tag scheme of a file.
+
+    Tags with L- or U- make it BILOU, those with E- or S- make it BIOES. Otherwise it is BIO if no
+    I- starts an entity, or IOB1 if every B- serves its purpose there: to separate an entity from
+    one of the same label right before it. If both an I- starts an entity and a B- separates
+    nothing, one of these tags is wrong. The file is then called BIO, whose rules find the I-.
 
     Args:
-        sentences: The tags of each sentence.
+        sentences: The tags of each sentence in the file.
 
     Returns:
-        The scheme, `None` if tags of BILOU and BIOES are mixed.
+        The name of the scheme; `None` if tags of BILOU and BIOES are mixed.
     """
     sentences = list(sentences)
     prefixes = {tag.prefix for tags in sentences for tag in tags}
@@ -128,11 +129,12 @@ def detect_scheme(sentences: Iterable[Sequence[Tag]]) -> str | None:
 
 
 def entities_from_tags(tags: Sequence[Tag]) -> list[tuple[int, int, str]]:
-    """Read the entities off the legal tags of a sentence. Tags that are legal in their scheme mean
-    the same whichever scheme that is.
+    """Read the entities from the legal tags of a sentence.
+
+    Legal tags mean the same in every scheme.
 
     Returns:
-        First token, one past the last token and label of each entity, in order.
+        The first token, one past the last token, and the label of each entity, in order.
     """
     entities: list[tuple[int, int, str]] = []
     previous = OUTSIDE

@@ -1,1 +1,1 @@
-"""Fine-tuning by Hugging Face's Trainer: one GPU or many, all weights or an adapter's."""
+"""Fine-tuning with Hugging Face's Trainer: one GPU or many, all weights or an adapter."""

@@ -1,4 +1,4 @@
-"""Trainer's arguments, as stated, with defaults that suit."""
+"""Build Trainer's arguments from the configuration."""
 
 from __future__ import annotations
 
@@ -36,15 +36,14 @@ _SET_OTHERWISE = {
 
 
 def make_arguments(config: FinetuneConfig) -> TrainingArguments:
-    """Make Trainer's arguments.
+    """Build Trainer's arguments from the configuration, and fill in defaults.
 
-    With texts to evaluate on, they are evaluated and weights saved once an epoch, unless stated
-    otherwise.
+    If there are evaluation texts, by default they are scored once an epoch, and weights are saved.
 
     Raises:
-        ValueError: An entry is unknown, of another type, or not possible.
+        ValueError: An argument is unknown, of the wrong type or not possible, or needs `dev`.
     """
-    # YAML takes `no` for false.
+    # YAML reads `no` as false.
     stated: dict[str, Any] = {
         key: "no" if value is False and key.endswith("_strategy") else value
         for key, value in config.training.items()
@@ -59,16 +58,16 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
         **stated,
     }
     if os.environ.get("WORLD_SIZE", "1") == "1":
-        # So that a configuration for several processes is one for a single process, too.
+        # So that a configuration for several processes also runs in a single one.
         arguments.pop("ddp_backend", None)
-    # Under its second name since transformers 5.24.
+    # transformers 5.24 introduced the second name.
     for name in ("gradient_checkpointing", "activation_checkpointing"):
         if stated.get(name):
-            # The older way does not pass gradients on to an adapter's first layer.
+            # Reentrant checkpointing passes no gradients to an adapter's first layer.
             own = stated.get(f"{name}_kwargs") or {}
             arguments[f"{name}_kwargs"] = {"use_reentrant": False, **own}
     if stated.get("fsdp"):
-        # As transformers 5 have it; before, accelerate reads it from the environment alone.
+        # The default of transformers 5. With earlier versions, accelerate reads only this variable.
         os.environ.setdefault("FSDP_VERSION", str(_fsdp_version(stated.get("fsdp_config"))))
     try:
         made = TrainingArguments(
@@ -81,13 +80,13 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
     if config.patience is not None and made.eval_strategy == "no":
         counted = "`patience` counts evaluations"
         raise ValueError(Errors.P072.format(key="training.eval_strategy: no", instead=counted))
-    # More than one GPU without torchrun would be cut into replicas that hooks do not reach.
+    # Without torchrun, several GPUs would get replicas of the model, which hooks do not reach.
     made._n_gpu = min(1, made.n_gpu)
     return made
 
 
 def _check_values(config: FinetuneConfig, stated: Mapping[str, Any]) -> None:
-    """Refuse what transformers would trip over late, or take no notice of."""
+    """Reject values that transformers would ignore, or would reject too late."""
     for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
         if stated.get(name, 1) < 1:
             raise ValueError(Errors.P032.format(name=f"training.{name}", value=stated[name]))
@@ -108,10 +107,10 @@ def _fsdp_version(stated: Any) -> Any:
 
 
 def _rhythm(config: FinetuneConfig, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Find how often to evaluate and to save, where that is not stated."""
+    """Choose how often to evaluate and to save, where the configuration does not say."""
     if config.dev is None:
         return {}
-    # Without a strategy transformers would leave a number of steps aside.
+    # transformers ignores a number of steps unless the strategy is "steps".
     evaluate = "steps" if "eval_steps" in stated else "epoch"
     save = "steps" if "save_steps" in stated else "epoch"
     return {"eval_strategy": evaluate, "save_strategy": stated.get("eval_strategy", save)}

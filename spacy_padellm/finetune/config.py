@@ -1,6 +1,6 @@
 """The configuration of a fine-tuning: a YAML file, checked by pydantic.
 
-Every error names the entry and what to do about it; none waits until a model is loaded.
+Every error names the entry and says how to correct it. All errors come before a model is loaded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OF_LOADING = {
     "device_map": "use training.fsdp to spread a model over devices",
 }
 _SHOULD_BE = "Input should be "
-# YAML 1.1 takes a number without a point (2e-5) for a string.
+# YAML 1.1 reads a number without a point (2e-5) as a string.
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
@@ -58,29 +58,34 @@ def _read_load(stated: Any) -> Any:
 
 
 class FinetuneConfig(BaseModel):
-    """What is trained, on what, and how. `validate` and `read_config` make one of entries.
+    """The configuration of a fine-tuning. Use `read_config` to create one from a file.
 
-    Attributes:
+    A setting of the model that is `None` comes from the preset, then from the checkpoint, then from
+    the defaults.
+
+    Args:
         checkpoint: Folder or hub id of the model to start from.
-        output: Folder of the resulting checkpoint; Trainer's own are in `steps` below it.
-        train: Corpus files.
+        output: Folder of the resulting checkpoint. Trainer's own checkpoints are in its subfolder
+            `steps`.
+        train: Corpus files to train on.
         dev: Corpus files to evaluate on.
-        preset: Template and labels of one of the paper's datasets.
-        template: A template's name, or its parts.
-        labels: Labels, or labels and their wording; by default the checkpoint's or preset's and
-            those of the training data.
+        preset: Name of one of the paper's datasets, whose template and labels to use.
+        template: A template's name, or its fields.
+        labels: Labels, or labels and their wording. By default those of the checkpoint or preset,
+            and those of the training data.
         output_format: How mentions are written.
-        prefix_attention: Whether the text attends in both directions.
-        softmax: What log-probabilities are taken over.
+        prefix_attention: `"causal"`, or `"bidirectional"` if the tokens of a text attend in both
+            directions.
+        softmax: The ids that log-probabilities are taken over: `"vocabulary"` or `"admissible"`.
         max_mentions: Most mentions of a label in a text.
         max_mention_tokens: Longest mention, in tokens of the text.
-        tag_text: Weight of what each token of the text is taught in addition.
-        augment: How more texts are made of those there are.
+        tag_text: Weight of text tags; 0 for none.
+        augment: How training texts are augmented.
         load: How the checkpoint is loaded.
         lora: Fields of PEFT's `LoraConfig`; `None` to train all weights.
-        save: What becomes of an adapter, by default it is merged into its model.
-        row_tokens: Most tokens of a row, which is a number of texts that are run together.
-        patience: After how many evaluations without a better one to stop.
+        save: Whether an adapter is merged into its model or saved alone. By default it is merged.
+        row_tokens: Most tokens of a row, that is, of the texts that are run together.
+        patience: Stop after this many evaluations without a better score; `None` for never.
         training: Fields of transformers' `TrainingArguments`.
     """
 
@@ -121,7 +126,7 @@ class FinetuneConfig(BaseModel):
         if self.folder.exists() and not self.folder.is_dir():
             kind = "a folder"
         elif self.folder.resolve() == Path(self.checkpoint).expanduser().resolve():
-            # Weights of an earlier result are removed, and these would be the model's own.
+            # Saving removes earlier weights in `output`, which here would be those of the model.
             kind = "another folder than `checkpoint`"
         if kind is not None:
             raise ValueError(Errors.P071.format(key="output", value=self.output, kind=kind))
@@ -133,12 +138,12 @@ class FinetuneConfig(BaseModel):
 
     @property
     def folder(self) -> Path:
-        """`output`, with the user's home directory in the place of `~`."""
+        """`output` as a path, with `~` replaced by the user's home directory."""
         return Path(self.output).expanduser()
 
     @property
     def steps(self) -> Path:
-        """Where Trainer's checkpoints are."""
+        """The folder of Trainer's checkpoints."""
         return self.folder / "steps"
 
     @property
@@ -147,7 +152,7 @@ class FinetuneConfig(BaseModel):
         return self.lora is not None and self.save != "adapter"
 
     def corpora(self, name: str) -> list[str]:
-        """List the files of `"train"` or `"dev"`."""
+        """List the corpus files of `"train"` or `"dev"`."""
         stated: str | list[str] | None = getattr(self, name)
         files = [stated] if isinstance(stated, str) else stated or []
         return [str(Path(file).expanduser()) for file in files]
@@ -156,19 +161,19 @@ class FinetuneConfig(BaseModel):
 def validate(
     model: type[ModelT], stated: Any, where: str = "", names: Collection[str] = ()
 ) -> ModelT:
-    """Make a model of pydantic's of what is stated.
+    """Create a pydantic model from the entries of a configuration.
 
     Args:
-        model: The model.
-        stated: Its entries, as YAML has them.
-        where: What they are part of, empty for the file itself.
-        names: The entries there may be, by default the model's fields.
+        model: The class of the model.
+        stated: The entries, as read from YAML.
+        where: The key that they are under; empty for the whole file.
+        names: The possible entries, which an error suggests; by default the fields of the model.
 
     Raises:
-        ValueError: An entry is unknown, missing, of another type, or not possible.
+        ValueError: An entry is unknown, missing, of the wrong type or not possible.
     """
     try:
-        # Strict JSON is what YAML can state: it has lists for tuples, and strings for enums.
+        # Strict JSON accepts what YAML can state: lists for tuples, and strings for enums.
         return model.model_validate_json(to_json(stated))
     except ValidationError as error:
         message = _explain(error, stated, where, names or model.model_fields)
@@ -176,19 +181,19 @@ def validate(
 
 
 def check_fields(kind: type, stated: Any, where: str, instead: Mapping[str, str]) -> dict[str, Any]:
-    """Check entries that are fields of a dataclass, as those of transformers and PEFT are.
+    """Check entries that are fields of a dataclass, such as those of transformers and PEFT.
 
     Args:
         kind: The dataclass.
         stated: The entries.
-        where: What they are part of.
-        instead: Fields that may not be stated, and what to do instead.
+        where: The key that they are under.
+        instead: Fields that may not be stated → what to do instead.
 
     Returns:
-        The entries, as the fields' types have them.
+        The entries, converted to the types of the fields.
 
     Raises:
-        ValueError: An entry does not exist, is missing, is not to be stated, or is of another type.
+        ValueError: An entry is unknown, missing, not allowed or of the wrong type.
     """
     entries = stated if isinstance(stated, Mapping) else {}
     for key in entries:
@@ -199,9 +204,9 @@ def check_fields(kind: type, stated: Any, where: str, instead: Mapping[str, str]
     names = [each.name for each in possible]
     try:
         hints = get_type_hints(kind)
-    except (NameError, TypeError):  # of what only a type checker imports
+    except (NameError, TypeError):  # types that only a type checker imports
         hints = {}
-    # Of the entries alone, as pydantic may not know the types of others.
+    # Only entries that are stated or needed, as pydantic may not know the types of others.
     stated_fields: dict[str, Any] = {
         n: (hints.get(n, Any), ...) for n in names if n in {*entries, *needed}
     }
@@ -210,16 +215,16 @@ def check_fields(kind: type, stated: Any, where: str, instead: Mapping[str, str]
 
 
 def _explain(error: ValidationError, stated: Any, where: str, names: Collection[str]) -> str:
-    """Put pydantic's first error into the words of ours."""
+    """Turn pydantic's first error into one of our messages."""
     errors = error.errors(include_url=False)
     errors = [each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]]
-    # Of a union's members, the one whose check got furthest is the one that was meant.
+    # For a union, take the errors of the member whose check got furthest: that one was meant.
     depth = max(len(each["loc"]) for each in errors)
     errors = [each for each in errors if len(each["loc"]) == depth]
     kind, loc = errors[0]["type"], errors[0]["loc"]
     path = [where] if where else []
     for part in loc:
-        # What is not there names a member of a union, or is missing.
+        # A part that cannot be looked up names a member of a union, or a missing entry.
         with suppress(LookupError, TypeError):
             stated = stated[part]
             path.append(str(part))
@@ -244,12 +249,12 @@ def read_config(path: Path) -> FinetuneConfig:
     """Read a configuration from a YAML file.
 
     Raises:
-        ValueError: It cannot be read, or an entry is wrong.
+        ValueError: The file cannot be read, or an entry is wrong.
     """
     import yaml
 
     def construct(loader: Any, node: Any) -> Any:
-        # As they are written: what `<<` merges into a mapping may well be there already.
+        # Check keys as written: `<<` may merge in a key that the mapping has already.
         keys = [key.value for key, _ in node.value]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise yaml.YAMLError(f"{twice[0]!r} is there twice")
@@ -269,13 +274,13 @@ def read_config(path: Path) -> FinetuneConfig:
 
 
 def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Settings:
-    """Find what a model is trained with.
+    """Find the settings to train a model with.
 
-    What is stated comes first, then the preset's, then what the checkpoint was trained with, then
-    the defaults. Where no labels are stated, those of the training texts are added.
+    An entry of the configuration comes first, then the preset, then the checkpoint, then the
+    defaults. If the configuration states no labels, those of the training texts are added.
 
     Raises:
-        ValueError: A value is not possible, or there is no label at all.
+        ValueError: A value is not possible, or there are no labels.
     """
     checkpoint = load_settings(config.checkpoint, config.load) or Settings()
     stated = {each.name: getattr(config, each.name) for each in fields(Overrides)}

@@ -1,4 +1,4 @@
-"""Evaluation in training: the mentions that a model finds, and its loss."""
+"""Evaluation during training: scores of the mentions found, and the loss."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..train.objective import Objective
 from ..train.supervised import target_log_probs, total_weight, weighted_loss
 from .rows import TaughtText, pack_rows
 
-# What there is of an evaluation, as `metric_for_best_model` may name it.
+# The scores of an evaluation, by the names that `metric_for_best_model` can take.
 SCORES = ("loss", "mentions_p", "mentions_r", "mentions_f")
 
 
 class DevEvaluation:
-    """Scores a model on texts, of which each process reads a share.
+    """An evaluation of a model on texts, which are divided among the processes.
 
     Args:
-        texts: Whole texts, to find the mentions of.
-        taught: The same, as they would be taught.
-        objective: What makes trees of them.
+        texts: Whole texts, in which the model looks for mentions.
+        taught: The same texts prepared as for training, for the loss.
+        objective: Builds their trees.
         max_tokens: Most tokens of a row.
     """
 
@@ -42,16 +42,16 @@ class DevEvaluation:
 
     @torch.no_grad()
     def count(self, model: PaDeLLM, at_once: int, share: int, shares: int) -> Tensor:
-        """Count what a share of the texts adds to the scores.
+        """Evaluate one share of the texts, and return the counts for `score`.
 
         Args:
             model: The model, in evaluation mode.
-            at_once: Texts that are read at once.
-            share: Which of the shares to read, from 0.
-            shares: How many there are.
+            at_once: Number of texts to decode at once.
+            share: The share to evaluate, from 0.
+            shares: Number of shares.
 
         Returns:
-            What `score` takes, to be added up over the shares.
+            The counts, shape `(5,)`, float64. Add them up over all shares.
         """
         scores, loss, weight = MentionScores(), 0.0, 0.0
         texts = self.texts[share::shares]
@@ -68,11 +68,15 @@ class DevEvaluation:
         return torch.tensor(counts, dtype=torch.float64)
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        """Take the scores of all texts: precision, recall and F-score (the paper's, over sets of
-        mention strings), and the loss.
+        """Compute the scores of all texts: loss, precision, recall and F-score.
+
+        The last three are the paper's, over sets of mention strings.
 
         Args:
-            counts: The sum of what `count` gave.
+            counts: The sum of the counts of all shares.
+
+        Returns:
+            The scores, by the names in `SCORES`.
         """
         found_gold, found, gold, loss, weight = counts.tolist()
         scores = MentionScores(int(found_gold), int(found), int(gold))

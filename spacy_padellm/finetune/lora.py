@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al., 2022) of PEFT, on plain or quantized weights."""
+"""PEFT's low-rank adapters (Hu et al., 2022), on plain or quantized weights."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _OF_PEFT = {
 
 
 def make_lora(config: FinetuneConfig) -> LoraConfig:
-    """Make PEFT's configuration of what is stated as `lora`.
+    """Build PEFT's configuration from the entry `lora`.
 
     Raises:
-        ValueError: A field is unknown, of another type, or not possible, or the checkpoint is an
-            adapter itself, whose model a second one cannot name.
+        ValueError: A field is unknown, of the wrong type or not possible. Or the checkpoint is an
+            adapter itself, so that a second one could not name its model.
         ImportError: PEFT isn't installed.
     """
     require("peft", "Training an adapter (lora)", extra="llm")
@@ -44,15 +44,15 @@ def make_lora(config: FinetuneConfig) -> LoraConfig:
 
 
 def add_lora(model: Any, config: FinetuneConfig, *, gradient_checkpointing: bool) -> Any:
-    """Put an adapter into a model, whose own weights are trained no more.
+    """Add a new adapter to a model, and freeze the model's own weights.
 
     Args:
         model: The model, loaded as `config` says.
-        config: What is stated.
+        config: The configuration of the fine-tuning, with `lora`.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
 
     Returns:
-        PEFT's model; the adapter's weights are float32.
+        PEFT's model around it. The adapter's weights are float32.
 
     Raises:
         ValueError: The fields of `lora` do not fit the model.
@@ -66,7 +66,7 @@ def add_lora(model: Any, config: FinetuneConfig, *, gradient_checkpointing: bool
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
     elif gradient_checkpointing:
-        # Layers whose weights are all frozen would have nothing to pass gradients back to.
+        # Otherwise a checkpointed layer with frozen weights would pass no gradients back.
         model.enable_input_require_grads()
     lora = make_lora(config)
     try:
@@ -74,7 +74,7 @@ def add_lora(model: Any, config: FinetuneConfig, *, gradient_checkpointing: bool
     except (ValueError, TypeError, ImportError) as error:
         raise ValueError(Errors.P083.format(key="lora", error=error)) from error
     name = find_folder(config.checkpoint)
-    # From wherever the adapter is loaded.
+    # An absolute path, so that the adapter can be loaded from any directory.
     lora.base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
     lora.revision = config.load.revision
     return adapted

@@ -1,4 +1,4 @@
-"""Training texts in rows: texts that are run together, as many as fit into a number of tokens."""
+"""Rows: training texts that are run together, up to a number of tokens."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..train.supervised import SupervisedTree
 from ..train.versions import TextVersions
 from ..tree.packing import first_fit, pack
 
-# Rows that are still looked at for room: with all of them, packing takes the square of the texts.
+# Most rows to search for room. Searching all takes a time quadratic in the number of texts.
 _OPEN_ROWS = 64
 
 
 @dataclass(frozen=True)
 class TaughtText:
-    """A text, or a window of one, that teaches something.
+    """A text, or a window of a text, that teaches something.
 
     Args:
         text: The text.
-        left_out: Its gold that is not taught.
-        size: Tokens of its tree.
-        sequence_tokens: Tokens of the tree's sequences, were they run one by one.
+        left_out: Its gold mentions that cannot be taught.
+        size: Number of tokens in its tree.
+        sequence_tokens: Number of tokens if the tree's sequences ran separately.
     """
 
     text: AnnotatedText
@@ -41,12 +41,15 @@ class TaughtText:
 def prepare_texts(
     texts: Iterable[AnnotatedText], model: PaDeLLM, objective: Objective
 ) -> tuple[list[TaughtText], GoldReport]:
-    """Find what is taught of texts, and the gold that is not.
+    """Prepare texts for training, and report the gold mentions that cannot be taught.
 
     Args:
         texts: Texts with their gold mentions.
-        model: What is taught; texts that it cannot read at once are cut into windows.
-        objective: What makes trees of them.
+        model: The model. Texts that are too long for it are cut into windows.
+        objective: Builds the trees.
+
+    Returns:
+        The texts and windows that teach something, and a report on all texts.
 
     Raises:
         ValueError: A text is too long for the model.
@@ -60,7 +63,7 @@ def prepare_texts(
             built, left_out = objective.build(window)
             examined.append((left_out, built.depth, bool(built.nodes)))
             if built.nodes:
-                # Kept without its ids and its trie, which would fill the memory.
+                # Encoded texts would fill the memory with their ids and tries.
                 plain = replace(window, source=window.source.plain())
                 size, sequence_tokens = len(built.tree), built.sequence_tokens
                 taught.append(TaughtText(plain, left_out, size, sequence_tokens))
@@ -69,15 +72,15 @@ def prepare_texts(
 
 
 def pack_rows(sizes: Sequence[int], max_tokens: int, seed: int) -> list[list[int]]:
-    """Put texts into rows: first fit, in random order.
+    """Pack texts into rows. Each text goes, in random order, into the first row with room.
 
     Args:
-        sizes: Tokens of each text's tree.
-        max_tokens: Most tokens of a row; a larger tree has a row to itself.
-        seed: What the order depends on.
+        sizes: Number of tokens in each text's tree.
+        max_tokens: Most tokens of a row. A larger tree has a row to itself.
+        seed: Seed of the random order.
 
     Returns:
-        The places of each row's texts.
+        For each row, the indices of its texts.
     """
     order = list(range(len(sizes)))
     random.Random(f"{seed}-rows").shuffle(order)
@@ -85,23 +88,24 @@ def pack_rows(sizes: Sequence[int], max_tokens: int, seed: int) -> list[list[int
 
 
 class RowDataset(Dataset[list[SupervisedTree]]):
-    """The rows of an epoch, in an order of its own.
+    """The rows of an epoch, shuffled anew for every epoch.
 
-    Texts are augmented from seed, epoch and text alone: what a run that is resumed sees is what one
-    that was not interrupted sees, on however many processes.
+    Augmentation depends only on seed, epoch and text. So a resumed run sees the same trees as one
+    without interruption, on any number of processes.
 
     Args:
-        rows: The places of each row's texts.
+        rows: For each row, the indices of its texts.
         texts: The texts.
-        versions: Makes their trees; the texts' mentions are collected here.
-        max_tokens: Most tokens of a row. A version that would leave too few for the texts after it
-            is used as it was.
-        seed: What order and augmentation depend on.
-        multiple: Rows of a step, on all processes. The last step is filled up with rows that teach
-            nothing: processes repeat others otherwise, and an epoch that is resumed loses it.
+        versions: Builds their trees. The mentions of the texts are collected here.
+        max_tokens: Most tokens of a row. If an augmented text leaves too little room for the texts
+            after it, the text itself takes its place.
+        seed: Seed of order and augmentation.
+        multiple: Number of rows in a step, for all processes together. Rows that teach nothing fill
+            up the last step. Otherwise processes would repeat rows, and a resumed epoch would lose
+            the step.
 
     Attributes:
-        epoch: The epoch, from 0.
+        epoch: The current epoch, from 0.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class RowDataset(Dataset[list[SupervisedTree]]):
         self._max_tokens = max_tokens
         self._seed = seed
         self._multiple = multiple
-        # The order, and of which epoch it is.
+        # The order of the rows, and the epoch that it is for.
         self._order: list[int] = []
         self._order_of: int | None = None
         draw = random.Random(f"{seed}-pools")
@@ -131,7 +135,7 @@ class RowDataset(Dataset[list[SupervisedTree]]):
         return -(-len(self.rows) // self._multiple) * self._multiple
 
     def __getitem__(self, place: int) -> list[SupervisedTree]:
-        """Make the trees of a row, given its place in the order of the epoch."""
+        """Build the trees of a row, given its index in the order of the epoch."""
         if place >= len(self.rows):
             return [self._build_idle()]
         if self._order_of != self.epoch:
@@ -154,26 +158,26 @@ class RowDataset(Dataset[list[SupervisedTree]]):
         return trees
 
     def _build_idle(self) -> SupervisedTree:
-        """Build the tree of the smallest text, of which nothing counts."""
+        """Build the tree of the smallest text, with all weights 0."""
         tree = self._versions.build(min(self._texts, key=lambda each: each.size).text)
         return replace(tree, weights=[0.0] * len(tree.weights))
 
 
 def collate(rows: Sequence[list[SupervisedTree]]) -> dict[str, Any]:
-    """Put the trees of rows together, as `trees`."""
+    """Join the trees of several rows into one list, under the key `trees`."""
     return {"trees": [tree for row in rows for tree in row]}
 
 
 class RowFigures(NamedTuple):
-    """How full rows are.
+    """Statistics of rows: how many there are, and how full they are.
 
     Args:
-        texts: How many texts there are.
-        rows: How many rows.
-        tokens: Tokens of all trees: what an epoch runs.
-        sequence_tokens: Tokens of the same texts' separate sequences.
-        fullness: Share of the rows' tokens that is used.
-        padding: Share of what is run that is padding.
+        texts: Number of texts.
+        rows: Number of rows.
+        tokens: Number of tokens in all trees, which an epoch runs.
+        sequence_tokens: Number of tokens if all sequences ran separately.
+        fullness: The part of the rows' room that is used, 0 to 1.
+        padding: The part of the tokens run that is padding, 0 to 1.
     """
 
     texts: int
@@ -184,7 +188,7 @@ class RowFigures(NamedTuple):
     padding: float
 
     def describe(self) -> str:
-        """Say it in a line or two."""
+        """Describe the rows in two lines of text."""
         return (
             f"{self.texts} texts in {self.rows} rows, {self.fullness:.1%} full; "
             f"{self.padding:.1%} of what is run is padding\n"
@@ -196,13 +200,13 @@ class RowFigures(NamedTuple):
 def measure_rows(
     rows: Sequence[Sequence[int]], texts: Sequence[TaughtText], max_tokens: int, at_once: int
 ) -> RowFigures:
-    """Find out how full rows are.
+    """Measure how full rows are.
 
     Args:
-        rows: The places of each row's texts.
+        rows: For each row, the indices of its texts.
         texts: The texts.
         max_tokens: Most tokens of a row.
-        at_once: Rows that are run together.
+        at_once: Number of rows that are run together.
     """
     tokens = sum(text.size for text in texts)
     run = 0

@@ -1,4 +1,4 @@
-"""A fine-tuning from its configuration to the checkpoint."""
+"""Run a fine-tuning, from its configuration to the resulting checkpoint."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from .lora import add_lora, make_lora
 from .rows import RowDataset, RowFigures, TaughtText, measure_rows, pack_rows, prepare_texts
 from .trainer import TreeTrainer
 
-# What a training was begun with, beside its steps.
+# The file beside Trainer's checkpoints that notes what a training began with.
 _BEGUN_WITH = "begun_with.json"
-# May change on the way: a training may be made longer, or its corpora be found elsewhere.
+# Entries that may change in a resumed training, to train longer or with moved corpora.
 _MAY_DIFFER = {"output", "train", "dev", "patience", "save", "training", "labels", "preset"}
-# Written last, so that a checkpoint without it is of a training that was stopped as it saved.
+# Trainer writes this file last, so a checkpoint without it is not complete.
 _LAST_WRITTEN = "trainer_state.json"
-# What Trainer keeps of its arguments, which nothing loads.
+# Trainer saves its arguments in this file, but nothing loads it.
 _ARGUMENTS = "training_args.bin"
 
 
 @dataclass(frozen=True)
 class Finetuning:
-    """All that a training is made of.
+    """A prepared fine-tuning, ready to start.
 
-    Attributes:
-        config: What is stated.
+    Args:
+        config: The configuration.
         arguments: Trainer's arguments.
         padellm: The model, with the settings it is trained with.
         rows: The training texts.
-        figures: How full rows are.
-        dev: What is evaluated on.
-        sequences: Whether it is trained on separate sequences in the place of trees.
+        figures: How full the rows are.
+        dev: The evaluation; `None` to evaluate nothing.
+        sequences: Whether to train on separate sequences instead of trees.
     """
 
     config: FinetuneConfig
@@ -67,29 +67,29 @@ class Finetuning:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the first of the processes, which reports and writes."""
+        """Whether this is the first process, the one that reports and writes."""
         return bool(self.arguments.process_index == 0)
 
     @property
     def last_step(self) -> Path | None:
-        """The last of Trainer's checkpoints that there are."""
+        """The last complete Trainer checkpoint; `None` if there is none."""
         return find_last_step(self.config.steps)
 
     def train(
         self, *, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
     ) -> dict[str, Any]:
-        """Train, and write the checkpoint.
+        """Train the model, and write the resulting checkpoint.
 
         Args:
-            resume: Whether to go on from the last of Trainer's checkpoints.
-            callbacks: What else is to happen in training.
+            resume: Whether to continue from the last of Trainer's checkpoints.
+            callbacks: Further callbacks for Trainer.
 
         Returns:
-            Trainer's figures.
+            Trainer's figures, and the evaluation scores of the resulting weights.
 
         Raises:
-            ValueError: There are such checkpoints, and they are not to be gone on from, or are of
-                another configuration.
+            ValueError: Trainer's checkpoints exist but `resume` is false, or they belong to another
+                configuration.
         """
         last = self.last_step
         if last is not None and not resume:
@@ -101,10 +101,14 @@ class Finetuning:
         return {**_scores_of_result(trainer), **figures.metrics}
 
     def make_trainer(self, callbacks: Sequence[TrainerCallback] = ()) -> TreeTrainer:
-        """Make what trains, with an adapter in the model if one is asked for."""
+        """Create the trainer, and add an adapter to the model if the configuration has one.
+
+        Args:
+            callbacks: Further callbacks for Trainer.
+        """
         model: Any = self.padellm.lm.model
         if self.config.lora is not None:
-            # The same adapter in every process.
+            # So that every process starts with the same adapter.
             set_seed(self.arguments.seed)
             checkpointing = self.arguments.gradient_checkpointing
             model = add_lora(model, self.config, gradient_checkpointing=checkpointing)
@@ -121,7 +125,7 @@ class Finetuning:
         )
 
     def _compare_begin(self, *, go_on: bool) -> None:
-        """Note what a training begins with; one that goes on has to be the same."""
+        """Note the configuration of a new training, or check that a resumed one has the same."""
         stated = self.config.model_dump(mode="json", exclude=_MAY_DIFFER)
         stated["settings"] = json.loads(self.padellm.settings.to_json())
         path = self.config.steps / _BEGUN_WITH
@@ -135,10 +139,10 @@ class Finetuning:
             path.write_text(json.dumps(stated), encoding="utf8")
 
     def _save(self, trainer: TreeTrainer) -> None:
-        """Write the checkpoint; every process has to call it, the first one writes."""
+        """Write the resulting checkpoint. Every process has to call it; the first one writes."""
         config = self.config
         if trainer.is_fsdp_enabled:
-            # Whole weights, however they were divided in training.
+            # Save whole weights, not the shards of each process.
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         written = config.steps / "adapter" if config.merges else config.folder
         if trainer.args.should_save and not config.merges:
@@ -148,8 +152,7 @@ class Finetuning:
         if trainer.args.should_save:
             (written / _ARGUMENTS).unlink(missing_ok=True)
             if config.merges:
-                # Read anew: what was quantized for training is whole again, and merging rounds
-                # nothing.
+                # Load the model again without quantization, so that merging rounds nothing.
                 plain = replace(
                     config.load, quantization=None, revision=None, attn_implementation=None
                 )
@@ -168,18 +171,18 @@ def prepare(
     *,
     sequences: bool = False,
 ) -> Finetuning:
-    """Prepare all that a training is made of.
+    """Load the model, and prepare everything that a fine-tuning needs.
 
     Args:
-        config: What is stated.
+        config: The configuration.
         train: The training texts.
-        dev: Texts to evaluate on.
-        sequences: Whether to train on separate sequences, as the paper does, in the place of trees:
-            the same loss, and more tokens.
+        dev: The texts to evaluate on.
+        sequences: Whether to train on separate sequences, as the paper does, instead of trees. The
+            loss is the same, but more tokens are run.
 
     Raises:
-        ValueError: Something stated is not possible.
-        ImportError: Something stated needs a package that isn't installed.
+        ValueError: An entry of the configuration is not possible, or the texts teach nothing.
+        ImportError: An entry needs a package that isn't installed.
     """
     require("accelerate", "Fine-tuning", extra="llm")
     for key, texts in (("train", train), ("dev", dev)):
@@ -192,7 +195,7 @@ def prepare(
     settings = find_settings(config, train)
     options = config.load
     if options.quantization is not None:
-        # Other weights are loaded on the CPU and moved, or divided, from there.
+        # Only quantized weights are loaded in place: Trainer moves or divides others from the CPU.
         options = replace(options, device=str(arguments.device))
     padellm = _load(config.checkpoint, settings, options)
     _check_weights(config, padellm.lm)
@@ -224,7 +227,7 @@ def _load(name: str, settings: Settings, options: LoadOptions) -> PaDeLLM:
 
 
 def find_last_step(folder: Path) -> Path | None:
-    """Find the last whole one of Trainer's checkpoints in a folder, `None` without any."""
+    """Find the last complete Trainer checkpoint in a folder; `None` if there is none."""
     found = {
         int(number): path.parent
         for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{_LAST_WRITTEN}")
@@ -234,7 +237,7 @@ def find_last_step(folder: Path) -> Path | None:
 
 
 def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
-    """Refuse what could not be saved, before it is trained."""
+    """Reject weights that cannot be trained, or that could not be saved afterwards."""
     if config.lora is None:
         check_trainable(lm.model)
         return
@@ -247,7 +250,7 @@ def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
 
 
 def _scores_of_result(trainer: TreeTrainer) -> dict[str, Any]:
-    """Find the evaluation of the step whose weights are the result."""
+    """Find the evaluation scores of the step whose weights are the result."""
     evaluated = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     best = trainer.state.best_model_checkpoint
     if trainer.args.load_best_model_at_end and best is not None:
@@ -264,9 +267,9 @@ def _make_rows(
     objective: Objective,
 ) -> tuple[RowDataset, RowFigures]:
     swap = config.augment
-    # Texts that are the same differ in their versions, so that no tree can be kept.
+    # No cache: equal texts share an entry in it, but their augmented versions differ here.
     versions = TextVersions(objective, swap=swap, fits=padellm.lm.fits, max_bytes=0)
-    # Room for what augmentation adds.
+    # Leave room in the rows for what augmentation adds.
     planned = int(config.row_tokens / (1 if swap is None else swap.growth))
     rows = pack_rows([text.size for text in taught], planned, arguments.seed)
     at_once = arguments.per_device_train_batch_size
@@ -277,5 +280,5 @@ def _make_rows(
 
 
 def _warn(message: str, **values: Any) -> None:
-    # On behalf of who calls `prepare`.
+    # The warning names the line that calls `prepare`.
     warnings.warn(message.format(**values), stacklevel=3)

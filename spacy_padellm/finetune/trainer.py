@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer over rows of supervised trees."""
+"""Hugging Face's Trainer for rows of supervised trees."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from .rows import RowDataset, collate
 
 
 class TreeTrainer(Trainer):
-    """Trains the paper's objective: one pass over the trees of a row.
+    """A trainer on supervised trees, with one pass over the trees of a row.
 
     Args:
-        padellm: The language model, and the settings checkpoints are saved with.
-        model: What is trained: the model itself, or an adapter around it.
+        padellm: The language model, and the settings that checkpoints are saved with.
+        model: The module to train: the language model itself, or an adapter around it.
         arguments: Trainer's arguments.
         rows: The training texts.
-        dev: What to evaluate on.
-        sequences: Whether to train on separate sequences in the place of trees.
-        callbacks: What else is to happen in training.
+        dev: The evaluation; `None` to evaluate nothing.
+        sequences: Whether to train on separate sequences instead of trees.
+        callbacks: Further callbacks for Trainer.
 
     Attributes:
-        lm: The language model, run as it is in training.
+        lm: The language model, which runs trees or separate sequences.
 
     Raises:
-        ValueError: An adapter is to be trained in the shards of FSDP 1.
+        ValueError: An adapter is to be trained with FSDP 1.
     """
 
-    # The loss is that of the whole step already, however many parts it is computed in.
+    # The loss is already divided by the weight of the whole step, for gradient accumulation.
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -62,7 +62,7 @@ class TreeTrainer(Trainer):
             model=model,
             args=arguments,
             train_dataset=rows,
-            # Trainer asks only whether there is one.
+            # Trainer only asks whether there is one: `evaluate` reads `dev`.
             eval_dataset=None if dev is None else list(dev.texts),
             data_collator=collate,
             processing_class=padellm.lm.tokenizer,
@@ -71,7 +71,7 @@ class TreeTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         if plugin is not None and plugin.fsdp_version == 1 and has_adapter(model):
-            # Modules have other names in shards, by which PEFT finds no adapter to save.
+            # FSDP 1 renames modules, so PEFT would not find the adapter to save.
             raise ValueError(Errors.P087)
         self.padellm = padellm
         self.lm = padellm.lm.run_as("sequences") if sequences else padellm.lm
@@ -80,15 +80,16 @@ class TreeTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | None]:
-        """Take the batches of a step.
+        """Get the batches of a training step.
 
         Args:
-            epoch_iterator: Gives batches.
-            num_batches: How many make a step.
-            device: Where the step is made.
+            epoch_iterator: The batches of the epoch.
+            num_batches: Number of batches in the step.
+            device: The device of the step.
 
         Returns:
-            The batches, and the weight of all that is taught in them, on all processes.
+            The batches, and the total weight of the supervised tokens in them, summed over all
+            processes.
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         weight = sum(total_weight(batch["trees"]) for batch in batches)
@@ -102,22 +103,22 @@ class TreeTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """Take the part of the step's loss that some trees have.
+        """Compute what some trees contribute to the loss of the step.
 
         Args:
-            model: The model, as it is trained on one device or several.
-            inputs: The trees.
-            return_outputs: Whether log-probabilities are wanted, too.
-            num_items_in_batch: The weight of all that is taught in this step, by default of these
-                trees.
+            model: The module to train, as Trainer wraps it for one device or several.
+            inputs: The trees, under the key `trees`.
+            return_outputs: Whether to return the log-probabilities, too.
+            num_items_in_batch: The total weight of the step, by default that of these trees.
 
         Returns:
-            The loss, a scalar, and if wanted the log-probabilities of what is taught.
+            The loss, a scalar. With `return_outputs`, also the log-probabilities of the supervised
+            tokens, shape `(n_supervised,)`.
         """
         trees = inputs["trees"]
         log_probs = target_log_probs(self.lm.through(model), trees)
         loss = weighted_loss(trees, log_probs, num_items_in_batch)
-        # Gradients are averaged over processes.
+        # Processes average their gradients, but the loss of the step is a sum.
         loss = loss * self.accelerator.num_processes
         return (loss, log_probs) if return_outputs else loss
 
@@ -132,14 +133,17 @@ class TreeTrainer(Trainer):
         Args:
             eval_dataset: Not used.
             ignore_keys: Not used.
-            metric_key_prefix: What names of scores begin with.
+            metric_key_prefix: Prefix of the scores' names.
+
+        Returns:
+            The scores, and the runtime in seconds; empty without `dev`.
         """
         if self.dev is None:
             return {}
         start = time.perf_counter()
         model = cast(torch.nn.Module, self.model)
         model.eval()
-        # Of a model in shards every process has to make the same passes.
+        # With FSDP, every process has to run the same passes, so each one reads all texts.
         share, shares = (
             (0, 1) if self.is_fsdp_enabled else (self.args.process_index, self.args.world_size)
         )
@@ -158,17 +162,17 @@ class TreeTrainer(Trainer):
         return metrics
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Estimate how many operations a step over trees takes."""
+        """Estimate the number of floating point operations that a step over trees takes."""
         tokens = sum(len(tree.tree) for tree in inputs["trees"])
         return 6 * tokens * int(self.lm.model.num_parameters(exclude_embeddings=True))
 
     def _get_train_sampler(self, *args: Any) -> Sampler[int]:
-        # Rows come in an order of their own, which depends on seed and epoch alone.
+        # `RowDataset` shuffles the rows itself, by seed and epoch.
         return SequentialSampler(cast(RowDataset, self.train_dataset))
 
 
 class _Epochs(TrainerCallback):
-    """Tells rows what epoch it is."""
+    """A callback that tells the rows which epoch it is."""
 
     def __init__(self, rows: RowDataset) -> None:
         self._rows = rows
@@ -176,12 +180,12 @@ class _Epochs(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # One that is resumed is a fraction.
+        # In a run that is resumed within an epoch, this is a fraction.
         self._rows.epoch = int((state.epoch or 0) + 1e-6)
 
 
 class _Saved(TrainerCallback):
-    """Makes Trainer's checkpoints ones that can be loaded like any, and known to all processes."""
+    """A callback that adds settings to checkpoints, and tells all processes the best one."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -193,12 +197,12 @@ class _Saved(TrainerCallback):
 
         steps = Path(str(args.output_dir))
         folder = steps / f"checkpoint-{state.global_step}"
-        # Shards can be gone on from, but not be loaded.
+        # Sharded weights can only be resumed from, not loaded.
         if state.is_world_process_zero and has_weights(folder):
             save_settings(folder, self._settings)
         PartialState().wait_for_everyone()
-        # A process may have looked for it before the first one had written it, and would go on
-        # with an earlier one, or with none.
+        # A process may have looked for the best checkpoint before the first process wrote it. It
+        # would go on with an earlier one, or with none.
         best = steps / f"checkpoint-{state.best_global_step}"
         if best.is_dir():
             state.best_model_checkpoint = str(best)

@@ -1,1 +1,1 @@
-"""What a model is taught: gold mentions → supervised trees, and the loss."""
+"""Training: gold mentions → supervised trees, and the loss."""

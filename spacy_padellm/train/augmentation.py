@@ -1,4 +1,4 @@
-"""Augmentation: more training texts from those there are."""
+"""Augmentation: make more training texts from the given ones."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from typing import TypeVar, cast
 from ..errors import Errors
 from ..texts import AnnotatedText, Mention, TokenizedText
 
-# Mentions kept of a label.
+# Most mentions to keep for a label, and most texts to keep for joining.
 POOL_SIZE = 100_000
 
 Item = TypeVar("Item")
 
-# The labels a text is annotated for, `None` for all.
+# The labels that a text is annotated for; `None` for all.
 Labels = tuple[str, ...] | None
 
 
 @dataclass
 class MentionSwap:
-    """Puts other mentions of the same label in the place of some of a text's, so that a model
-    learns where mentions stand rather than which ones there are.
+    """A text augmenter that swaps mentions, joins texts, and puts texts in capitals.
+
+    A mention is swapped for another one of the same label. So a model learns where mentions stand
+    rather than which ones there are.
 
     Args:
-        rate: Probability of a mention to be swapped.
-        uses: How often a version of a text is used before the next one is made, as building a tree
-            takes time.
-        join: Most texts that are put one behind the other, so that a model sees more mentions of a
-            label than short texts have; 1 for none.
-        capitals: Probability of a text to be put in capitals, as headlines are.
+        rate: Probability that a mention is swapped.
+        uses: How often each version of a text is used. More uses cost less time, as each version
+            needs a new tree.
+        join: Most texts that are joined into one, so that a model sees more mentions of a label
+            than short texts have; 1 to join none.
+        capitals: Probability that a text is put in capitals, like a headline.
 
     Raises:
-        ValueError: A rate is no probability, or there are no uses.
+        ValueError: `rate` or `capitals` is not from 0 to 1, or `uses` or `join` is below 1.
     """
 
     rate: float
@@ -54,11 +56,11 @@ class MentionSwap:
 
     @property
     def growth(self) -> float:
-        """About how many times as long augmented texts are on average."""
+        """Average length of augmented texts, roughly, relative to the originals."""
         return (1 + self.join) / 2
 
     def fresh(self) -> MentionSwap:
-        """Make one with the same settings that has collected nothing yet."""
+        """Create a copy with the same settings and nothing collected."""
         return replace(self)
 
     def collect(
@@ -67,18 +69,19 @@ class MentionSwap:
         mentions: Iterable[Mention],
         generator: random.Random | None = None,
     ) -> None:
-        """Have mentions to swap with; frequent ones will come more often.
+        """Collect the mentions of a text, to swap them into other texts.
 
-        Those that overlap others stay out: what is nested in them would be lost.
+        Mentions that are collected more often are swapped in more often. Mentions that overlap
+        others are not collected, because the mentions nested in them would be lost.
 
         Args:
             text: A training text.
             mentions: Those of its mentions that can be taught.
-            generator: What chance is drawn from, by default `random`'s state.
+            generator: The source of randomness, by default the state of `random`.
         """
         draw = _generator(generator)
         if self.join > 1:
-            # Without the ids and tries of an encoded text, which would fill the memory.
+            # Encoded texts would fill the memory with their ids and tries.
             plain = replace(text, source=text.source.plain())
             _put(self._texts.setdefault(text.labels, []), plain, draw)
         alone = set(_alone(text))
@@ -94,13 +97,13 @@ class MentionSwap:
         """Augment a text.
 
         Args:
-            text: The text. Mentions that overlap others, or are not on its tokens' boundaries,
-                stay.
-            generator: What chance is drawn from, by default `random`'s state.
+            text: The text. Mentions that overlap others, or are not on its token boundaries, are
+                not swapped.
+            generator: The source of randomness, by default the state of `random`.
 
         Returns:
-            The text with others in their places. They are from texts annotated for all labels that
-            this one is annotated for.
+            The augmented text. New mentions come from texts that are annotated for at least the
+            labels of this text, joined texts from those annotated for exactly these labels.
         """
         draw = _generator(generator)
         others = self._texts.get(text.labels, [])
@@ -116,14 +119,14 @@ class MentionSwap:
             if pools and draw.random() < self.rate:
                 (pool,) = draw.choices(pools, [len(pool) for pool in pools])
                 swapped[mention] = draw.choice(pool)
-        # Capitals come last: a mention swapped in has them, too.
+        # Capitals come last, so that swapped mentions get them, too.
         return self._raised(_replace(text, swapped) if swapped else text, draw)
 
     def _raised(self, text: AnnotatedText, draw: random.Random) -> AnnotatedText:
         if not self.capitals or draw.random() >= self.capitals:
             return text
         raised = text.source.text.upper()
-        # Some capitals are longer: "ß" becomes "SS".
+        # Some capitals are longer ("ß" becomes "SS"), which would make the offsets wrong.
         same_length = len(raised) == len(text.source.text)
         return (
             replace(text, source=TokenizedText(raised, text.source.tokens)) if same_length else text
@@ -139,7 +142,7 @@ class MentionSwap:
 
 
 def _generator(generator: random.Random | None) -> random.Random:
-    # The module's functions are the methods of a generator of its own.
+    # The functions of the module `random` are the methods of a hidden `Random`.
     return cast(random.Random, random) if generator is None else generator
 
 
@@ -161,7 +164,7 @@ def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:
 
 
 def _alone(text: AnnotatedText) -> list[Mention]:
-    """List the mentions that overlap no other and are cut at tokens."""
+    """List the mentions that overlap no other mention and are on token boundaries."""
     ordered = sorted(text.mentions)
     ends = [0]
     for mention in ordered:
@@ -177,7 +180,7 @@ def _alone(text: AnnotatedText) -> list[Mention]:
 
 
 def _cut(source: TokenizedText, start: int, end: int) -> TokenizedText | None:
-    """Cut out a stretch, `None` if it is empty or cuts a token."""
+    """Cut out a stretch of a text; `None` if it is empty or not on token boundaries."""
     stretch = source.stretch(start, end)
     tokens = stretch.tokens
     if not tokens or tokens[0][0] != 0 or tokens[-1][1] != end - start:

@@ -1,4 +1,4 @@
-"""Gold that can be taught, gold that cannot, and the account of it for whole corpora."""
+"""Gold mentions: which ones can be taught, which ones cannot, and a report for whole corpora."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from ..errors import Errors, Warnings
 from ..prompt.encoder import PromptEncoder
 from ..texts import AnnotatedText, Mention
 
-# A mention and its ids, the end token included.
+# A mention and its token ids, with the end token.
 TaughtMention = tuple[Mention, list[int]]
 
 
 class LeftOut:
     """Gold mentions that cannot be taught, by reason.
 
-    The reasons: "unaligned": not on the text's token boundaries, or without ids. "too_long": longer
-    than the longest mention. "too_many": beyond the most mentions of a label. "not_annotated": of a
-    label their text is not annotated for. "across_windows": in no window of their text. Output
-    formats may have reasons of their own.
+    The reasons are:
+
+    - "unaligned": not on the token boundaries of its text, or without ids;
+    - "too_long": longer than the longest mention allowed;
+    - "too_many": beyond the most mentions of a label;
+    - "not_annotated": of a label that its text is not annotated for;
+    - "across_windows": not whole in any window of its text.
+
+    Output formats may add their own reasons.
 
     Attributes:
-        by_reason: For each reason the mentions, with their texts.
+        by_reason: Reason → the mentions, each with its text.
     """
 
     def __init__(self) -> None:
@@ -35,18 +40,18 @@ class LeftOut:
         return sum(map(len, self.by_reason.values()))
 
     def __iter__(self) -> Iterator[tuple[str, Mention]]:
-        """Give the reason of each mention, and the mention."""
+        """Iterate over pairs of a reason and a mention."""
         for reason, entries in self.by_reason.items():
             for _, mention in entries:
                 yield reason, mention
 
     def add(self, reason: str, text: str, mentions: Iterable[Mention]) -> None:
-        """Add mentions of a text."""
+        """Add mentions of a text, with the reason why they are left out."""
         if entries := [(text, mention) for mention in mentions]:
             self.by_reason.setdefault(reason, []).extend(entries)
 
     def describe(self) -> str:
-        """Say how many there are for each reason, each with an example."""
+        """Write the number of mentions for each reason, and an example of each."""
         return "; ".join(
             f"{len(entries)} {reason.replace('_', ' ')} "
             f"(for example {mention.label} {text[mention.start : mention.end]!r})"
@@ -61,17 +66,17 @@ def find_teachable(
     encoder: PromptEncoder,
     max_mentions: int | None = None,
 ) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
-    """Divide the gold of a text into what can be taught and what cannot.
+    """Divide the gold mentions of a text into those that can be taught and those that cannot.
 
     Args:
         text: The text with its gold mentions.
-        labels: The labels to teach; those the text is not annotated for are left out.
-        encoder: The template's ids, and the longest mention.
-        max_mentions: Most mentions of a label, `None` for any number.
+        labels: The labels to teach. Mentions of other labels are ignored.
+        encoder: Encodes the mentions, and limits their length.
+        max_mentions: Most mentions of a label; `None` for no limit.
 
     Returns:
-        For each label to teach its mentions in order of appearance, and the gold that is not among
-        them.
+        For each of `labels` that the text is annotated for, its mentions and their ids, in order of
+        appearance. Then the mentions that are left out.
     """
     source, left_out = text.source, LeftOut()
     annotated = set(labels if text.labels is None else text.labels)
@@ -79,13 +84,13 @@ def find_teachable(
     taught.update((label, []) for label in labels if label in annotated)
     unknown = (m for m in sorted(text.mentions) if m.label in labels and m.label not in annotated)
     left_out.add("not_annotated", source.text, unknown)
-    # A mention starts and ends with tokens that are not whitespace.
+    # A mention cannot start or end with a whitespace token.
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for place, (start, end) in enumerate(source.tokens):
         if not source.text[start:end].isspace():
             first[start], last[end] = place, place
-    # A mention listed twice is one.
+    # As a set, because a mention that is listed twice counts once.
     ordered = sorted({m for m in text.mentions if m.label in taught})
     strings = [source.text[m.start : m.end] for m in ordered]
     for mention, ids in zip(ordered, encoder.mentions(strings), strict=True):
@@ -105,11 +110,12 @@ def find_teachable(
 
 @dataclass(frozen=True)
 class WindowedText:
-    """A text, and the windows it is taught in.
+    """A text and the windows in which it is taught.
 
     Args:
-        text: The text as a whole.
-        windows: Where each window starts, and the window with the mentions that lie in it.
+        text: The whole text.
+        windows: For each window the character that it starts at, and its text with the mentions
+            that lie in it. Their offsets are relative to the window.
     """
 
     text: AnnotatedText
@@ -117,7 +123,7 @@ class WindowedText:
 
     @classmethod
     def cut(cls, text: AnnotatedText, windows: Iterable[Window]) -> WindowedText:
-        """Divide the gold of a text between its windows."""
+        """Divide the gold mentions of a text among its windows."""
         cut = []
         for window in windows:
             start, end = window.start, window.start + len(window.text.text)
@@ -129,18 +135,19 @@ class WindowedText:
 
 @dataclass
 class GoldReport:
-    """What training texts hold that is not taught.
+    """A report of what training texts contain but training does not teach.
 
     Args:
         labels: The labels to teach.
-        check_depth: Raises a ValueError if a tree is too deep for the model.
+        check_depth: Raises a `ValueError` if a sequence of so many tokens is too long for the
+            model.
 
     Attributes:
-        gold: How many gold mentions of the labels to teach there are.
-        left_out: Those that cannot be taught.
-        windows: How many texts, or windows of them, there are.
-        idle: How many of them teach nothing.
-        others: How many mentions there are of each label that is not to be taught.
+        gold: Number of gold mentions of the labels to teach.
+        left_out: Those of them that cannot be taught.
+        windows: Number of windows; a text that is not cut is one.
+        idle: Number of windows that teach nothing.
+        others: Number of gold mentions of each label that is not taught.
     """
 
     labels: Sequence[str]
@@ -155,16 +162,16 @@ class GoldReport:
 
     @property
     def absent(self) -> list[str]:
-        """The labels that are taught as absent everywhere."""
+        """The labels that are only taught as absent: annotated, but without any mention."""
         return sorted(self._annotated.intersection(self.labels) - self._found)
 
     def add(self, text: WindowedText, examined: Sequence[tuple[LeftOut, int, bool]]) -> None:
-        """Count a text.
+        """Add a text to the report.
 
         Args:
-            text: The text.
-            examined: For each of its windows the gold that cannot be taught, the depth of its tree,
-                and whether it teaches anything.
+            text: The text in windows.
+            examined: For each window the gold mentions that cannot be taught, the depth of its
+                tree, and whether it teaches anything.
 
         Raises:
             ValueError: A window is too long for the model.
@@ -187,7 +194,7 @@ class GoldReport:
             self.windows += 1
             self.idle += not is_taught
         for mention in sorted(missing):
-            # Windows are cut from the first token to the last one.
+            # Windows start and end with tokens, so a mention beyond the tokens fits into none.
             is_within = tokens[0][0] <= mention.start and mention.end <= tokens[-1][1]
             reason = reasons.get(mention, "across_windows" if is_within else "unaligned")
             self.left_out.add(reason, text.text.source.text, [mention])
@@ -198,10 +205,11 @@ class GoldReport:
         self._annotated.update(self.labels if annotated is None else annotated)
 
     def warn(self, *, of_labels: bool = True) -> None:
-        """Warn of it, each kind once.
+        """Warn of everything that is not taught, in one warning for each kind.
 
         Args:
-            of_labels: Whether to warn of labels that no text has, and of those that are not taught.
+            of_labels: Whether to warn also of labels that no text has and of labels that are not
+                taught.
         """
         messages = []
         if self.left_out:

@@ -1,4 +1,4 @@
-"""Objectives: gold mentions → supervised trees."""
+"""Objectives: build supervised trees from gold mentions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Taught = Mapping[str, Sequence[TaughtMention]]
 
 
 class Examination(NamedTuple):
-    """What a text would be taught.
+    """The result of `Objective.examine`: what a text would teach.
 
     Args:
         left_out: The gold mentions that cannot be taught.
-        depth: The depth of its tree.
-        is_taught: Whether it teaches anything.
+        depth: Length of the longest sequence to run, in tokens.
+        is_taught: Whether the text teaches anything.
     """
 
     left_out: LeftOut
@@ -34,25 +34,24 @@ class Examination(NamedTuple):
 
 
 class Objective(ABC):
-    """Builds supervised trees: what an output format is taught with.
+    """A builder of the supervised trees that teach an output format.
 
-    A format other than `"parallel"` is plugged in by an entry point of the group
-    `spacy_padellm_objectives`: its name is the format's, and it is a function that makes an
-    objective of a `PaDeLLM` and the weight of text tags.
+    An entry point in the group `spacy_padellm_objectives` adds an output format other than
+    `"parallel"`. It has the name of the format, and points to a function that takes a `PaDeLLM` and
+    the weight of text tags, and returns an objective.
 
     Args:
-        encoder: The template's ids.
-        settings: Labels and limits; gold beyond them is left out.
-        tag_text: Weight of what each token of the text is taught in addition (see `tags`), as a
-            part of a sequence's; 0 for the paper's objective.
+        encoder: Gives the ids of each part of a sequence.
+        settings: The labels and limits. Gold mentions beyond them are left out.
+        tag_text: Weight of text tags, relative to a token of a sequence; 0 for no tags, as in the
+            paper.
 
     Attributes:
-        labels: The labels it teaches.
+        labels: The labels that it teaches.
         teaches_tags: Whether it teaches text tags that can be read in decoding.
 
     Raises:
-        ValueError: The weight is negative, or the tokenizer is one that text tags are not possible
-            with.
+        ValueError: The weight is negative, or text tags are not possible with the tokenizer.
     """
 
     def __init__(self, encoder: PromptEncoder, settings: Settings, tag_text: float = 0.0) -> None:
@@ -66,14 +65,14 @@ class Objective(ABC):
         self.teaches_tags = self._tagger is not None and encoder.has_offsets
 
     def build(self, text: AnnotatedText) -> tuple[SupervisedTree, LeftOut]:
-        """Build the tree of a text.
+        """Build the supervised tree of a text.
 
         Args:
-            text: The text with its gold mentions. Labels it is not annotated for are not taught as
-                absent.
+            text: The text with its gold mentions. A label that it is not annotated for is not
+                taught, not even as absent.
 
         Returns:
-            The tree, and the gold that is not in it.
+            The tree, and the gold mentions that are left out of it.
         """
         encoded = self.encoder.encode(text.source)
         taught, left_out = self.select(text)
@@ -91,40 +90,40 @@ class Objective(ABC):
         return built, left_out
 
     def examine(self, text: AnnotatedText) -> Examination:
-        """Find out what `build` would do, without building."""
+        """Find out what `build` would teach, without building the tree."""
         taught, left_out = self.select(text)
         encoded = self.encoder.encode(text.source)
         longest = max(self.lengths(encoded, taught), default=1)
-        # A sequence's last token is a target only.
+        # The last token of a sequence is only a target and has no node.
         return Examination(left_out, len(encoded.prefix) + longest - 1, bool(taught))
 
     @abstractmethod
     def select(self, text: AnnotatedText) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
-        """Select what can be taught.
+        """Select the gold mentions that can be taught.
 
         Returns:
-            For each label to teach its mentions in order of appearance, and the gold that is not
-            among them.
+            For each label that is taught, its mentions in order of appearance. Then the mentions
+            that are left out.
         """
 
     @abstractmethod
     def teach(self, text: EncodedText, taught: Taught) -> SupervisedTree:
-        """Make the tree of what was selected, as yet without tags."""
+        """Build the tree of the selected mentions, without text tags."""
 
     @abstractmethod
     def lengths(self, text: EncodedText, taught: Taught) -> list[int]:
-        """Count how many tokens each of the tree's sequences has behind the text."""
+        """Count the tokens after the text in each of the tree's sequences."""
 
 
 class ParallelObjective(Objective):
-    """Teaches counts and mentions, each in a sequence of its own (paper, section 3.1)."""
+    """The objective with a sequence for each count and each mention (paper, section 3.1)."""
 
     def select(self, text: AnnotatedText) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
-        """Select the mentions within the limits."""
+        """Select the gold mentions within the limits."""
         return find_teachable(text, self.labels, self.encoder, self.encoder.max_mentions)
 
     def teach(self, text: EncodedText, taught: Taught) -> SupervisedTree:
-        """Make a tree of all counts and mentions."""
+        """Build a tree of all counts and mentions, without text tags."""
         tree = TokenTree(text.prefix)
         supervised: Counter[tuple[int, int]] = Counter()
         admissible: dict[tuple[int, int], list[int]] = {}
@@ -132,12 +131,12 @@ class ParallelObjective(Objective):
         counts = self.encoder.counts
         trie: Trie[Span] = Trie()
         if limited and (first := {ids[0] for each in taught.values() for _, ids in each}):
-            # Of what no mention begins with, the first id is all that is chosen among.
+            # A span that begins like no gold mention is only needed up to its first id.
             for ids, span in text.spelled:
                 trie.insert(ids if ids[0] in first else ids[:1], span)
 
         def supervise(start: int, ids: Sequence[int], trie: Trie[Any], times: int = 1) -> None:
-            """Teach a sequence below a node; its last token closes it and needs no node."""
+            """Supervise a sequence below a node. Its last token, only a target, gets no node."""
             place = trie.START
             for edge in zip([start, *tree.insert(ids[:-1], start)], ids, strict=True):
                 supervised[edge] += times
@@ -148,7 +147,7 @@ class ParallelObjective(Objective):
         for label, mentions in taught.items():
             start = tree.insert(self.encoder.branches[label], tree.prefix_end)[-1]
             count = self.encoder.count_ids[len(mentions)]
-            # A label without mentions is one sequence, too: its count.
+            # A label without mentions has one sequence, too: its count.
             supervise(start, count, counts, max(1, len(mentions)))
             for n, (_, ids) in enumerate(mentions, start=1):
                 opened = tree.insert([*count, *self.encoder.openers[n]], start)[-1]
@@ -163,7 +162,7 @@ class ParallelObjective(Objective):
         )
 
     def lengths(self, text: EncodedText, taught: Taught) -> list[int]:
-        """Count the tokens of each count's and each mention's sequence."""
+        """Count the tokens after the text in the sequence of each count and mention."""
         lengths = []
         for label, mentions in taught.items():
             counted = len(self.encoder.branches[label]) + len(self.encoder.count_ids[len(mentions)])

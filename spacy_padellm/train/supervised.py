@@ -1,4 +1,4 @@
-"""Supervised trees: what is to be learnt where, how probable a model finds it, and the loss."""
+"""Supervised trees: the tokens to learn, their log-probabilities and the loss."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..tree.token_tree import TokenTree
 
 @dataclass
 class SupervisedTree:
-    """All training sequences of a text in one tree, and what is to be learnt at its nodes.
+    """All training sequences of a text in one tree, with the tokens to learn.
 
-    A supervised token is a node to read logits at, the token that follows, and the number of
-    sequences in which it does; after these come the text's tags, if any, which are read at the
-    model's middle layer.
+    The lists have an entry for each supervised token. Text tags come last. Their logits are read at
+    the middle layer of the model.
 
     Args:
-        tree: The tree; the last token of a sequence is a target only.
-        nodes: Node before each supervised token.
-        targets: The token's id.
-        weights: Sequences through it, or a text tag's weight.
-        admissible: Ids that may stand in its place, for the softmax over admissible continuations.
-        tags: How many of them, the last ones, are tags.
+        tree: The tree. The last token of a sequence is only a target and has no node.
+        nodes: The node whose logits predict each supervised token.
+        targets: The id of each supervised token.
+        weights: How many sequences contain each supervised token; for a text tag, its weight.
+        admissible: The ids that each supervised token is chosen from, for the softmax over
+            admissible continuations; `None` for the softmax over the vocabulary.
+        tags: How many of the supervised tokens are text tags.
     """
 
     tree: TokenTree
@@ -40,36 +40,36 @@ class SupervisedTree:
 
     @property
     def depth(self) -> int:
-        """Length of the longest sequence, in tokens."""
+        """Length of the longest sequence that is run, in tokens."""
         return max(self.tree.depths) + 1
 
     @property
     def sequence_tokens(self) -> int:
-        """Tokens of its sequences, were each run on its own."""
+        """Total number of tokens to run if each sequence ran on its own."""
         inner = set(self.tree.parents)
         depths = self.tree.depths
         return sum(depths[node] + 1 for node in range(len(self.tree)) if node not in inner)
 
     @property
     def bytes(self) -> int:
-        """About the memory it takes: lists of numbers, and a mask once it is run."""
+        """Roughly the memory of the tree, in bytes: its lists, and its mask once it has run."""
         numbers = sum(map(len, self.admissible or [])) + 3 * len(self.nodes)
         # A node has an id, parent, depth and dictionary entry.
         return 8 * numbers + 400 * len(self.tree) + len(self.tree) ** 2
 
 
 def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
-    """Find the log-probability of every supervised token, in one pass.
+    """Compute the log-probability of every supervised token, in one pass.
 
     Args:
         lm: The model.
         trees: The trees, all with the same softmax.
 
     Returns:
-        Log-probabilities, tree by tree, shape `(n_supervised,)`, with gradients where enabled.
+        The log-probabilities, tree by tree, shape `(n_supervised,)`, with gradients if enabled.
     """
     run = lm.open([t.tree for t in trees], max(t.depth for t in trees), for_training=True)
-    # Several tokens may be supervised at one node.
+    # One node may predict several supervised tokens.
     nodes = [list(dict.fromkeys(t.nodes)) for t in trees]
     rows: list[int] = []
     is_tagged: list[bool] = []
@@ -80,7 +80,7 @@ def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
         is_tagged += [node in tagged for node in asked]
     targets = torch.tensor([target for t in trees for target in t.targets], dtype=torch.long)
     over_vocabulary = trees[0].admissible is None
-    # Over the whole vocabulary no other log-probability is of interest.
+    # With the softmax over the vocabulary, only the target's log-probability is needed.
     admissible = [ids for t in trees for ids in t.admissible or [[each] for each in t.targets]]
     continuations = Continuations(admissible, over_vocabulary=over_vocabulary)
     middle = torch.tensor(is_tagged) if any(is_tagged) else None
@@ -93,27 +93,28 @@ def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
 
 
 def total_weight(trees: Sequence[SupervisedTree]) -> float:
-    """Add up the weights of all that trees teach."""
+    """Add up the weights of all supervised tokens in some trees."""
     return sum(sum(tree.weights) for tree in trees)
 
 
 def weighted_loss(
     trees: Sequence[SupervisedTree], log_probs: Tensor, total: Tensor | float | None = None
 ) -> Tensor:
-    """Take the loss: the weighted mean of the negative log-probabilities of what is taught.
+    """Compute the loss: the weighted mean of the negative log-probabilities.
 
-    Without tags it is that of the paper's separate sequences (section 3.1).
+    Without text tags it equals the loss of the paper's separate sequences (section 3.1).
 
     Args:
         trees: The trees.
         log_probs: Log-probabilities of their supervised tokens, shape `(n_supervised,)`.
-        total: The weight of all that is taught in this step, by default of these trees.
+        total: The weight to divide by: that of the whole training step, by default that of these
+            trees.
 
     Returns:
-        A scalar.
+        The loss, a scalar.
     """
     weights = torch.tensor([w for tree in trees for w in tree.weights]).to(log_probs)
     if total is None:
-        # Where nothing is taught, nothing is lost.
+        # If nothing is taught, the loss is 0: dividing by 0 would make it NaN.
         total = weights.sum() if weights.any() else 1.0
     return -(weights * log_probs).sum() / total

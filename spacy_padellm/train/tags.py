@@ -1,10 +1,11 @@
-"""Text tags: what a text's own tokens are taught, in addition to the paper's sequences.
+"""Text tags: targets at the tokens of the text, in addition to the paper's sequences.
 
-The paper teaches nothing at the text itself, so a model from scratch has to find out through the
-mentions alone where they stand and which of a label is the n-th. Here each token of the text also
-names the label of the mention it is in, and the opener of the mention it begins. What it names is
-read at the model's middle layer, so that the layers above find label and number there: a mention's
-opener then needs only look for its like in the text.
+The paper teaches nothing at the text itself. A model trained from scratch then has to learn from
+the mentions alone where they stand and which one is the n-th of its label. With text tags, each
+token of the text also predicts the label of the mention that it is in, and the opener of the
+mention that begins with it. The model's middle layer makes these predictions, so that the layers
+above find label and number there. A mention's opener then only has to look for the same opener in
+the text.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from ..texts import Mention
 
 
 class TextTag(NamedTuple):
-    """One thing a token of the text is taught.
+    """A target at one token of the text.
 
     Args:
-        place: The token's place in the text's ids.
-        target: The id it is to name.
-        share: Its part of the token's weight, 1 unless mentions overlap here.
-        choices: The ids it chooses among.
+        place: Index of the token among the ids of the text.
+        target: The id to predict.
+        share: Share of this target in the tag's weight. It is 1 unless mentions overlap here.
+        choices: The ids that the target is chosen from.
     """
 
     place: int
@@ -35,10 +36,10 @@ class TextTag(NamedTuple):
 
 
 class TextTagger:
-    """Says what a text's tokens are taught.
+    """A builder of text tags for training texts.
 
     Args:
-        encoder: The template's ids.
+        encoder: Gives the ids of labels and openers.
 
     Raises:
         ValueError: A label's wording or an opener is not a single token.
@@ -53,15 +54,15 @@ class TextTagger:
         self._openers = [ids[0] for ids in encoder.openers.values()]
 
     def tag(self, text: EncodedText, mentions: Mapping[str, Sequence[Mention]]) -> list[TextTag]:
-        """Tag a text.
+        """Tag the tokens of a text.
 
         Args:
             text: The text.
-            mentions: For each label taught its mentions, in order of appearance.
+            mentions: For each label that is taught, its mentions in order of appearance.
 
         Returns:
-            For each token of the text what it is in and what it begins; the end token stands for
-            nothing.
+            For each token the tags for the mention that it is in and for the mention that begins
+            with it. The end token as a target means that there is no such mention.
         """
         bounds = sorted({o for ms in mentions.values() for m in ms for o in (m.start, m.end)})
         before = text.ids_before(bounds)
@@ -70,7 +71,7 @@ class TextTagger:
         for label, of_label in mentions.items():
             for n, mention in enumerate(of_label):
                 start, end = min(before[mention.start], text.length - 1), before[mention.end]
-                # Behind the highest number there is no opener to name.
+                # Mentions beyond the highest number have no opener.
                 begun[start] += self._openers[n : n + 1]
                 for place in range(start, max(end, start + 1)):
                     inside[place].append(self._labels[label])
@@ -88,14 +89,15 @@ class TextTagger:
 
 
 def find_untaggable(encoder: PromptEncoder, labels: Iterable[str]) -> tuple[str, int] | None:
-    """Find what cannot be a tag, as it is not a single token.
+    """Find a label or opener that is not a single token and so cannot be a tag.
 
     Args:
-        encoder: The template's ids.
-        labels: The labels.
+        encoder: Gives the ids of labels and openers.
+        labels: The labels to check. All openers are checked, too.
 
     Returns:
-        A label, or a mention's number, and how many tokens its wording or opener is.
+        The label, or the opener's number, and its number of tokens; `None` if all are single
+        tokens.
     """
     pieces = [(label, encoder.wordings[label]) for label in labels]
     pieces += [(str(n), ids) for n, ids in encoder.openers.items()]

@@ -1,4 +1,4 @@
-"""The supervised trees of training texts, and of their augmented versions."""
+"""The supervised trees of training texts and of their augmented versions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .supervised import SupervisedTree
 
 
 class TextVersions:
-    """Builds the trees of texts and of their versions, and keeps those used last.
+    """A builder of the trees of texts and their versions, with a cache of those used last.
 
-    Version 0 of a text is the text itself, others are augmented.
+    Version 0 of a text is the text itself. All others are augmented.
 
     Args:
-        objective: Builds trees.
-        swap: Augments texts, with mentions collected here; `None` for none.
-        fits: Whether the model can run a tree of a depth. An augmented text that is too long, or of
-            which more cannot be taught, is used as it was.
-        max_bytes: About how much memory kept trees may take.
+        objective: Builds the trees.
+        swap: Augments texts with the mentions that are collected here; `None` to augment none.
+        fits: Whether the model can run a sequence of so many tokens. If an augmented text is too
+            long, or more of its mentions cannot be taught, the text itself takes its place.
+        max_bytes: Roughly the most memory that cached trees may take.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class TextVersions:
         self._fits = fits
         self._uses: Counter[int] = Counter()
         self._room = max_bytes
-        # By hash, as texts themselves may be too many to keep.
+        # By hash, because the texts themselves might take too much memory.
         self._kept: OrderedDict[int, tuple[int, SupervisedTree]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def version(self, uses: int) -> int:
-        """Say which version of a text is used after it was used so often."""
+        """Return the version to use for a text that has been used so many times."""
         return 0 if self.swap is None else uses // self.swap.uses
 
     def collect(
@@ -55,12 +55,12 @@ class TextVersions:
         left_out: LeftOut | None = None,
         draw: random.Random | None = None,
     ) -> None:
-        """Have a text's mentions to augment others with.
+        """Collect the mentions of a text, to augment other texts with them.
 
         Args:
             text: The text.
-            left_out: Its gold that cannot be taught, if that is known.
-            draw: What chance is drawn from, by default `random`'s state.
+            left_out: Its gold mentions that cannot be taught; `None` to find them here.
+            draw: The source of randomness, by default the state of `random`.
         """
         if self.swap is not None:
             if left_out is None:
@@ -70,9 +70,9 @@ class TextVersions:
             self.swap.collect(text, sorted(taught), draw)
 
     def build_next(self, text: AnnotatedText) -> SupervisedTree:
-        """Build the tree of the version whose turn it is, counted by the calls with this text.
+        """Build the tree of the next version of a text.
 
-        At the first one the text's mentions are collected.
+        Each call counts as a use of the text. The first one collects its mentions.
         """
         key = hash(text)
         uses = self._uses[key]
@@ -84,12 +84,12 @@ class TextVersions:
     def build(
         self, text: AnnotatedText, version: int = 0, draw: random.Random | None = None
     ) -> SupervisedTree:
-        """Build the tree of a version of a text, or give the one that is kept.
+        """Build the tree of a version of a text, or return it from the cache.
 
         Args:
             text: The text with its gold mentions.
-            version: The version.
-            draw: What chance is drawn from, by default `random`'s state.
+            version: The version; 0 for the text itself.
+            draw: The source of randomness, by default the state of `random`.
         """
         key = hash(text)
         kept_version, tree = self._kept.pop(key, (None, None))
@@ -107,9 +107,9 @@ class TextVersions:
         return tree
 
     def _augment(self, text: AnnotatedText, draw: random.Random | None) -> SupervisedTree | None:
-        assert self.swap is not None  # There are no versions without it.
+        assert self.swap is not None  # Without it, the only version is 0.
         tree, left_out = self.objective.build(self.swap(text, draw))
-        # Texts that are joined may have more mentions than can be taught.
+        # Joined texts may have more mentions than can be taught.
         own = self.objective.examine(text).left_out if left_out else left_out
         is_worse = len(left_out) > len(own)
         return tree if tree.nodes and not is_worse and self._fits(tree.depth) else None

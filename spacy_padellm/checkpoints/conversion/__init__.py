@@ -1,5 +1,6 @@
-"""Checkpoints that are stored in another form than they are loaded in. All there is to know of
-them outside is `find_conversion`.
+"""Convert checkpoints while loading them, if transformers does not load them correctly.
+
+Other modules need only `find_conversion`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from .sentencepiece_tokenizer import is_bare_llama, load_sentencepiece_tokenizer
 
 
 class Conversion(NamedTuple):
-    """How a checkpoint is loaded that is stored in another form.
+    """The functions that load a checkpoint and convert it.
 
-    Attributes:
-        load_tokenizer: Makes a fast tokenizer of the SentencePiece model.
-        load_model: Takes the arguments of `from_pretrained`, and makes a model of an architecture
-            that transformers know; `None` where it is stored as one. An adapter of a model that
-            was converted does not fit what is stored.
+    Args:
+        load_tokenizer: Builds a fast tokenizer from the SentencePiece model.
+        load_model: Builds a model of an architecture that transformers knows, from the keyword
+            arguments of `from_pretrained`; `None` if the model needs no conversion. An adapter
+            trained on a converted model does not fit the stored one.
     """
 
     load_tokenizer: Callable[[], PreTrainedTokenizerBase]
@@ -30,10 +31,10 @@ class Conversion(NamedTuple):
 
 
 def find_conversion(files: CheckpointFiles) -> Conversion | None:
-    """Find out how a checkpoint is loaded; `None` if transformers load it as it is.
+    """Find the conversion that a checkpoint needs; `None` if transformers loads it as it is.
 
     Raises:
-        ValueError: Its configuration cannot be read.
+        ValueError: The checkpoint's configuration cannot be read.
     """
     load_tokenizer = partial(load_sentencepiece_tokenizer, files)
     if files.config.get("model_type") == "baichuan":

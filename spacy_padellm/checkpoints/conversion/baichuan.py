@@ -1,6 +1,4 @@
-"""Baichuan checkpoints of 7 billion parameters, loaded as the Llama that they are, without the
-code that comes with them.
-"""
+"""Load 7B Baichuan checkpoints as Llama models, without the code that comes with them."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from ...errors import Errors
 from ..files import CheckpointFiles, check_complete, loading_errors
 from ..options import get_dtype
 
-# What Llama's configuration calls the same.
+# Entries with the same name and meaning in Llama's configuration.
 _SAME_ENTRIES = (
     "vocab_size",
     "hidden_size",
@@ -32,26 +30,26 @@ _SAME_ENTRIES = (
     "bos_token_id",
     "eos_token_id",
 )
-# The first generation: its 7B model's class, and the size of both models' vocabulary.
+# Marks of the first generation: the class of its 7B model, and its vocabulary size (7B and 13B).
 _FIRST_CLASS, _FIRST_VOCABULARY = "BaiChuanForCausalLM", 64000
 _WIDTH_OF_13B = 5120
 _HEAD = "lm_head.weight"
-# Rows of the head that are normalised at a time.
+# Number of rows of the head to normalise at a time.
 _ROWS = 8192
 
 
 def load_baichuan(files: CheckpointFiles, arguments: Mapping[str, Any]) -> LlamaForCausalLM:
-    """Load a Baichuan model of 7 billion parameters, of either generation, as a Llama.
+    """Load a 7B Baichuan model of the first or second generation as a Llama.
 
-    Queries, keys and values are cut out of the weight that holds all three; the head of the second
-    generation, which normalises its rows whenever it runs, is normalised once.
+    The weight that holds queries, keys and values together is split. The second generation
+    normalises the rows of its head in every pass. Here they are normalised once.
 
     Args:
-        files: Those of the checkpoint.
-        arguments: How to load it, as `from_pretrained` takes it.
+        files: The files of the checkpoint.
+        arguments: Keyword arguments of `from_pretrained`.
 
     Raises:
-        ValueError: It is no such model, or its weights are not complete.
+        ValueError: The model cannot run as a Llama, or weights are missing or left over.
     """
     name, config = files.name, files.config
     if (reason := _obstacle(config)) is not None:
@@ -77,7 +75,7 @@ def load_baichuan(files: CheckpointFiles, arguments: Mapping[str, Any]) -> Llama
 
 
 def _obstacle(config: Mapping[str, Any]) -> str | None:
-    """Find what Llama has nothing for, if there is anything."""
+    """Say why a model cannot run as a Llama; `None` if it can."""
     if "max_position_embeddings" not in config or config.get("hidden_size") == _WIDTH_OF_13B:
         return "it uses ALiBi attention, like the 13B Baichuan models"
     if config.get("quantization_config"):
@@ -91,7 +89,7 @@ def _has_norm_head(config: Mapping[str, Any]) -> bool:
 
 
 def _stored_dtype(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> torch.dtype:
-    """As with transformers' `"auto"`, what the configuration states comes first."""
+    """Find the stored dtype: that of the configuration or, if it states none, of the weights."""
     stated = config.get("dtype") or config.get("torch_dtype")
     if stated:
         return get_dtype(stated)
@@ -101,7 +99,7 @@ def _stored_dtype(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> t
 def _llama_weights(
     weights: Mapping[str, Tensor], dtype: torch.dtype, *, normalize: bool
 ) -> dict[str, Tensor]:
-    """Rename weights as Llama's. All but a normalised head stay where they were read from."""
+    """Convert weights to Llama's. All but a normalised head stay mapped from their files."""
     converted: dict[str, Tensor] = {}
     for name, weight in weights.items():
         if name.endswith("W_pack.weight"):

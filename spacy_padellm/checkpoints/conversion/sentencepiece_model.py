@@ -1,4 +1,4 @@
-"""A SentencePiece model → a fast tokenizer that gives the same ids."""
+"""Convert a SentencePiece model to a fast tokenizer that gives the same ids."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from ...errors import Errors, Warnings
 
-# A SentencePiece model's kinds of pieces, and its kind of model that is read here.
+# SentencePiece's numbers for the types of pieces, and for the one type of model read here.
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
 _BPE = 2
 
-# What SentencePiece writes for a space.
+# SentencePiece writes this for a space.
 _SPACE = "▁"
 
 
 def convert_sentencepiece(path: Path) -> Tokenizer:
-    """Build a fast tokenizer from a SentencePiece model: byte pair encoding, with its own order of
-    merges, normalisation, user-defined symbols and bytes for unknown characters.
+    """Build a fast tokenizer from a SentencePiece model of the type BPE.
 
-    It gives the ids of SentencePiece itself, but for two corners: a text that is nothing but one
-    user-defined symbol gets no space before it, and where a normalisation other than `identity`
-    meets combining marks, it may compose them otherwise.
+    It keeps the model's order of merges, normalisation, user-defined symbols, and bytes for unknown
+    characters. Its ids are those of SentencePiece, with two exceptions. A text that consists of one
+    user-defined symbol gets no space before it. And a normalisation other than `identity` may
+    compose combining marks differently.
 
     Args:
         path: A `tokenizer.model`.
 
     Returns:
-        The tokenizer; control symbols are its special tokens.
+        The tokenizer. Its special tokens are the control symbols.
 
     Raises:
-        ValueError: It is no SentencePiece model, or none that can be converted.
+        ValueError: The file is no SentencePiece model, or one that cannot be converted.
         ImportError: sentencepiece or protobuf isn't installed.
     """
     try:
@@ -48,9 +48,9 @@ def convert_sentencepiece(path: Path) -> Tokenizer:
         model.ParseFromString(content)
         processor = SentencePieceProcessor(model_proto=content)
         tokenizer = _convert(model)
-    except Exception as error:  # protobuf's and SentencePiece's own
+    except Exception as error:  # protobuf and SentencePiece raise their own
         raise ValueError(Errors.P063.format(path=path, reason=error)) from error
-    # What the vocabulary is made of is a good sample of what it is used on.
+    # The pieces of the vocabulary are a good sample of the texts that it is used on.
     pieces = [piece.piece for piece in model.pieces if piece.type in (_NORMAL, _USER_DEFINED)]
     _compare(tokenizer, processor, [piece.replace(_SPACE, " ") for piece in pieces], path)
     return tokenizer
@@ -73,7 +73,7 @@ def _convert(model: Any) -> Tokenizer:
     if changed := [s for s in symbols if tokenizer.normalizer.normalize_str(s) != s]:
         raise ValueError(f"its normalisation changes its own symbol {changed[0]!r}")
     tokenizer.decoder = _decoder(model.normalizer_spec)
-    # SentencePiece looks for symbols in what it has normalised.
+    # SentencePiece looks for symbols in the normalised text.
     tokenizer.add_tokens([AddedToken(s, normalized=True, special=False) for s in symbols])
     control = [piece.piece for piece in model.pieces if piece.type == _CONTROL]
     tokenizer.add_special_tokens([AddedToken(c, normalized=False, special=True) for c in control])
@@ -81,7 +81,7 @@ def _convert(model: Any) -> Tokenizer:
 
 
 def _obstacle(model: Any) -> str | None:
-    """Find what a fast tokenizer has nothing for, if there is anything."""
+    """Say why a model cannot be converted to a fast tokenizer; `None` if it can."""
     trained, normalized = model.trainer_spec, model.normalizer_spec
     if trained.model_type != _BPE:
         return f"it is of the type {trained.ModelType.Name(trained.model_type)}, not BPE"
@@ -97,13 +97,13 @@ def _obstacle(model: Any) -> str | None:
 
 
 def _merges(pieces: Sequence[Any]) -> list[tuple[str, str]]:
-    """List which two pieces become one, the first merge first.
+    """List the pairs of pieces that merge, in order of precedence.
 
-    That is the one of the highest score; of the same score the longest (runs of spaces), as with
-    SentencePiece, which merges what is leftmost.
+    The merge with the highest score comes first. If scores are equal, as with runs of spaces, the
+    longest comes first. This has the effect of SentencePiece, which merges the leftmost pair.
     """
     characters = {piece.piece for piece in pieces if len(piece.piece) == 1}
-    # User-defined symbols merge with nothing.
+    # User-defined symbols never merge.
     apart = {c.piece for c in pieces if c.type == _USER_DEFINED} & characters
     scores = {
         piece.piece: piece.score
@@ -120,8 +120,10 @@ def _merges(pieces: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def _symbols(pieces: Sequence[Any]) -> list[str]:
-    """List the user-defined symbols that take an added token: single characters are found without
-    one, and those with spaces never, as SentencePiece has replaced all spaces.
+    """List the user-defined symbols that need an added token.
+
+    Single characters are found without one. Symbols with spaces are never found, as SentencePiece
+    replaces all spaces.
     """
     defined = [piece.piece for piece in pieces if piece.type == _USER_DEFINED]
     return [symbol for symbol in defined if len(symbol) > 1 and " " not in symbol]
@@ -140,7 +142,7 @@ def _normalizer(settings: Any, symbols: Sequence[str]) -> normalizers.Normalizer
     if settings.remove_extra_whitespaces:
         steps.append(normalizers.Replace(Regex(rf"{_SPACE}+\z"), ""))
     if settings.add_dummy_prefix and symbols:
-        # Symbols go through here themselves before they are looked for.
+        # Added symbols are normalised too before they are looked for, but must get no space.
         any_symbol = "|".join(map(re.escape, symbols))
         steps.append(normalizers.Replace(Regex(rf"\A{_SPACE}(?=(?:{any_symbol})\z)"), ""))
     return normalizers.Sequence(steps)
@@ -154,8 +156,8 @@ def _decoder(settings: Any) -> decoders.Decoder:
 
 
 def _compare(tokenizer: Tokenizer, processor: Any, texts: Sequence[str], path: Path) -> None:
-    """Warn where ids differ from SentencePiece's after all."""
-    # Each behind a line break as well: what comes first in a text may get a space before it.
+    """Warn if some texts still get other ids than with SentencePiece."""
+    # Repeat each text after a line break, as only the start of a text may get a space before it.
     texts = [f"{text}\n{text}" for text in texts]
     found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     expected = processor.encode(texts)

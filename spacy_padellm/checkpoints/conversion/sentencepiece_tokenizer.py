@@ -1,4 +1,4 @@
-"""Tokenizers that are nothing but a SentencePiece model: Baichuan's, and bare ones of Llamas."""
+"""Tokenizers stored only as a SentencePiece model: those of Baichuan and some Llama models."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .sentencepiece_model import convert_sentencepiece
 _MODEL_FILE = "tokenizer.model"
 _ADDED_FILE = "added_tokens.json"
 
-# As the authors' tokenizer has them where its settings name no others.
+# The authors' tokenizer uses these where its settings name no others.
 _SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
 
 
 def is_bare_llama(files: CheckpointFiles) -> bool:
-    """Whether a checkpoint has a Llama's tokenizer in no other form than its SentencePiece model.
+    """Tell whether a checkpoint has a Llama tokenizer that is stored only as a SentencePiece model.
 
-    Versions of transformers read such a one differently: 5 begins a text with other ids than the
-    model was trained on.
+    Versions of transformers read such a tokenizer differently. With version 5, texts begin with
+    other ids than in the model's training.
     """
     if files.find("tokenizer.json") or not files.find(_MODEL_FILE):
         return False
@@ -36,11 +36,12 @@ def is_bare_llama(files: CheckpointFiles) -> bool:
 def load_sentencepiece_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerBase:
     """Load a SentencePiece model as a fast tokenizer with the same ids.
 
-    If its settings put no begin-of-sequence token before a text (Baichuan's do not), it has none,
-    so that prompts get none.
+    If the settings put no begin-of-sequence token before a text (Baichuan's do not), the tokenizer
+    has none, so that prompts get none.
 
     Raises:
-        ValueError: It is missing, or cannot be converted.
+        ValueError: The model is missing or cannot be converted, or an added token would get another
+            id.
         ImportError: sentencepiece or protobuf isn't installed.
     """
     tokenizer = convert_sentencepiece(files.require(_MODEL_FILE, f"a tokenizer ({_MODEL_FILE})"))
@@ -61,12 +62,12 @@ def load_sentencepiece_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerB
 
 
 def _content(token: Any) -> str | None:
-    """Return a token that settings state, whether as a string or with details."""
+    """Return the text of a token from the settings, which give it as a string or a mapping."""
     return token.get("content") if isinstance(token, dict) else token
 
 
 def _add_tokens(tokenizer: Tokenizer, settings: Mapping[str, Any], files: CheckpointFiles) -> None:
-    """Add tokens that the vocabulary does not have, in the order of their ids."""
+    """Add the tokens that the vocabulary lacks, in the order of their ids."""
     added = files.read_json(_ADDED_FILE)
     tokens = {i: AddedToken(content, normalized=False) for content, i in added.items()}
     for i, details in settings.get("added_tokens_decoder", {}).items():
