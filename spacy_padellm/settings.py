@@ -63,6 +63,8 @@ class DecodingOptions:
             tokens.
         open_counts: Numbers of mentions that are so likely that the mentions of every label are
             opened while they are being counted.
+        open_below: A label is not asked for at all if the text tags nowhere give it this
+            probability; 0 asks for all labels. It only matters if text tags are read.
         batch_tokens: Most tokens that are run at once, padding included.
 
     Raises:
@@ -75,11 +77,12 @@ class DecodingOptions:
     tag_share: float = 0.65
     draft_threshold: float | None = 0.07
     open_counts: tuple[int, ...] = ()
+    open_below: float = 0.0
     # The fastest on a CPU.
     batch_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "tag_share", "draft_threshold"):
+        for name in ("threshold", "tag_share", "draft_threshold", "open_below"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(Errors.P030.format(name=name, value=value))
@@ -146,7 +149,7 @@ class Settings:
     @property
     def reads_tags(self) -> bool:
         """Whether text tags can be read from the model."""
-        return self.text_tags and self.softmax == "admissible" and self.output_format == PARALLEL
+        return self.text_tags and self.output_format == PARALLEL
 
     def to_json(self) -> str:
         """Write the contents of `padellm.json`."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 
 from ..decode.decoder import ParallelDecoder
 from ..decode.state import Choice, TextState
@@ -108,12 +107,11 @@ class ReplayingDecoder(ParallelDecoder):
         run: TreeRun,
         states: Sequence[TextState],
         proposed: Sequence[Mapping[int, Sequence[int]]],
-        tag_ids: Sequence[int] = (),
-    ) -> tuple[list[dict[int, Choice]], list[np.ndarray]]:
+    ) -> list[dict[int, Choice]]:
         """Run a pass, and take what is given where a node lies on it; the rest, drafts that are
         not gone on from, stays the model's choice.
         """
-        choices, tags = super().choose(run, states, proposed, tag_ids)
+        choices = super().choose(run, states, proposed)
         for state, chosen in zip(states, choices, strict=True):
             if (replay := replay_of(state.text)) is None:
                 continue
@@ -121,7 +119,7 @@ class ReplayingDecoder(ParallelDecoder):
                 following = _find_following(state, node, replay.following)
                 if len(following) == 1:
                     chosen[node] = choice._replace(token_id=following[0])
-        return choices, tags
+        return choices
 
 
 def _find_following(state: TextState, node: int, trie: Trie[None]) -> list[int]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from ..prompt.encoder import EncodedText, PromptEncoder
@@ -14,9 +13,11 @@ from ..settings import DecodingOptions, Settings
 from ..tree.causal_lm import CausalLM
 from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
-from ..tree.runs import Continuations, TreeRun
-from .mentions import DecodedMention, join_tags
+from ..tree.choices import Continuations
+from ..tree.runs import TreeRun
+from .mentions import DecodedMention
 from .state import Choice, TextState
+from .tags import TextTags, join_tags
 
 
 @dataclass
@@ -80,31 +81,33 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Written:
-    """The mentions that were written for a text, and its tags.
+    """The mentions that a model wrote of a text, and the text's tags.
 
     Args:
         mentions: The mentions, label by label, in the order of their numbers.
-        tags: For each of the text's ids, the probability of each label that can be a tag, and of no
-            label, shape `(n_ids, n_labels + 1)`; `None` if tags were not read.
+        tags: The text tags; `None` if they were not read.
     """
 
     mentions: list[DecodedMention]
-    tags: np.ndarray | None = None
+    tags: TextTags | None = None
 
 
 class ParallelDecoder:
-    """A decoder that writes all mentions of all labels of a batch of texts at once.
+    """A decoder of all labels and all their mentions at once.
+
+    If the model was taught text tags, the first pass runs the texts alone and reads the tags. Only
+    labels that the tags make likely enough are then opened, and the mentions that the tags name are
+    drafted as a whole.
 
     Args:
         lm: The language model.
-        encoder: The prompt encoder.
-        settings: The settings the model was trained with.
-        options: How much is drafted and run at once, and the share of text tags.
+        encoder: The prompt encoder, which gives the ids of each part of a sequence.
+        settings: The settings that the model was trained with.
+        options: The decoding options.
 
     Attributes:
-        cost: The cost of decoding so far.
-        tag_labels: The labels that are read as tags: those whose wording is a single id. Empty if
-            tags are off or the tokenizer gives no offsets.
+        cost: The cost of all decoding so far.
+        reads_tags: Whether text tags are read. The tokenizer has to give offsets.
     """
 
     def __init__(
@@ -119,10 +122,7 @@ class ParallelDecoder:
         self.settings = settings
         self.options = options
         self.cost = DecodingCost()
-        self.tag_labels: list[str] = []
-        if settings.reads_tags and options.tag_share > 0 and encoder.has_offsets:
-            wordings = encoder.wordings.items()
-            self.tag_labels = [label for label, ids in wordings if len(ids) == 1]
+        self.reads_tags = settings.reads_tags and options.tag_share > 0 and encoder.has_offsets
 
     def fits(self, text: EncodedText) -> bool:
         """Return whether a text and all that may be written after it fit the model's positions."""
@@ -141,23 +141,19 @@ class ParallelDecoder:
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
         """Find the mentions of texts, label by label, in the order of their numbers."""
-        written = self.write(texts, list(self.settings.labels), self.tag_labels)
-        return [self.join(text, each) for text, each in zip(texts, written, strict=True)]
+        written = self.write(texts, list(self.settings.labels))
+        return [self.join(each) for each in written]
 
     @torch.inference_mode()
-    def write(
-        self, texts: Sequence[EncodedText], labels: Sequence[str], tag_labels: Sequence[str]
-    ) -> list[Written]:
-        """Write the mentions of some labels, and read tags.
+    def write(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[Written]:
+        """Write the mentions of some labels.
 
         Args:
             texts: The texts.
             labels: The labels whose mentions are written.
-            tag_labels: The labels that are read as tags, which need not be in `labels`; empty for
-                none.
 
         Returns:
-            What was written for each text.
+            The written mentions of each text, and its tags for all labels.
 
         Raises:
             TextTooLongError: A text is longer than the model's positions.
@@ -165,37 +161,65 @@ class ParallelDecoder:
         found = [Written([]) for _ in texts]
         asked = sum(len(self.encoder.branches[label]) for label in labels)
         sizes = [len(text.prefix) + asked for text in texts]
-        # The sizes leave out mentions, which take fewer tokens.
+        # The tokens of mentions are not counted: they are few.
         for batch in batch_by_padded(sizes, self.options.batch_tokens):
-            # A text without any admissible mention is not run.
+            # A text without a stretch that may be a mention has no mentions.
             items = [item for item in batch if labels and texts[item].trie.values]
-            states = [TextState(texts[item], labels, self.options) for item in items]
+            states = [TextState(texts[item], self.options) for item in items]
             if not states:
                 continue
-            tags = self._run(states, tag_labels)
-            for item, state, of_text in zip(items, states, tags, strict=True):
-                found[item] = Written(list(state.mentions()), of_text)
+            for item, state, tags in zip(items, states, self._run(states, labels), strict=True):
+                found[item] = Written(list(state.mentions()), tags)
                 if len(labels) == len(self.settings.labels):
-                    # The trie takes many times the memory of its text, and is no longer needed.
+                    # The trie takes many times the memory of its text.
                     vars(texts[item]).pop("trie", None)
         return found
 
     def _run(
-        self, states: Sequence[TextState], tag_labels: Sequence[str]
-    ) -> Sequence[np.ndarray | None]:
-        """Run passes until everything is written, and read the tags in the first pass."""
-        run = self.lm.open([state.tree for state in states], max(s.depth for s in states))
-        tag_ids = [self.encoder.wordings[label][0] for label in tag_labels]
-        tag_ids = [*tag_ids, self.encoder.end_id] if tag_labels else []
-        tags: Sequence[np.ndarray | None] = [None] * len(states)
+        self, states: Sequence[TextState], labels: Sequence[str]
+    ) -> Sequence[TextTags | None]:
+        """Run passes until everything is written. The first one reads the tags, if any."""
+        depth = max(state.depth(labels) for state in states)
+        run = self.lm.open([state.tree for state in states], depth)
+        tags: Sequence[TextTags | None] = [None] * len(states)
+        if self.reads_tags:
+            tags = self._read_tags(run, [state.text for state in states])
+        for state, of_text in zip(states, tags, strict=True):
+            if of_text is None:
+                state.open(labels)
+                continue
+            named = of_text.name(self.settings.max_mention_tokens)
+            likely = [each for each in labels if of_text.is_likely(each, self.options.open_below)]
+            state.open(likely, {each: [p for n, p in named if n == each] for each in likely})
         while any(proposed := [state.propose() for state in states]):
             run.retire(place for place, nodes in enumerate(proposed) if not nodes)
-            choices, read = self.choose(run, states, proposed, tag_ids)
-            for state, chosen in zip(states, choices, strict=True):
+            for state, chosen in zip(
+                states, self.choose(run, states, proposed), strict=True
+            ):
                 state.advance(chosen)
-            if tag_ids:
-                tags, tag_ids = read, []
         self.cost.add(run, sum(state.count_kept() for state in states))
+        return tags
+
+    def _read_tags(self, run: TreeRun, texts: Sequence[EncodedText]) -> list[TextTags]:
+        """Run the texts alone, and read the tags of their tokens at the middle layer."""
+        lengths = [text.length for text in texts]
+        ends = [len(text.prefix) for text in texts]
+        nodes = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+        inside, begins = self.encoder.tag_choices["inside"], self.encoder.tag_choices["begins"]
+        needed = torch.cat([inside.needed, begins.needed]).unique()
+        middle = torch.ones(sum(lengths), dtype=torch.bool)
+        logits = run.logits(nodes, Readout(needed, middle))
+        labels = inside.log_probs(logits, needed).exp()
+        begun = 1 - begins.log_probs(logits, needed)[:, -1:].exp()
+        # Together, as each transfer from a device waits for it.
+        probs = torch.cat([labels, begun], dim=1).cpu().numpy()
+        tags, first = [], 0
+        for text, length in zip(texts, lengths, strict=True):
+            own = probs[first : first + length]
+            assert text.offsets is not None  # Otherwise tags would not be read.
+            names = list(self.encoder.wordings)
+            tags.append(TextTags(text, names, text.offsets, own[:, :-1], own[:, -1]))
+            first += length
         return tags
 
     def choose(
@@ -203,58 +227,31 @@ class ParallelDecoder:
         run: TreeRun,
         states: Sequence[TextState],
         proposed: Sequence[Mapping[int, Sequence[int]]],
-        tag_ids: Sequence[int] = (),
-    ) -> tuple[list[dict[int, Choice]], list[np.ndarray]]:
-        """Run one pass and choose the most probable token at each node.
+    ) -> list[dict[int, Choice]]:
+        """Run one pass and take the most probable id at each proposed node.
 
         Args:
             run: The run.
-            states: The state of each text.
-            proposed: For each text, the nodes to run, with the ids that may follow each.
-            tag_ids: The ids of the tags to read at each of the text's ids, at the middle layer;
-                empty to read none.
+            states: The texts.
+            proposed: For each text the nodes, and the ids that may follow each.
 
         Returns:
-            Two lists with an item for each text: the choice at each node; and the probabilities of
-            the tags at each id, shape `(n_ids, n_tags)`. The second list is empty if no tags were
-            read.
+            For each text the choice at each node.
         """
-        ends = [state.tree.prefix_length for state in states]
-        lengths = [state.text.length if tag_ids else 0 for state in states]
-        nodes: list[list[int]] = []
-        admissible: list[Sequence[int]] = []
-        is_text: list[bool] = []
-        for of_text, end, length in zip(proposed, ends, lengths, strict=True):
-            nodes.append([*range(end - length, end), *of_text])
-            admissible += [*[tag_ids] * length, *of_text.values()]
-            is_text += [*[True] * length, *[False] * len(of_text)]
+        admissible = [ids for of_text in proposed for ids in of_text.values()]
         continuations = Continuations(
             admissible, over_vocabulary=self.settings.softmax == "vocabulary"
         )
-        text = torch.tensor(is_text)
-        logits = run.logits(nodes, Readout(continuations.needed, text if tag_ids else None))
-        log_probs = continuations.log_probs(logits)
-        best, place = log_probs.max(dim=1)
+        logits = run.logits([list(each) for each in proposed], Readout(continuations.needed))
+        best, place = continuations.log_probs(logits).max(dim=1)
         ids = continuations.ids.to(place.device).gather(1, place[:, None])[:, 0]
-        # One transfer, as each one waits for the device. A double holds any id exactly.
-        pairs = torch.stack([ids.double(), best.double()], dim=1)[~text.to(ids.device)].tolist()
+        # Together, as each transfer from a device waits for it. A double holds any id.
+        pairs = torch.stack([ids.double(), best.double()], dim=1).tolist()
         chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs)
-        choices = [{node: next(chosen) for node in of_text} for of_text in proposed]
-        if not tag_ids:
-            return choices, []
-        probs = log_probs[text.to(ids.device), : len(tag_ids)].exp().cpu().numpy()
-        return choices, np.split(probs, np.cumsum(lengths)[:-1])
+        return [{node: next(chosen) for node in of_text} for of_text in proposed]
 
-    def join(self, text: EncodedText, written: Written) -> list[DecodedMention]:
-        """Combine the written mentions of a text with its tags."""
+    def join(self, written: Written) -> list[DecodedMention]:
+        """Combine the written mentions of a text with what its tags say."""
         if written.tags is None:
             return written.mentions
-        assert text.offsets is not None  # Without offsets, tags are not read.
-        return join_tags(
-            text,
-            self.tag_labels,
-            text.offsets,
-            written.tags,
-            written.mentions,
-            self.settings.max_mention_tokens,
-        )
+        return join_tags(written.tags, written.mentions, self.settings.max_mention_tokens)

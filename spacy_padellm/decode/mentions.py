@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -49,81 +48,6 @@ class DecodedMention:
         tagged = self.tagged[self.places.index(place)]
         score = (1 - tag_share) * written + tag_share * tagged
         return score if score > _LIKELY else None
-
-
-def join_tags(
-    text: TokenizedText,
-    labels: Sequence[str],
-    offsets: Sequence[Span],
-    probs: np.ndarray,
-    written: Iterable[DecodedMention],
-    max_mention_tokens: int,
-) -> list[DecodedMention]:
-    """Combine the written mentions of a text with its tags.
-
-    Tags do not depend on counts. They confirm written mentions, and name some that were missed
-    because a count was too low. Reading them is free, since the first pass runs the text anyway.
-
-    Args:
-        text: The text.
-        labels: The labels that can be tags.
-        offsets: Character offsets of each of the text's ids.
-        probs: Probabilities of the labels and of no label at each id, shape
-            `(n_ids, n_labels + 1)`.
-        written: The written mentions.
-        max_mention_tokens: Longest mention, in tokens of the text.
-
-    Returns:
-        The written mentions with the tags' probabilities, then a mention for each stretch of tokens
-        with the same most probable label, unless the stretch is too long.
-    """
-    tags = _tag_tokens(text, offsets, probs)
-    starts = [start for start, _ in text.tokens]
-    known = ~np.isnan(tags[:, 0])
-
-    def confirm(label: int, place: Span) -> float:
-        own = slice(bisect_left(starts, place[0]), bisect_left(starts, place[1]))
-        found = tags[own, label][known[own]]
-        return float(found.mean()) if found.size else 0.0
-
-    joined = []
-    for each in written:
-        if each.label in labels:
-            column = labels.index(each.label)
-            tagged = tuple(confirm(column, place) for place in each.places)
-            each = replace(each, tagged=tagged)
-        joined.append(each)
-    most_probable = np.where(known, np.nan_to_num(tags).argmax(axis=1), len(labels))
-    # No mention begins or ends with whitespace.
-    solid = [not text.text[start:end].isspace() for start, end in text.tokens]
-    for tag, group in groupby(range(len(tags)), key=lambda token: int(most_probable[token])):
-        of_group = list(group)
-        tokens = [token for token in of_group if solid[token]]
-        if tag < len(labels) and tokens and tokens[-1] - tokens[0] < max_mention_tokens:
-            place = (starts[tokens[0]], text.tokens[tokens[-1]][1])
-            named = DecodedMention(labels[tag], (place,), None, (confirm(tag, place),))
-            joined.append(named)
-    return joined
-
-
-def _tag_tokens(text: TokenizedText, offsets: Sequence[Span], probs: np.ndarray) -> np.ndarray:
-    """Average the probabilities of the ids in each token; NaN for a token without ids.
-
-    Returns:
-        Probabilities, shape `(n_tokens, n_labels + 1)`.
-    """
-    sums = np.zeros((len(text.tokens), probs.shape[1]))
-    counts = np.zeros((len(text.tokens), 1))
-    ends = [end for _, end in text.tokens]
-    for (first, last), each in zip(offsets, probs, strict=True):
-        # An id may be in several tokens ("cannot") or, as a blank between two tokens, in none.
-        for token in range(bisect_right(ends, first), len(ends)):
-            if text.tokens[token][0] >= last:
-                break
-            sums[token] += each
-            counts[token] += 1
-    with np.errstate(invalid="ignore"):
-        return sums / counts
 
 
 def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:

@@ -147,7 +147,6 @@ class _Share(NamedTuple):
 
     texts: list[int]
     labels: Sequence[str]
-    reads_tags: bool = True
 
 
 class SharedDecoder:
@@ -188,7 +187,6 @@ class SharedDecoder:
                     decoder.write,
                     [texts[item] for item in share.texts],
                     share.labels,
-                    decoder.tag_labels if share.reads_tags else (),
                 )
                 for decoder, share in zip(self._decoders, shares, strict=False)
             ]
@@ -204,7 +202,7 @@ class SharedDecoder:
             mentions = [mention for part in of_text for mention in part.mentions]
             tags = next((part.tags for part in of_text if part.tags is not None), None)
             united = Written(sorted(mentions, key=lambda each: order[each.label]), tags)
-            found.append(self._first.join(text, united))
+            found.append(self._first.join(united))
         return found
 
     def _share_labels(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[_Share]:
@@ -215,8 +213,8 @@ class SharedDecoder:
         for text, size in enumerate(size_teams(lengths, loads, len(self._decoders))):
             # Make the trie once, before the replicas that share this text need it.
             _ = texts[text].trie
-            for place, part in enumerate(balance(loads, size)):
-                shares.append(_Share([text], [labels[i] for i in part], place == 0))
+            for part in balance(loads, size):
+                shares.append(_Share([text], [labels[i] for i in part]))
         return shares
 
 

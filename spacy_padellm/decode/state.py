@@ -85,6 +85,7 @@ class _Label:
         count: The count while it is written.
         mentions: The mentions; empty until the count is known.
         is_open: Whether the count is known and the mentions are opened.
+        likely: The mentions that it probably has; `None` if nothing is known of them.
     """
 
     name: str
@@ -92,6 +93,7 @@ class _Label:
     count: _Branch[int]
     mentions: list[_Branch[Span]] = field(default_factory=list)
     is_open: bool = False
+    likely: Sequence[Span] | None = None
 
 
 class TextState:
@@ -102,33 +104,47 @@ class TextState:
 
     Args:
         text: The text.
-        labels: The labels whose mentions are written.
         options: How much is drafted.
 
     Attributes:
         text: The text.
         tree: The text's prefix, and the tokens written below it.
-        depth: Length of the longest possible sequence, in tokens.
     """
 
-    def __init__(self, text: EncodedText, labels: Sequence[str], options: DecodingOptions) -> None:
+    def __init__(self, text: EncodedText, options: DecodingOptions) -> None:
         self.text = text
         self.tree = TokenTree(text.prefix)
         self._trie = text.trie
-        self._encoder = encoder = text.encoder
-        self._counts = encoder.counts
+        self._encoder = text.encoder
+        self._counts = text.encoder.counts
         self._open_counts = options.open_counts
         self._choices: dict[int, Choice] = {}
         self._drafter: SpanDrafter | None = None
         if options.draft_threshold is not None:
             self._drafter = SpanDrafter(self._trie, text, options.draft_threshold)
         self._labels: list[_Label] = []
-        for name in labels:
-            start = self.tree.insert(encoder.branches[name], self.tree.prefix_end)[-1]
-            count = _Branch(start, self._counts, scored=False)
-            self._labels.append(_Label(name, start, count))
+
+    def depth(self, labels: Sequence[str]) -> int:
+        """Return the length of the longest possible sequence of some labels, in tokens."""
         # A mention's end token is written last and never run.
-        self.depth = encoder.depth_before_mentions(text, labels) + self._trie.depth - 1
+        return self._encoder.depth_before_mentions(self.text, labels) + self._trie.depth - 1
+
+    def open(
+        self, labels: Sequence[str], likely: Mapping[str, Sequence[Span]] | None = None
+    ) -> None:
+        """Open the labels whose mentions are written.
+
+        Args:
+            labels: The labels.
+            likely: Label → the mentions that it probably has, in order of appearance. They are
+                drafted as a whole. `None` if nothing is known of them.
+        """
+        for name in labels:
+            start = self.tree.insert(self._encoder.branches[name], self.tree.prefix_end)[-1]
+            label = _Label(name, start, _Branch(start, self._counts, scored=False))
+            if likely is not None:
+                label.likely = likely[name]
+            self._labels.append(label)
 
     def propose(self) -> dict[int, list[int]]:
         """Return the new nodes to run: those where a choice is needed, and drafts.
@@ -140,7 +156,13 @@ class TextState:
         for label in self._labels:
             if not label.is_open:
                 proposed[label.count.node] = list(self._counts.children[label.count.place])
-                if self._drafter is not None:
+                if self._drafter is None:
+                    continue
+                if label.likely is not None:
+                    self._draft_mentions(label, label.likely, proposed)
+                    # What is still open after this pass differs from the draft.
+                    label.likely = None
+                else:
                     for count in self._likely_counts(label):
                         self._draft_count(label, count, proposed)
             elif not all(mention.is_finished for mention in label.mentions):
@@ -174,7 +196,7 @@ class TextState:
 
     def count_kept(self) -> int:
         """Count the tokens of the tree that were kept, without rejected drafts."""
-        ends = {label.count.node for label in self._labels}
+        ends = {self.tree.prefix_end, *(label.count.node for label in self._labels)}
         ends |= {mention.node for label in self._labels for mention in label.mentions}
         return len({node for end in ends for node in self.tree.path(end)})
 
@@ -208,6 +230,27 @@ class TextState:
         for n in range(1, count + 1):
             opened = self.tree.insert(self._encoder.openers[n], node)[-1]
             proposed[opened] = list(self._trie.children[Trie.START])
+
+    def _draft_mentions(
+        self, label: _Label, mentions: Sequence[Span], proposed: dict[int, list[int]]
+    ) -> None:
+        """Propose all nodes of a count and of these mentions."""
+        spelled = [ids for each in mentions if (ids := self.text.ids_of(each)) is not None]
+        spelled = spelled[: self._encoder.max_mentions]
+        if not spelled:
+            return
+        self._draft_count(label, len(spelled), proposed)
+        counted = self._encoder.count_ids[len(spelled)]
+        for n, ids in enumerate(spelled, start=1):
+            node = self.tree.insert([*counted, *self._encoder.openers[n]], label.start)[-1]
+            place = Trie.START
+            # The last id ends the mention, and is never run.
+            for token_id in ids[:-1]:
+                place = self._trie.children[place][token_id]
+                node = self.tree.insert([token_id], node)[0]
+                choices = self._trie.children[place]
+                if len(choices) > 1 or any(c not in self._trie.values for c in choices.values()):
+                    proposed[node] = list(choices)
 
     def _propose_mentions(
         self, mentions: Sequence[_Branch[Span]], proposed: dict[int, list[int]]

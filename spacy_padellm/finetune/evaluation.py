@@ -11,7 +11,7 @@ from ..model import PaDeLLM
 from ..scoring import MentionScores
 from ..texts import AnnotatedText
 from ..train.objective import Objective
-from ..train.supervised import target_log_probs, total_weight, weighted_loss
+from ..train.supervised import list_weights, target_log_probs, weighted_loss
 from .rows import TaughtText, pack_rows
 
 # The scores of an evaluation, by the names that `metric_for_best_model` can take.
@@ -62,8 +62,8 @@ class DevEvaluation:
                 scores.add_text(text, entities, model.settings.labels)
         for row in self._rows[share::shares]:
             trees = [self._objective.build(self._taught[place].text)[0] for place in row]
-            loss += float(weighted_loss(trees, target_log_probs(model.lm, trees), total=1.0))
-            weight += total_weight(trees)
+            loss += float(weighted_loss(trees, target_log_probs(model.lm, trees, model.encoder), total=1.0))
+            weight += sum(list_weights(trees))
         counts = [scores.found_gold, scores.found, scores.gold, loss, weight]
         return torch.tensor(counts, dtype=torch.float64)
 

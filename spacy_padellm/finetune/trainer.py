@@ -20,7 +20,7 @@ from ..checkpoints.saving import save_settings
 from ..errors import Errors
 from ..model import PaDeLLM
 from ..settings import Settings
-from ..train.supervised import target_log_probs, total_weight, weighted_loss
+from ..train.supervised import list_weights, target_log_probs, weighted_loss
 from .evaluation import DevEvaluation
 from .rows import RowDataset, collate
 
@@ -92,7 +92,7 @@ class TreeTrainer(Trainer):
             processes.
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        weight = sum(total_weight(batch["trees"]) for batch in batches)
+        weight = sum(sum(list_weights(batch["trees"])) for batch in batches)
         total = torch.tensor(weight, dtype=torch.float32, device=self.accelerator.device)
         return batches, self.accelerator.reduce(total, "sum")
 
@@ -116,7 +116,7 @@ class TreeTrainer(Trainer):
             tokens, shape `(n_supervised,)`.
         """
         trees = inputs["trees"]
-        log_probs = target_log_probs(self.lm.through(model), trees)
+        log_probs = target_log_probs(self.lm.through(model), trees, self.padellm.encoder)
         loss = weighted_loss(trees, log_probs, num_items_in_batch)
         # Processes average their gradients, but the loss of the step is a sum.
         loss = loss * self.accelerator.num_processes

@@ -28,7 +28,6 @@ from ..prompt.tokenization import TextEncoder
 from ..settings import DecodingOptions, Overrides, Settings
 from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, target_log_probs
-from ..train.tags import find_untaggable
 from ..tree.causal_lm import CausalLM
 from .sources import LMSource
 from .steps import has_fast_bfloat16, make_adamw
@@ -155,18 +154,8 @@ class PaDeLLMShim(Shim):
         return self._padellm
 
     def make_objective(self) -> Objective:
-        """Create the training objective.
-
-        It teaches no tags, and says so, where a label or number that came after the tokenizer was
-        made is no single token.
-        """
-        tag_text = self.tag_text
-        if tag_text:
-            encoder = self.padellm.encoder
-            if untaggable := find_untaggable(encoder, encoder.labels):
-                warnings.warn(Warnings.W204.format(name=untaggable[0]), stacklevel=3)
-                tag_text = 0.0
-        return self.padellm.make_objective(tag_text)
+        """Create the training objective."""
+        return self.padellm.make_objective(self.tag_text)
 
     def note_text_tags(self, taught: bool) -> None:
         """Record whether the model learns text tags that can be read."""
@@ -228,7 +217,7 @@ class PaDeLLMShim(Shim):
                 module.p = dropout
         try:
             with torch.set_grad_enabled(is_train), self._autocast(is_train):
-                log_probs = target_log_probs(self.lm, inputs)
+                log_probs = target_log_probs(self.lm, inputs, self.padellm.encoder)
         finally:
             model.eval()
 

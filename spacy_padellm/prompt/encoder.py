@@ -11,6 +11,7 @@ from itertools import takewhile
 from transformers import PreTrainedTokenizerBase
 
 from ..texts import Span, TokenizedText
+from ..tree.choices import TagChoices
 from ..tree.token_tree import Trie
 from .template import PromptTemplate
 from .tokenization import CaseMarks, TextEncoder, join_encodings
@@ -75,6 +76,13 @@ class EncodedText(TokenizedText):
         for ids, span in self.spelled:
             trie.insert(ids, span)
         return trie
+
+    def ids_of(self, span: Span) -> list[int] | None:
+        """Return the ids of a span where mentions are written, with the end token.
+
+        `None` if the tokenizer normalises it to nothing.
+        """
+        return self.encoder.mentions([self.text[slice(*span)]])[0]
 
     def ids_before(self, characters: Iterable[int]) -> dict[int, int]:
         """Count, for each character offset, the text's ids that end at or before it.
@@ -162,6 +170,18 @@ class PromptEncoder:
         self.counts: Trie[int] = Trie()
         for number, ids in enumerate(self.count_ids):
             self.counts.insert(ids, number)
+
+    @cached_property
+    def tag_choices(self) -> dict[str, TagChoices]:
+        """The text tags that a token chooses among, by their kind.
+
+        `"inside"`: the label of the mention that it is in. `"begins"`: the number of the mention
+        that begins at it. The end token, which comes last, stands for none.
+        """
+        return {
+            "inside": TagChoices([*self.wordings.values(), [self.end_id]]),
+            "begins": TagChoices([*self.openers.values(), [self.end_id]]),
+        }
 
     def encode(self, text: TokenizedText) -> EncodedText:
         """Encode a text as it stands at the beginning of its sequences.

@@ -14,7 +14,7 @@ from ..texts import AnnotatedText, Span
 from ..tree.token_tree import TokenTree, Trie
 from .gold import LeftOut, TaughtMention, find_teachable
 from .supervised import SupervisedTree
-from .tags import TextTagger
+from .tags import teach_tags
 
 Taught = Mapping[str, Sequence[TaughtMention]]
 
@@ -51,7 +51,7 @@ class Objective(ABC):
         teaches_tags: Whether it teaches text tags that can be read in decoding.
 
     Raises:
-        ValueError: The weight is negative, or text tags are not possible with the tokenizer.
+        ValueError: The weight is negative.
     """
 
     def __init__(self, encoder: PromptEncoder, settings: Settings, tag_text: float = 0.0) -> None:
@@ -61,8 +61,7 @@ class Objective(ABC):
         self.settings = settings
         self.tag_text = tag_text
         self.labels = tuple(settings.labels)
-        self._tagger = TextTagger(encoder) if tag_text else None
-        self.teaches_tags = self._tagger is not None and encoder.has_offsets
+        self.teaches_tags = tag_text > 0 and encoder.has_offsets
 
     def build(self, text: AnnotatedText) -> tuple[SupervisedTree, LeftOut]:
         """Build the supervised tree of a text.
@@ -77,16 +76,9 @@ class Objective(ABC):
         encoded = self.encoder.encode(text.source)
         taught, left_out = self.select(text)
         built = self.teach(encoded, taught)
-        if self._tagger is not None and taught:
+        if self.tag_text and taught:
             mentions = {label: [mention for mention, _ in each] for label, each in taught.items()}
-            tags = self._tagger.tag(encoded, mentions)
-            built.tags = len(tags)
-            first = built.tree.prefix_length - encoded.length
-            built.nodes += [first + tag.place for tag in tags]
-            built.targets += [tag.target for tag in tags]
-            built.weights += [self.tag_text * tag.share for tag in tags]
-            if built.admissible is not None:
-                built.admissible += [tag.choices for tag in tags]
+            built.tags = teach_tags(encoded, mentions, self.tag_text)
         return built, left_out
 
     def examine(self, text: AnnotatedText) -> Examination:

@@ -8,27 +8,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..prompt.encoder import PromptEncoder
 from ..tree.causal_lm import CausalLM
+from ..tree.choices import Continuations
 from ..tree.model_call import Readout
-from ..tree.runs import Continuations
 from ..tree.token_tree import TokenTree
+from .tags import TaughtTags
 
 
 @dataclass
 class SupervisedTree:
     """All training sequences of a text in one tree, with the tokens to learn.
 
-    The lists have an entry for each supervised token. Text tags come last. Their logits are read at
-    the middle layer of the model.
+    The lists have an entry for each supervised token.
 
     Args:
         tree: The tree. The last token of a sequence is only a target and has no node.
         nodes: The node whose logits predict each supervised token.
         targets: The id of each supervised token.
-        weights: How many sequences contain each supervised token; for a text tag, its weight.
+        weights: How many sequences contain each supervised token.
         admissible: The ids that each supervised token is chosen from, for the softmax over
             admissible continuations; `None` for the softmax over the vocabulary.
-        tags: How many of the supervised tokens are text tags.
+        tags: The text tags; `None` if they are not taught.
     """
 
     tree: TokenTree
@@ -36,7 +37,14 @@ class SupervisedTree:
     targets: list[int]
     weights: list[float]
     admissible: list[list[int]] | None
-    tags: int = 0
+    tags: TaughtTags | None = None
+
+    @property
+    def tagged_nodes(self) -> list[int]:
+        """The node of each of the text's own tokens, if they are taught tags."""
+        if self.tags is None:
+            return []
+        return list(range(self.tree.prefix_length - self.tags.length, self.tree.prefix_length))
 
     @property
     def depth(self) -> int:
@@ -53,48 +61,79 @@ class SupervisedTree:
     @property
     def bytes(self) -> int:
         """Roughly the memory of the tree, in bytes: its lists, and its mask once it has run."""
-        numbers = sum(map(len, self.admissible or [])) + 3 * len(self.nodes)
+        n_tags = 0 if self.tags is None else len(self.tags.tags)
+        numbers = sum(map(len, self.admissible or [])) + 3 * len(self.nodes) + 4 * n_tags
         # A node has an id, parent, depth and dictionary entry.
         return 8 * numbers + 400 * len(self.tree) + len(self.tree) ** 2
 
 
-def target_log_probs(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
-    """Compute the log-probability of every supervised token, in one pass.
+def target_log_probs(
+    lm: CausalLM, trees: Sequence[SupervisedTree], encoder: PromptEncoder
+) -> Tensor:
+    """Compute the log-probability of everything that is taught, in one pass.
+
+    The logits of text tags are read at the middle layer of the model, all others at the last.
 
     Args:
         lm: The model.
         trees: The trees, all with the same softmax.
+        encoder: The encoder of their texts, which spells the tags.
 
     Returns:
-        The log-probabilities, tree by tree, shape `(n_supervised,)`, with gradients if enabled.
+        The log-probabilities of the supervised tokens of all trees, then of their tags, shape
+        `(n,)`, with gradients if enabled.
     """
     run = lm.open([t.tree for t in trees], max(t.depth for t in trees), for_training=True)
     # One node may predict several supervised tokens.
-    nodes = [list(dict.fromkeys(t.nodes)) for t in trees]
+    nodes = [list(dict.fromkeys([*t.tagged_nodes, *t.nodes])) for t in trees]
     rows: list[int] = []
     is_tagged: list[bool] = []
     for asked, tree in zip(nodes, trees, strict=True):
         place_of = {node: len(is_tagged) + place for place, node in enumerate(asked)}
         rows += [place_of[node] for node in tree.nodes]
-        tagged = set(tree.nodes[len(tree.nodes) - tree.tags :])
-        is_tagged += [node in tagged for node in asked]
+        n_tagged = len(tree.tagged_nodes)
+        is_tagged += [place < n_tagged for place in range(len(asked))]
     targets = torch.tensor([target for t in trees for target in t.targets], dtype=torch.long)
     over_vocabulary = trees[0].admissible is None
     # With the softmax over the vocabulary, only the target's log-probability is needed.
     admissible = [ids for t in trees for ids in t.admissible or [[each] for each in t.targets]]
-    continuations = Continuations(admissible, over_vocabulary=over_vocabulary)
-    middle = torch.tensor(is_tagged) if any(is_tagged) else None
-    logits = run.logits(nodes, Readout(continuations.needed, middle))
+    kinds = encoder.tag_choices if any(is_tagged) else {}
+    continuations = Continuations(
+        admissible,
+        over_vocabulary=over_vocabulary,
+        also=[each.needed for each in kinds.values()],
+    )
+    tagged = torch.tensor(is_tagged, dtype=torch.bool)
+    logits = run.logits(nodes, Readout(continuations.needed, tagged if kinds else None))
     log_probs = continuations.log_probs(
         logits, torch.tensor(rows, dtype=torch.long, device=logits.device)
     )
     places = (continuations.ids == targets[:, None]).long().argmax(dim=1, keepdim=True)
-    return log_probs.gather(1, places.to(log_probs.device))[:, 0]
+    found = [log_probs.gather(1, places.to(log_probs.device))[:, 0]]
+    if kinds:
+        of_text = logits[tagged.to(logits.device)]
+        all_tags = [t.tags for t in trees if t.tags is not None]
+        allowed = torch.tensor([tags.allowed for tags in all_tags]).repeat_interleave(
+            torch.tensor([tags.length for tags in all_tags]), dim=0
+        )
+        inside = kinds["inside"].log_probs(of_text, continuations.needed, allowed)
+        begins = kinds["begins"].log_probs(of_text, continuations.needed)
+        # Both side by side, so that one index picks any tag.
+        both = torch.cat([inside, begins], dim=1)
+        picked, first = [], 0
+        for tags in all_tags:
+            for tag in tags.tags:
+                column = tag.target + (inside.shape[1] if tag.kind == "begins" else 0)
+                picked.append((first + tag.place) * both.shape[1] + column)
+            first += tags.length
+        found.append(both.flatten()[torch.tensor(picked, device=both.device)])
+    return torch.cat(found)
 
 
-def total_weight(trees: Sequence[SupervisedTree]) -> float:
-    """Add up the weights of all supervised tokens in some trees."""
-    return sum(sum(tree.weights) for tree in trees)
+def list_weights(trees: Sequence[SupervisedTree]) -> list[float]:
+    """List the weights of all that trees teach, in the order of `target_log_probs`."""
+    tokens = [weight for tree in trees for weight in tree.weights]
+    return tokens + [w for tree in trees if tree.tags is not None for w in tree.tags.weights]
 
 
 def weighted_loss(
@@ -106,14 +145,14 @@ def weighted_loss(
 
     Args:
         trees: The trees.
-        log_probs: Log-probabilities of their supervised tokens, shape `(n_supervised,)`.
+        log_probs: What `target_log_probs` returns for them, shape `(n,)`.
         total: The weight to divide by: that of the whole training step, by default that of these
             trees.
 
     Returns:
         The loss, a scalar.
     """
-    weights = torch.tensor([w for tree in trees for w in tree.weights]).to(log_probs)
+    weights = torch.tensor(list_weights(trees)).to(log_probs)
     if total is None:
         # If nothing is taught, the loss is 0: dividing by 0 would make it NaN.
         total = weights.sum() if weights.any() else 1.0

@@ -1,4 +1,4 @@
-"""Runs of growing trees in three ways, and the softmax over what may come next."""
+"""Runs of growing trees in three ways."""
 
 from __future__ import annotations
 
@@ -37,55 +37,6 @@ class TreeSupport:
     way: Way
     mask_form: MaskForm | None
     max_depth: int | None = None
-
-
-class Continuations:
-    """The ids that may come next at each of several places, and their log-probabilities.
-
-    This is the only softmax over admissible ids, in decoding and in training.
-
-    Args:
-        admissible: The ids that may come next at each place.
-        over_vocabulary: Whether the softmax is over the whole vocabulary, as in the paper, or over
-            the admissible ids only.
-
-    Attributes:
-        ids: The admissible ids, padded with -1, shape `(n, most)`; `most` is the largest number at
-            a place.
-        needed: The ids whose logits are needed, in ascending order; `None` for the whole
-            vocabulary.
-    """
-
-    def __init__(self, admissible: Sequence[Sequence[int]], *, over_vocabulary: bool) -> None:
-        most = max(map(len, admissible), default=1)
-        padded = [[*ids, *[-1] * (most - len(ids))] for ids in admissible]
-        self.ids = torch.tensor(padded, dtype=torch.long).reshape(len(padded), most)
-        self.needed: Tensor | None = None
-        self._columns = self.ids.clamp_min(0)
-        if not over_vocabulary:
-            self.needed = torch.tensor(sorted(set().union(*admissible)), dtype=torch.long)
-            # Padding, clamped to 0, gets the first column; `log_probs` masks it.
-            self._columns = torch.searchsorted(self.needed, self._columns)
-
-    def log_probs(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Compute the log-probabilities of the admissible ids.
-
-        Args:
-            logits: Logits of the needed ids, shape `(m, n_needed)` or `(m, vocabulary)`.
-            rows: The row of `logits` that belongs to each place, shape `(n,)`; `None` if row i
-                belongs to place i.
-
-        Returns:
-            Log-probabilities, shape `(n, most)`, minus infinity at padding.
-        """
-        logits = logits.float()
-        columns = self._columns.to(logits.device)
-        picked = logits.gather(1, columns) if rows is None else logits[rows[:, None], columns]
-        picked = picked.masked_fill((self.ids < 0).to(logits.device), -torch.inf)
-        if self.needed is not None:
-            return picked - picked.logsumexp(dim=1, keepdim=True)
-        total = logits.logsumexp(dim=1, keepdim=True)
-        return picked - (total if rows is None else total[rows])
 
 
 class TreeRun(ABC):

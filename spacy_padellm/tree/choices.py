@@ -1,0 +1,105 @@
+"""What a model chooses among at a node, and how probable it finds each choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Continuations:
+    """The ids that may come next at each of several places, and their log-probabilities.
+
+    Args:
+        admissible: The ids that may come next at each place.
+        over_vocabulary: Whether the softmax is over the whole vocabulary, as in the paper, or over
+            the admissible ids only.
+        also: Further ids whose logits are needed for something else.
+
+    Attributes:
+        ids: The admissible ids, padded with -1, shape `(n, most)`; `most` is the largest number at
+            a place.
+        needed: The ids whose logits are needed, in ascending order; `None` for the whole
+            vocabulary.
+    """
+
+    def __init__(
+        self,
+        admissible: Sequence[Sequence[int]],
+        *,
+        over_vocabulary: bool,
+        also: Sequence[Tensor] = (),
+    ) -> None:
+        most = max(map(len, admissible), default=1)
+        padded = [[*ids, *[-1] * (most - len(ids))] for ids in admissible]
+        self.ids = torch.tensor(padded, dtype=torch.long).reshape(len(padded), most)
+        self.needed: Tensor | None = None
+        self._columns = self.ids.clamp_min(0)
+        if not over_vocabulary:
+            own = torch.tensor(sorted(set().union(*admissible)), dtype=torch.long)
+            self.needed = torch.cat([own, *also]).unique() if also else own
+            # Padding, clamped to 0, gets the first column; `log_probs` masks it.
+            self._columns = torch.searchsorted(self.needed, self._columns)
+
+    def log_probs(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Compute the log-probabilities of the admissible ids.
+
+        Args:
+            logits: Logits of the needed ids, shape `(m, n_needed)` or `(m, vocabulary)`.
+            rows: The row of `logits` that belongs to each place, shape `(n,)`; `None` if row i
+                belongs to place i.
+
+        Returns:
+            Log-probabilities, shape `(n, most)`, minus infinity at padding.
+        """
+        logits = logits.float()
+        columns = self._columns.to(logits.device)
+        picked = logits.gather(1, columns) if rows is None else logits[rows[:, None], columns]
+        picked = picked.masked_fill((self.ids < 0).to(logits.device), -torch.inf)
+        if self.needed is not None:
+            return picked - picked.logsumexp(dim=1, keepdim=True)
+        total = logits.logsumexp(dim=1, keepdim=True)
+        return picked - (total if rows is None else total[rows])
+
+
+class TagChoices:
+    """The tags among which each token of a text chooses, and their log-probabilities.
+
+    A tag is spelled with one id or several. The logit of a tag is the mean of the logits of its
+    ids, that is, the logit of the mean of their rows in the output layer.
+
+    Args:
+        tags: The ids of each tag.
+
+    Attributes:
+        needed: The ids whose logits are needed, in ascending order.
+    """
+
+    def __init__(self, tags: Sequence[Sequence[int]]) -> None:
+        self.needed = torch.tensor(sorted(set().union(*tags)), dtype=torch.long)
+        row_of = {token_id: row for row, token_id in enumerate(self.needed.tolist())}
+        self._means = torch.zeros(len(row_of), len(tags))
+        for tag, ids in enumerate(tags):
+            for token_id in ids:
+                self._means[row_of[token_id], tag] += 1 / len(ids)
+
+    def log_probs(
+        self, logits: Tensor, given: Tensor | None = None, allowed: Tensor | None = None
+    ) -> Tensor:
+        """Compute the log-probabilities of the tags.
+
+        Args:
+            logits: Logits at each token, shape `(n, n_given)` or `(n, vocabulary)`.
+            given: The ids of the logits, in ascending order, shape `(n_given,)`. They include all
+                needed ids. `None` for the whole vocabulary.
+            allowed: Booleans, shape `(n, n_tags)`: which tags each token may choose. `None` if all.
+
+        Returns:
+            Log-probabilities, shape `(n, n_tags)`, minus infinity where a tag is not allowed.
+        """
+        columns = self.needed if given is None else torch.searchsorted(given, self.needed)
+        scores = logits.float()[:, columns.to(logits.device)] @ self._means.to(logits.device)
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
+        return scores.log_softmax(dim=1)
