@@ -1,4 +1,4 @@
-"""A bar chart of mean latencies, in the manner of the paper's Figure 3."""
+"""A bar chart of mean latencies, like the paper's Figure 3."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Our decoder is the only warm colour; the others go from dark to light, which also tells them
-# apart without colours.
+# Only our decoder has a warm colour. The others go from dark to light, so that they differ in black
+# and white, too.
 _OURS, _OURS_COLOR = "tree", "#d55e00"
 _DARKEST, _LIGHTEST = (0.10, 0.22, 0.40), (0.76, 0.86, 0.94)
 
-# Above this ratio of the longest to the shortest bar the shortest would be invisible.
+# The scale is logarithmic if the longest bar is more than this many times the shortest.
 _LINEAR_RANGE = 20
 _GROUP_WIDTH = 0.84
-# Fewer bars would be as broad as doors, more are too narrow for labels side by side.
+# Room is left for at least the first number of bars. Above the second, labels are upright.
 _FEWEST_BARS, _MOST_LEVEL_LABELS = 8, 18
 
-# In inches; a README shows 10 at about half their size.
+# In inches. A README shows 10 inches at about half their size.
 _WIDTH, _HEIGHT, _BAR, _LETTER, _LEGEND_PATCH = 10.0, 4.6, 0.22, 0.1, 0.65
 
 
 @dataclass(frozen=True)
 class _Bars:
-    """What the chart shows.
+    """The contents of the chart.
 
     Args:
-        datasets: Groups.
-        decoders: Bars of each group.
-        latencies: Milliseconds by dataset and decoder.
+        datasets: The datasets, each with a group of bars.
+        decoders: The decoders, each with a bar in every group.
+        latencies: Mean latency in milliseconds, by dataset and decoder.
     """
 
     datasets: Sequence[str]
@@ -45,11 +45,11 @@ class _Bars:
 
 
 def draw_chart(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the mean latency of each decoder on each dataset.
+    """Draw a chart of the mean latency of each decoder on each dataset.
 
     Args:
         path: PNG file to write.
-        rows: Rows of `make_row`.
+        rows: Rows from `make_row`.
 
     Raises:
         ImportError: matplotlib isn't installed.
@@ -61,10 +61,10 @@ def draw_chart(path: Path, rows: Sequence[Row]) -> None:
 
 
 def make_figure(rows: Sequence[Row]) -> Figure:
-    """Make the chart: a group of bars a dataset, a bar a decoder.
+    """Make the chart, with a group of bars for each dataset and a bar for each decoder.
 
     Args:
-        rows: Rows of `make_row`.
+        rows: Rows from `make_row`.
 
     Raises:
         ImportError: matplotlib isn't installed.

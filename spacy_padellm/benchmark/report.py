@@ -1,4 +1,4 @@
-"""The report of a benchmark, for people and for programs, and what it was run on."""
+"""The report of a benchmark: Markdown for people, JSON for programs, and the environment."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class _Column:
 
     Args:
         header: Heading.
-        value: What it shows of a row.
-        form: Its format.
+        value: Returns the column's value in a row; `None` for none.
+        form: Format specification of the value.
     """
 
     header: str
@@ -71,16 +71,16 @@ _COLUMNS = (
     _Column("malformed", lambda row: row["malformed"], ".3f"),
     _Column("ungrounded", lambda row: row["ungrounded"], ".3f"),
 )
-# How many columns of each table are names and stand left.
+# Number of columns with names, aligned left, in the table of rows and in that of ratios.
 _NAMES, _RATIO_NAMES = 2, 1
 
 
 def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
-    """Write tables of the rows and of the ratios, and a line on the environment.
+    """Write the rows and their ratios as tables, and the environment as a line.
 
     Args:
-        rows: Rows of `make_row`.
-        environment: What they were measured on, see `describe_environment`.
+        rows: Rows from `make_row`.
+        environment: What they were measured on, from `describe_environment`.
     """
     columns = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows)]
     cells = [[column.cell(row) for column in columns] for row in rows]
@@ -95,15 +95,15 @@ def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
 
 
 def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
-    """Write rows, ratios and environment to a file, which is there only when whole.
+    """Write rows, ratios and environment to a file, which appears only when it is complete.
 
     Args:
         path: The file.
-        rows: Rows of `make_row`.
-        environment: What they were measured on.
+        rows: Rows from `make_row`.
+        environment: What they were measured on, from `describe_environment`.
     """
     content = {"rows": list(rows), "ratios": make_ratios(rows), "environment": dict(environment)}
-    # The environment may name paths and the like.
+    # The environment may contain paths, which become strings.
     text = json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     part_path = path.with_name(f"{path.name}.part")
@@ -114,16 +114,16 @@ def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) 
 def describe_environment(
     device: str, dtype: str, *, cpuinfo: Path = CPUINFO, **extra: Any
 ) -> dict[str, Any]:
-    """Describe what a benchmark is run on: without it, its times say nothing.
+    """Describe what a benchmark is run on.
 
     Args:
-        device: Where the model runs, e.g. `"cuda:0"`.
-        dtype: What its weights are kept in.
-        cpuinfo: Where the system says what its CPU is.
-        **extra: What else is to be noted down, e.g. the checkpoint or `replay=True`.
+        device: The model's device, such as `"cuda:0"`.
+        dtype: The dtype of its weights.
+        cpuinfo: The file in which the system describes its CPU.
+        **extra: Other entries, such as the checkpoint or `replay=True`.
 
     Returns:
-        Date, versions, machine, device and the extras.
+        Date, versions, machine, device and the other entries.
     """
     import torch
 
@@ -159,8 +159,8 @@ def to_table(header: Sequence[str], cells: Sequence[Sequence[str]], names: int) 
 
     Args:
         header: Headings.
-        cells: What stands below them, line by line.
-        names: How many columns are names and stand left.
+        cells: The cells below them, line by line.
+        names: Number of columns with names, which are aligned left.
     """
     rule = ["---"] * names + ["---:"] * (len(header) - names)
     lines = (" | ".join(each.replace("|", r"\|") for each in line) for line in (header, *cells))
