@@ -108,7 +108,9 @@ def write_commands() -> str:
                 spelled, default = (parameter.name or "").upper(), ""
             else:
                 spelled = ", ".join([*parameter.opts, *parameter.secondary_opts])
-                default = "" if parameter.default in (None, [], ()) else f"`{parameter.default}`"
+                # A flag is off unless it is given.
+                no_default = parameter.default in (None, False, [], ())
+                default = "" if no_default else f"`{parameter.default}`"
             default = "required" if parameter.required else default
             rows.append((f"`{spelled}`", default, getattr(parameter, "help", None) or ""))
         parts.append(write_table(("argument or option", "default", "meaning"), rows))
@@ -165,11 +167,19 @@ def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Write a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(
-        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |"
+        "| " + " | ".join(_outside_code(r"(\|)", " ".join(cell.split())) for cell in line) + " |"
         for line in lines
     )
 
 
 def write_text(text: str) -> str:
     """Escape a message so that Markdown shows it unchanged."""
-    return re.sub(r"([<>\[\]*_#])", r"\\\1", text).replace("\n", "  \n")
+    return _outside_code(r"([<>\[\]*_#])", text).replace("\n", "  \n")
+
+
+def _outside_code(pattern: str, text: str) -> str:
+    """Escape what a pattern matches with a backslash, but not in code, where it would be shown."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(
+        part if part.startswith("`") else re.sub(pattern, r"\\\1", part) for part in parts
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
 from .rows import Row
@@ -44,27 +44,30 @@ class _Bars:
     latencies: Mapping[tuple[str, str], float]
 
 
-def draw_chart(path: Path, rows: Sequence[Row]) -> None:
+def draw_chart(path: Path, results: Sequence[tuple[Sequence[Row], Mapping[str, Any]]]) -> None:
     """Draw a chart of the mean latency of each decoder on each dataset.
 
     Args:
         path: PNG file to write.
-        rows: Rows from `make_row`.
+        results: The rows and the environment of each benchmark, as from `read_json`.
 
     Raises:
         ImportError: matplotlib isn't installed.
         ValueError: No row has a latency.
     """
-    figure = make_figure(rows)
+    rows = [row for of_run, _ in results for row in of_run]
+    captions = dict.fromkeys(_describe(environment) for _, environment in results)
+    figure = make_figure(rows, "; ".join(captions))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
 
 
-def make_figure(rows: Sequence[Row]) -> Figure:
+def make_figure(rows: Sequence[Row], caption: str = "") -> Figure:
     """Make the chart, with a group of bars for each dataset and a bar for each decoder.
 
     Args:
         rows: Rows from `make_row`.
+        caption: A line below the chart.
 
     Raises:
         ImportError: matplotlib isn't installed.
@@ -81,7 +84,22 @@ def make_figure(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(_choose_width(bars), _HEIGHT), dpi=180, layout="constrained")
     FigureCanvasAgg(figure)
     _draw(figure, bars)
+    if caption:
+        figure.supxlabel(caption, fontsize=9, color="0.4")
     return figure
+
+
+def _describe(environment: Mapping[str, Any]) -> str:
+    """Name the machine and the date in a line."""
+    threads = f"{environment['cpu_threads']} threads" if environment["device"] == "cpu" else None
+    parts = (
+        environment["device_name"],
+        threads,
+        environment["dtype"],
+        f"torch {environment['torch']}",
+        environment["date"][:10],
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def _collect(rows: Sequence[Row]) -> _Bars:

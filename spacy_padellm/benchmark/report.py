@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import Errors
 from .rows import Row, make_ratios
 
 REPLAY = "replay"
@@ -71,6 +72,9 @@ _COLUMNS = (
     _Column("malformed", lambda row: row["malformed"], ".3f"),
     _Column("ungrounded", lambda row: row["ungrounded"], ".3f"),
 )
+# What a file of results must contain about the machine, and in each row.
+_MACHINE = {"date", "torch", "cpu_threads", "device", "device_name", "dtype"}
+_MEASURED = {"dataset", "decoder", "latency_ms"}
 # Number of columns with names, aligned left, in the table of rows and in that of ratios.
 _NAMES, _RATIO_NAMES = 2, 1
 
@@ -109,6 +113,23 @@ def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) 
     part_path = path.with_name(f"{path.name}.part")
     part_path.write_text(text, encoding="utf8")
     part_path.replace(path)
+
+
+def read_json(path: Path) -> tuple[list[Row], dict[str, Any]]:
+    """Read the rows and the environment from a file that `write_json` wrote.
+
+    Raises:
+        ValueError: The file cannot be read, or is no such file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+        rows, environment = content["rows"], content["environment"]
+        for part, keys in ((environment, _MACHINE), *((row, _MEASURED) for row in rows)):
+            if missing := keys - part.keys():
+                raise ValueError(f"{', '.join(sorted(missing))} is missing")
+        return rows, environment
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(Errors.P421.format(path=path, error=error)) from error
 
 
 def describe_environment(
