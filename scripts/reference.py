@@ -174,7 +174,9 @@ def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def write_text(text: str) -> str:
     """Escape a message so that Markdown shows it unchanged."""
-    return _outside_code(r"([<>\[\]*_#])", text).replace("\n", "  \n")
+    escaped = _outside_code(r"([>\[\]*_#])", text).replace("\n", "  \n")
+    # Markdown has no backslash for this one.
+    return re.sub(r"<(?=[^`]*(?:`[^`]*`[^`]*)*$)", "&lt;", escaped)
 
 
 def _outside_code(pattern: str, text: str) -> str:
