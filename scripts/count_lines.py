@@ -1,6 +1,7 @@
-"""Print the lines of code of each part of the package: no docstrings, comments and blank lines.
+"""Count the lines of code in each part of the package.
 
-`python scripts/count_lines.py [FOLDER]`: by default the package beside this script.
+Docstrings, comments and blank lines do not count. Run `python scripts/count_lines.py [FOLDER]`; the
+default folder is the package.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionD
 
 
 def count_lines(source: str) -> int:
-    """Count the lines of a module that hold code."""
+    """Count the lines of a module that contain code."""
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
@@ -38,7 +39,7 @@ def count_lines(source: str) -> int:
 
 
 def main() -> None:
-    """Print a line for each part, and one for all."""
+    """Print a line for each part of the package, and one for the total."""
     default = Path(__file__).parents[1] / "spacy_padellm"
     package = Path(sys.argv[1]) if len(sys.argv) > 1 else default
     lines: Counter[str] = Counter()

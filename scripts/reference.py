@@ -1,4 +1,4 @@
-"""Make the reference pages from the code, as a hook of mkdocs, so that they cannot go stale."""
+"""Generate the reference pages from the code, as a hook of mkdocs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GROUPS = {
     "spacy_batchers": "Batchers",
     "spacy_misc": "Templates and augmentation",
 }
-# What spaCy passes itself.
+# Parameters that spaCy passes, which are not settings.
 NOT_SETTINGS = {"nlp", "name"}
 
 
@@ -48,7 +48,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def write_configuration() -> str:
-    """Write the page of the component's settings, with defaults and meanings."""
+    """Return the page of the component's settings, with their defaults and meanings."""
     defaults = Config().from_str(DEFAULT_CONFIG)["padellm_ner"]
     meanings = read_arguments(make_padellm_ner)
     rows = [
@@ -69,7 +69,7 @@ def write_configuration() -> str:
 
 
 def write_architectures() -> str:
-    """Write the page of the registered functions that a config can name."""
+    """Return the page of the registered functions that a config can name."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf8")
     parts = ["# Architectures and other registered functions"]
@@ -93,7 +93,7 @@ def write_architectures() -> str:
 
 
 def write_commands() -> str:
-    """Write the page of the commands, with their arguments and options."""
+    """Return the page of the commands, with their arguments and options."""
     parts = [
         "# Command line",
         "`python -m spacy padellm`, `padellm` and `python -m spacy_padellm` have the same "
@@ -108,7 +108,9 @@ def write_commands() -> str:
                 spelled, default = (parameter.name or "").upper(), ""
             else:
                 spelled = ", ".join([*parameter.opts, *parameter.secondary_opts])
-                default = "" if parameter.default in (None, [], ()) else f"`{parameter.default}`"
+                # A flag is off unless it is given.
+                no_default = parameter.default in (None, False, [], ())
+                default = "" if no_default else f"`{parameter.default}`"
             default = "required" if parameter.required else default
             rows.append((f"`{spelled}`", default, getattr(parameter, "help", None) or ""))
         parts.append(write_table(("argument or option", "default", "meaning"), rows))
@@ -116,7 +118,7 @@ def write_commands() -> str:
 
 
 def write_errors() -> str:
-    """Write the page of all error and warning codes."""
+    """Return the page of all error and warning codes."""
     parts = [
         "# Error and warning codes",
         "Words in braces stand for what is found at the place.",
@@ -132,12 +134,12 @@ def write_errors() -> str:
 
 
 def read_summary(function: Callable[..., Any]) -> str:
-    """Read what a docstring says before its sections."""
+    """Return the part of a function's docstring before its sections."""
     return "\n\n".join(str(section.value) for section in _sections(function, "text"))
 
 
 def read_arguments(function: Callable[..., Any]) -> dict[str, str]:
-    """Read the meanings of arguments from a docstring."""
+    """Return the meaning of each argument, from a function's docstring."""
     return {
         argument.name: " ".join(argument.description.split())
         for section in _sections(function, "parameters")
@@ -153,10 +155,10 @@ def _sections(function: Callable[..., Any], kind: str) -> Iterator[Any]:
 
 
 def write_default(value: Any) -> str:
-    """Write the default of a setting or an argument as a config does."""
+    """Write the default of a setting or an argument in the form of a config."""
     if value is inspect.Parameter.empty:
         return "required"
-    if isinstance(value, dict):  # a block, told by the function that it names
+    if isinstance(value, dict):  # A block is shown as the function that it names.
         (value,) = (each for key, each in value.items() if key.startswith("@"))
     return f"`{srsly.json_dumps(value)}`"
 
@@ -165,11 +167,21 @@ def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Write a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(
-        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |"
+        "| " + " | ".join(_outside_code(r"(\|)", " ".join(cell.split())) for cell in line) + " |"
         for line in lines
     )
 
 
 def write_text(text: str) -> str:
-    """Write a message so that Markdown shows it as it is."""
-    return re.sub(r"([<>\[\]*_#])", r"\\\1", text).replace("\n", "  \n")
+    """Escape a message so that Markdown shows it unchanged."""
+    escaped = _outside_code(r"([>\[\]*_#])", text).replace("\n", "  \n")
+    # Markdown has no backslash for this one.
+    return re.sub(r"<(?=[^`]*(?:`[^`]*`[^`]*)*$)", "&lt;", escaped)
+
+
+def _outside_code(pattern: str, text: str) -> str:
+    """Escape what a pattern matches with a backslash, but not in code, where it would be shown."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(
+        part if part.startswith("`") else re.sub(pattern, r"\\\1", part) for part in parts
+    )

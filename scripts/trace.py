@@ -1,7 +1,8 @@
-"""Print the way of a text, a training example and a checkpoint's name through the package.
+"""Print the functions that a text, a training example and a checkpoint's name pass through.
 
-`python scripts/trace.py` prints, for each of them, the functions and files it passes, in the order
-they are entered, and how often each function is called. Comprehensions and lambdas are not counted.
+`python scripts/trace.py` prints, for each of the three, the files and functions in the order in
+which they are entered, and how often each function is called. Comprehensions and lambdas are not
+counted.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ OTHER = "Ada Lovelace wrote to Charles Babbage from London."
 
 
 def trace(title: str, action: Callable[[], Any]) -> None:
-    """Run something once, and print what it passes.
+    """Run an action once, and print the functions of the package that it calls.
 
     Args:
-        title: What is followed.
-        action: What is run.
+        title: The heading to print.
+        action: The action.
     """
     calls: Counter[tuple[str, str]] = Counter()
 
@@ -39,7 +40,7 @@ def trace(title: str, action: Callable[[], Any]) -> None:
         code = frame.f_code
         path = Path(code.co_filename)
         if event == "call" and PACKAGE in path.parents and not code.co_name.startswith("<"):
-            # A function is known by its line, too, as two may have the same name.
+            # The line is part of the key, since two functions may have the same name.
             calls[str(path.relative_to(PACKAGE)), f"{code.co_name}:{code.co_firstlineno}"] += 1
 
     sys.setprofile(note)
@@ -58,17 +59,17 @@ def trace(title: str, action: Callable[[], Any]) -> None:
 
 
 def make_example(nlp: Language, text: str) -> Example:
-    """Annotate the first two tokens of a text."""
+    """Make an example from a text, with its first two tokens as the gold mention."""
     doc, reference = nlp.make_doc(text), nlp.make_doc(text)
     reference.set_ents([spacy.tokens.Span(reference, 0, 2, label="PER")])
     return Example(doc, reference)
 
 
 def main() -> None:
-    """Follow all three."""
+    """Trace a text, a training example (with and without text tags) and a checkpoint's name."""
     nlp = spacy.blank("en")
     nlp.add_pipe("padellm_ner")
-    # What is loaded and made once is not on every text's way.
+    # Run another text first, since loading the model is not part of each text's way.
     list(nlp.pipe([OTHER]))
     trace("A text, from nlp.pipe to doc.ents", lambda: list(nlp.pipe([TEXT])))
     for tag_text in (0.0, 0.3):

@@ -435,7 +435,10 @@ class Errors(metaclass=_WithCodes):
         "The benchmark can't read spaCy's binary format ({path}). Pass the corpus in another "
         "format: {formats}."
     )
-    P404 = "There's nothing to draw: no row has a latency. Pass rows with a latency."
+    P404 = (
+        "There's nothing to draw: no result has the latency of single texts. Measure a decoder "
+        "that takes one text at a time, such as `tree`."
+    )
     P405 = "There's no model shape {shape!r}. Pass one of {names}, or the path of a config.json."
     P406 = (
         "The tokenizer has {tokens} tokens, but the shape {shape} has a vocabulary of only {size}. "
@@ -480,6 +483,10 @@ class Errors(metaclass=_WithCodes):
     P420 = (
         "No text of {path} is left to evaluate: all are also in the --exclude corpora. Pass only "
         "the training corpora to --exclude."
+    )
+    P421 = (
+        "{path} isn't a result of `padellm benchmark`: {error}. Pass a JSON file that it wrote "
+        "with --output."
     )
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 

@@ -1,1 +1,1 @@
-"""Decoders measured side by side: corpora to read, what was measured, and how it is reported."""
+"""The benchmark, which measures decoders side by side: corpora, measurements and report."""

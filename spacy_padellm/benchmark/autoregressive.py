@@ -1,6 +1,7 @@
 """Autoregressive decoding: all mentions of a text in one sequence, token by token.
 
-What the paper compares itself with. Drafts from the prompt make it as fast as it can be.
+The paper compares itself with this way to decode. Drafts copied from the prompt make it as fast as
+it can be.
 """
 
 from __future__ import annotations
@@ -26,27 +27,28 @@ from .replay import replay_of
 
 logger = logging.getLogger(__name__)
 
-# An output is cut off at this many tokens, and so many for each token of the text.
+# Most tokens of an output: the first number, plus the second for each token of the prompt.
 _LEAST_TOKENS, _TOKENS_PER_TOKEN = 64, 4
-# There has to be room for the text, and the text written again with labels in it.
+# Room for the text, and for an output that repeats it with labels, in lengths of the text.
 _TIMES_WRITTEN = 3
 
 
 @dataclass(frozen=True)
 class PromptLookup:
-    """Drafts for a sequence whose output repeats its prompt: they are copied from where the last
-    tokens stood before (Saxena, 2023).
+    """A drafter for outputs that repeat their prompt (Saxena, 2023).
+
+    It copies what followed the last tokens where they occurred before.
 
     Args:
-        longest_match: Most tokens that are looked for; fewer where they are not found.
-        length: Tokens drafted.
+        longest_match: Number of last tokens to look for; fewer if they are not found.
+        length: Most tokens to draft.
     """
 
     longest_match: int = 3
     length: int = 10
 
     def draft(self, ids: Sequence[int]) -> list[int]:
-        """Find what followed a sequence's last tokens where they stood last before."""
+        """Return the tokens that followed a sequence's last tokens where these occurred before."""
         for size in range(min(self.longest_match, len(ids) - 1), 0, -1):
             wanted = ids[-size:]
             for start in range(len(ids) - size - 1, -1, -1):
@@ -56,19 +58,19 @@ class PromptLookup:
 
 
 class AutoregressiveDecoder:
-    """Greedy decoding of an output format over the whole vocabulary, and its reading.
+    """A greedy decoder that writes an output format over the whole vocabulary, and reads it.
 
-    What could not be read is lost, so it is logged.
+    Parts of an output that cannot be read are lost. A warning in the log counts them.
 
     Args:
-        padellm: The model, and how much of prompts is run at once.
-        lms: What is run in the place of the model; several share the texts.
-        lookup: Drafts; whatever they are, the same is written. There are none where the model's
-            options say that nothing is drafted.
+        padellm: The model, with its options.
+        lms: The models to run, which share the texts; empty to run the model of `padellm`.
+        lookup: Makes drafts, which never change what is written; `None` for the default. If the
+            option `draft_threshold` is `None`, nothing is drafted.
 
     Attributes:
-        cost: What decoding took so far.
-        output_format: What the model writes.
+        cost: The cost of decoding so far.
+        output_format: The output format that the model writes.
     """
 
     def __init__(
@@ -86,14 +88,17 @@ class AutoregressiveDecoder:
         self._batch_tokens = padellm.options.batch_tokens
 
     def fits(self, text: EncodedText) -> bool:
-        """Tell whether the model has positions for a text and most outputs."""
+        """Return whether the model has positions for a text and for most outputs."""
         return self._lms[0].fits(_TIMES_WRITTEN * len(text.prefix))
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
-        """Decode texts: for each its mentions, in the order written.
+        """Find the mentions of texts.
+
+        Returns:
+            The mentions of each text, in the order in which they were written.
 
         Raises:
-            TextTooLongError: A text, with what is to be written, is longer than the model's
+            TextTooLongError: A text, or its replayed output, does not fit into the model's
                 positions.
         """
         if not self.encoder.labels:
@@ -133,7 +138,7 @@ class AutoregressiveDecoder:
     def _write(
         self, lm: CausalLM, texts: Sequence[EncodedText]
     ) -> tuple[list[FreeSequence], LaboratoryCost]:
-        """Write the outputs of a model's share of the texts."""
+        """Write the outputs of one model's share of the texts."""
         cost = LaboratoryCost()
         opened = [_OutputText(text, lm, self.lookup) for text in texts]
         for batch in batch_by_padded([len(text.prefix) for text in texts], self._batch_tokens):
@@ -166,17 +171,21 @@ class AutoregressiveDecoder:
 
 
 def find_spelled(ids: Sequence[int], output: str, encoder: PromptEncoder) -> list[Span]:
-    """Find the characters of an output that each token spells; all of the tokens that spell a
-    character together have it.
+    """Find the characters of an output that each token spells.
+
+    If several tokens spell a character together, each of them gets it.
 
     Args:
-        ids: What was written.
+        ids: The ids that were written.
         output: The same, decoded.
-        encoder: What decodes it.
+        encoder: The prompt encoder, which decodes ids.
+
+    Returns:
+        Character offsets for each id.
     """
     if not ids:
         return []
-    # Where a character is not complete, decoding adds nothing, or something the output has not.
+    # An incomplete character decodes to nothing, or to a character that is not in the output.
     ends: list[int | None] = []
     reached = 0
     for n in range(1, len(ids) + 1):
@@ -195,26 +204,26 @@ def find_spelled(ids: Sequence[int], output: str, encoder: PromptEncoder) -> lis
 
 
 class _OutputText(FreeText):
-    """What a text's output has come to.
+    """The output of a text while it is written.
 
     Args:
         text: The text.
         lm: The model that writes it.
-        lookup: Drafts.
+        lookup: Makes drafts; `None` for none.
 
     Attributes:
         output: The output.
-        start: The node it begins behind.
+        start: The node after which it begins.
 
     Raises:
-        TextTooLongError: What is to be written does not fit into the model's positions.
+        TextTooLongError: A replayed output does not fit into the model's positions.
     """
 
     def __init__(self, text: EncodedText, lm: CausalLM, lookup: PromptLookup | None) -> None:
         super().__init__(text.prefix)
         self._lookup = lookup
         encoder = text.encoder
-        # Nothing is asked for, so the output begins where a count would end.
+        # No label or count is written: the output directly follows `count_end`.
         self.start = self.tree.insert(encoder.count_end, self.tree.prefix_end)[-1]
         size, replay = len(self.tree), replay_of(text)
         most = _LEAST_TOKENS + _TOKENS_PER_TOKEN * size
@@ -228,11 +237,11 @@ class _OutputText(FreeText):
 
     @property
     def sequences(self) -> list[FreeSequence]:
-        """The output alone."""
+        """The only sequence, which is the output."""
         return [self.output]
 
     def propose(self) -> list[int]:
-        """Propose the output's last node, and a draft behind it."""
+        """Propose the output's last node, and a draft after it."""
         proposed = super().propose()
         if proposed and self._lookup is not None:
             (node,) = proposed
@@ -242,12 +251,12 @@ class _OutputText(FreeText):
         return proposed
 
     def advance(self, choices: Mapping[int, Choice]) -> None:
-        """Write as far as the draft is right, and cut off the rest."""
+        """Write as far as the draft is right, and cut the rest off the tree."""
         self.output.advance(self.tree, choices)
         node = self.output.node
         if self.output.is_finished or node in choices:
             return
-        # The token chosen instead of a draft comes after it in the tree; the draft goes.
+        # The chosen token comes after the wrong draft in the tree. Cut off both and insert it anew.
         token_id, parent = self.tree.ids[node], self.tree.parents[node]
         self.tree.cut(parent + 1)
         (self.output.node,) = self.tree.insert([token_id], parent)

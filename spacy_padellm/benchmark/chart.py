@@ -1,11 +1,11 @@
-"""A bar chart of mean latencies, in the manner of the paper's Figure 3."""
+"""A bar chart of mean latencies, like the paper's Figure 3."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
 from .rows import Row
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Our decoder is the only warm colour; the others go from dark to light, which also tells them
-# apart without colours.
+# Only our decoder has a warm colour. The others go from dark to light, so that they differ in black
+# and white, too.
 _OURS, _OURS_COLOR = "tree", "#d55e00"
 _DARKEST, _LIGHTEST = (0.10, 0.22, 0.40), (0.76, 0.86, 0.94)
 
-# Above this ratio of the longest to the shortest bar the shortest would be invisible.
+# The scale is logarithmic if the longest bar is more than this many times the shortest.
 _LINEAR_RANGE = 20
 _GROUP_WIDTH = 0.84
-# Fewer bars would be as broad as doors, more are too narrow for labels side by side.
+# Room is left for at least the first number of bars. Above the second, labels are upright.
 _FEWEST_BARS, _MOST_LEVEL_LABELS = 8, 18
 
-# In inches; a README shows 10 at about half their size.
+# In inches. A README shows 10 inches at about half their size.
 _WIDTH, _HEIGHT, _BAR, _LETTER, _LEGEND_PATCH = 10.0, 4.6, 0.22, 0.1, 0.65
 
 
 @dataclass(frozen=True)
 class _Bars:
-    """What the chart shows.
+    """The contents of the chart.
 
     Args:
-        datasets: Groups.
-        decoders: Bars of each group.
-        latencies: Milliseconds by dataset and decoder.
+        datasets: The datasets, each with a group of bars.
+        decoders: The decoders, each with a bar in every group.
+        latencies: Mean latency in milliseconds, by dataset and decoder.
     """
 
     datasets: Sequence[str]
@@ -44,27 +44,30 @@ class _Bars:
     latencies: Mapping[tuple[str, str], float]
 
 
-def draw_chart(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the mean latency of each decoder on each dataset.
+def draw_chart(path: Path, results: Sequence[tuple[Sequence[Row], Mapping[str, Any]]]) -> None:
+    """Draw a chart of the mean latency of each decoder on each dataset.
 
     Args:
         path: PNG file to write.
-        rows: Rows of `make_row`.
+        results: The rows and the environment of each benchmark, as from `read_json`.
 
     Raises:
         ImportError: matplotlib isn't installed.
         ValueError: No row has a latency.
     """
-    figure = make_figure(rows)
+    rows = [row for of_run, _ in results for row in of_run]
+    captions = dict.fromkeys(_describe(environment) for _, environment in results)
+    figure = make_figure(rows, "; ".join(captions))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
 
 
-def make_figure(rows: Sequence[Row]) -> Figure:
-    """Make the chart: a group of bars a dataset, a bar a decoder.
+def make_figure(rows: Sequence[Row], caption: str = "") -> Figure:
+    """Make the chart, with a group of bars for each dataset and a bar for each decoder.
 
     Args:
-        rows: Rows of `make_row`.
+        rows: Rows from `make_row`.
+        caption: A line below the chart.
 
     Raises:
         ImportError: matplotlib isn't installed.
@@ -81,7 +84,22 @@ def make_figure(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(_choose_width(bars), _HEIGHT), dpi=180, layout="constrained")
     FigureCanvasAgg(figure)
     _draw(figure, bars)
+    if caption:
+        figure.supxlabel(caption, fontsize=9, color="0.4")
     return figure
+
+
+def _describe(environment: Mapping[str, Any]) -> str:
+    """Name the machine and the date in a line."""
+    threads = f"{environment['cpu_threads']} threads" if environment["device"] == "cpu" else None
+    parts = (
+        environment["device_name"],
+        threads,
+        environment["dtype"],
+        f"torch {environment['torch']}",
+        environment["date"][:10],
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def _collect(rows: Sequence[Row]) -> _Bars:

@@ -1,4 +1,4 @@
-"""Ways to decode, compared: the tree, separate sequences on the same tries, no tries."""
+"""Compare three ways to decode: the tree, separate sequences with the same tries, no tries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .unconstrained import UnconstrainedDecoder, WrittenText
 
 Walk = Literal["sequences", "batch"]
 
-# Why plain decoding may write something else, in the order a reason is looked for.
+# Reasons why plain decoding may write something else, in the order in which they are checked.
 MALFORMED_COUNT = "wrote something else than a count"
 TOO_MANY = "counted more mentions of a label than are allowed"
 NOT_IN_TEXT = "wrote a mention that is not in the text"
@@ -30,11 +30,14 @@ OTHER_CHOICE = "chose other counts or mentions, all of them possible"
 
 @dataclass
 class Agreement:
-    """How the tree agrees with separate sequences that walk the same tries, a token a pass.
+    """The agreement of the tree with separate sequences that use the same tries.
+
+    The sequences are written one token a pass.
 
     Args:
-        same: Texts with the same mentions.
-        largest_difference: Largest difference of a mention's log-probability in these.
+        same: Number of texts with the same mentions.
+        largest_difference: Largest difference between the two log-probabilities of a mention in
+            these texts.
     """
 
     same: int = 0
@@ -44,27 +47,28 @@ class Agreement:
         """Add a text.
 
         Args:
-            found: What the tree found in it.
-            expected: What the sequences did.
+            found: The mentions that the tree found.
+            expected: The mentions that the sequences found.
         """
         if [(m.label, m.places) for m in found] == [(m.label, m.places) for m in expected]:
             self.same += 1
             pairs = zip(found, expected, strict=True)
-            # Without tags every mention is written.
+            # Tags are off, so every mention was written and has a log-probability.
             differences = [abs((a.log_prob or 0.0) - (b.log_prob or 0.0)) for a, b in pairs]
             self.largest_difference = max([self.largest_difference, *differences])
 
 
 @dataclass
 class Comparison:
-    """What was compared so far.
+    """The results of a comparison.
 
     Args:
-        texts: Texts.
-        walks: Agreement with `"sequences"` run whole at each pass, and with the paper's `"batch"`
-            with a KV cache, where the model can run it.
-        same_as_plain: Texts with the same mentions from tree and plain decoding.
-        reasons: For the others, how many for each reason.
+        texts: Number of texts.
+        walks: Agreement with separate sequences. `"sequences"` are run whole in every pass.
+            `"batch"` is the paper's way with a KV cache, and is left out if the model cannot run
+            it.
+        same_as_plain: Number of texts for which plain decoding found the same mentions as the tree.
+        reasons: Reason → number of the other texts that differ for this reason.
     """
 
     texts: int = 0
@@ -74,14 +78,14 @@ class Comparison:
 
 
 def compare_decoders(padellm: PaDeLLM, texts: Iterable[TokenizedText]) -> Comparison:
-    """Decode texts in every way, and see how the ways agree.
+    """Decode texts in every way, and compare what is found.
 
     Args:
         padellm: A trained model.
         texts: The texts.
 
     Raises:
-        ValueError: The model writes an output format.
+        ValueError: The model writes another output format than `"parallel"`.
     """
     lm, settings = padellm.lm, padellm.settings
     if settings.output_format != PARALLEL:
@@ -113,8 +117,9 @@ def compare_decoders(padellm: PaDeLLM, texts: Iterable[TokenizedText]) -> Compar
 
 
 def has_cache(support: TreeSupport) -> bool:
-    """Tell whether separate sequences keep a KV cache. Only models that take a mask of three
-    dimensions, and none while there is a cache, do not.
+    """Return whether separate sequences can keep a KV cache.
+
+    They cannot if the model takes a 3d mask that does not work with a cache.
     """
     return support.way != "recomputed" or support.mask_form != "3d"
 
@@ -122,7 +127,7 @@ def has_cache(support: TreeSupport) -> bool:
 def _why_different(
     text: EncodedText, found: Sequence[DecodedMention], written: WrittenText
 ) -> str | None:
-    """Find why plain decoding wrote something else, `None` if it did not."""
+    """Return why plain decoding wrote something else; `None` if it wrote the same."""
     strings = Counter((m.label, text.text[slice(*m.places[0])]) for m in found)
     if written.malformed_counts:
         return MALFORMED_COUNT

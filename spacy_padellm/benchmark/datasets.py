@@ -1,4 +1,4 @@
-"""The datasets of a benchmark: corpora found, read, and given a template and labels."""
+"""The datasets of a benchmark: find corpora, read them, and give each a template and labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323a
 
 @dataclass(frozen=True)
 class Dataset:
-    """Texts and what decoders are asked about them.
+    """Texts, and the template and labels that decoders use for them.
 
     Args:
         name: Its name in the report.
@@ -37,20 +37,20 @@ class Dataset:
 
 
 def find_corpora(path: Path) -> list[tuple[str, Path]]:
-    """Find what to measure on: a file, the test file of a folder, or those of its folders.
+    """Find the corpus files to measure on.
 
     Args:
-        path: A corpus file; a folder with a test file (test.jsonl, test.conll, ...); or a folder of
+        path: A corpus file, a folder with a test file (test.jsonl, test.conll, ...), or a folder of
             such folders.
 
     Returns:
-        Name and file of each corpus. The name is the file's, or the folder's of a file named train,
-        dev or test.
+        Name and file of each corpus. The name is that of the file without suffix, or of the folder
+        if the file is called train, dev or test.
 
     Raises:
-        ValueError: There is none, or a folder has several test files.
+        ValueError: There is no corpus, or a folder has several test files.
     """
-    # Not `resolve`: a linked folder keeps the name it is given under.
+    # Not `resolve`, since a linked folder keeps the name of the link.
     path = Path(os.path.abspath(path))
     if path.is_file():
         return [(path.parent.name if path.stem in _PARTS else path.stem, path)]
@@ -69,22 +69,23 @@ def load_datasets(
     format: str = "auto",
     limit: int | None = None,
 ) -> list[Dataset]:
-    """Read corpora.
+    """Read corpora, and choose a template and labels for each.
 
-    Template and labels are the paper's if the corpus is named as one of its datasets and has no
-    other labels; else the template is "zh" if most texts have Chinese characters or else "en", and
-    labels are the corpus's, worded as they are.
+    If a corpus has the name of one of the paper's datasets, and no labels other than that
+    dataset's, it gets the paper's template and labels. Otherwise its own labels are used, each with
+    its name as the wording. The template is then "zh" if most texts have Chinese characters, or
+    else "en".
 
     Args:
         paths: Files and folders, see `find_corpora`.
         format: Format of the files, see `read_annotated_texts`.
-        limit: Most texts of a corpus, taken from all over it, `None` for all texts.
+        limit: Most texts of a corpus, evenly spread over it; `None` for all.
 
     Returns:
         The datasets, no two with the same name.
 
     Raises:
-        ValueError: No corpus in a path, or one that can't be read.
+        ValueError: `limit` is below 1, a path has no corpus, or a corpus cannot be read.
     """
     if limit is not None and limit < 1:
         raise ValueError(Errors.P032.format(name="limit", value=limit))
@@ -106,7 +107,7 @@ def load_datasets(
 
 def _find_test_file(folder: Path) -> Path | None:
     found = sorted(each for each in folder.glob("test.*") if each.stem == "test" and each.is_file())
-    # `spacy project run` leaves converted files beside those they were made from.
+    # Prefer the original corpus to a .spacy file that was made from it.
     files = [each for each in found if each.suffix != _DOCBIN_SUFFIX] or found
     if len(files) > 1:
         names = ", ".join(file.name for file in files)

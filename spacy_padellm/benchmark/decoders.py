@@ -1,4 +1,4 @@
-"""The decoders a benchmark compares, under their names."""
+"""The decoders that a benchmark can compare, by name."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from .padded import PaddedLM, PaddedWay
 from .replay import ReplayingDecoder
 from .unconstrained import UnconstrainedDecoder
 
-# As many texts at once as a decoder's name says, and without the tags, which no other format has.
+# Tokens are not limited, since a decoder's name says how many texts are run at once. Tags are off,
+# since other formats have none.
 _OPTIONS = DecodingOptions(tag_share=0.0, batch_tokens=sys.maxsize)
 
 
 @dataclass(frozen=True)
 class DecoderSpec:
-    """A decoder's name taken apart: `tree`, `tree:0.05`, `tree@64`, `tree:0.05@64`.
+    """The parts of a decoder's name, such as `tree`, `tree:0.05`, `tree@64` or `tree:0.05@64`.
 
     Args:
         name: The whole name.
-        kind: Which decoder.
-        threshold: Of its drafts, where it is not the default.
-        batch_size: Texts decoded at once.
+        kind: The name of the decoder alone.
+        threshold: Its draft threshold; `None` for the default.
+        batch_size: Number of texts decoded at once.
     """
 
     name: str
@@ -41,7 +42,7 @@ class DecoderSpec:
 
     @property
     def output_format(self) -> str:
-        """What a model has to be trained to write for it."""
+        """The output format that its model has to be trained for."""
         return _KINDS[self.kind].output_format
 
     @property
@@ -51,10 +52,11 @@ class DecoderSpec:
 
 
 def parse_spec(name: str) -> DecoderSpec:
-    """Take a decoder's name apart, with a threshold after a colon and a batch size after an `@`.
+    """Parse a decoder's name, with its threshold after a colon and its batch size after an `@`.
 
     Raises:
-        ValueError: No decoder has this name, or it takes no such part.
+        ValueError: No decoder has this name, it takes no threshold or no batch size, or the batch
+            size is below 1.
     """
     match = re.fullmatch(r"([a-z-]+)(?::([0-9.]+))?(?:@([0-9]+))?", name)
     kind, threshold, batch_size = match.groups() if match else (name, None, None)
@@ -86,7 +88,7 @@ def _refusal(name: str, kind: str, part: str) -> str:
 
 
 def adapt(padellm: PaDeLLM, spec: DecoderSpec) -> PaDeLLM:
-    """Have a model write what a decoder reads, whatever it was trained to write."""
+    """Return a model with the output format of a decoder, whatever it was trained to write."""
     return padellm.with_settings(replace(padellm.settings, output_format=spec.output_format))
 
 
@@ -94,14 +96,14 @@ def build_decoder(spec: DecoderSpec, padellm: PaDeLLM) -> Decoder:
     """Build a decoder.
 
     Args:
-        spec: Which one.
-        padellm: The model, and its replicas for a decoder that runs several.
+        spec: The parsed name.
+        padellm: The model, with replicas for a decoder that runs several.
     """
     return _KINDS[spec.kind].build(spec, padellm, lms_of(spec, padellm))
 
 
 def lms_of(spec: DecoderSpec, padellm: PaDeLLM) -> list[CausalLM]:
-    """Give what a decoder runs: the model, or all of its replicas."""
+    """Return the models that a decoder runs: the model itself, or all of its replicas."""
     if padellm.replicas is None or not spec.runs_replicas:
         return [padellm.lm]
     return padellm.replicas.of(padellm.lm)
@@ -111,7 +113,7 @@ Build = Callable[[DecoderSpec, PaDeLLM, Sequence[CausalLM]], Decoder]
 
 
 def _parallel(way: PaddedWay | None = None, **changes: Any) -> Build:
-    """Decode with tree and tries; in a padded way sequences walk the tries."""
+    """Return a builder of decoders with tries, which run a tree or (with `way`) sequences."""
 
     def build(spec: DecoderSpec, padellm: PaDeLLM, lms: Sequence[CausalLM]) -> Decoder:
         options = replace(_OPTIONS, **changes)
@@ -129,14 +131,14 @@ def _parallel(way: PaddedWay | None = None, **changes: Any) -> Build:
 
 
 def _plain(way: PaddedWay) -> Build:
-    """Decode in the paper's two steps, without tries."""
+    """Return a builder of decoders for the paper's two steps, without tries."""
     return lambda spec, padellm, lms: UnconstrainedDecoder(
         PaDeLLM(PaddedLM(lms[0], way), padellm.settings)
     )
 
 
 def _output(draft_threshold: float | None) -> Build:
-    """Decode all mentions in one sequence."""
+    """Return a builder of decoders that write all mentions in one sequence."""
     options = replace(_OPTIONS, draft_threshold=draft_threshold)
     return lambda spec, padellm, lms: AutoregressiveDecoder(
         PaDeLLM(lms[0], padellm.settings, options)
@@ -148,10 +150,10 @@ class _Kind:
     """A kind of decoder.
 
     Args:
-        build: Makes one.
-        output_format: What a model is trained to write for it.
+        build: Builds the decoder.
+        output_format: The output format that its model has to be trained for.
         drafts: Whether its drafts have a threshold.
-        batches: Whether it decodes several texts at once.
+        batches: Whether it can decode several texts at once.
         replicas: Whether it runs several replicas of a model.
     """
 
@@ -164,10 +166,10 @@ class _Kind:
 
 _KINDS: Mapping[str, _Kind] = {
     "tree": _Kind(_parallel(), drafts=True, batches=True),
-    # Mentions opened while they are counted, as if every label had one.
+    # Opens a mention of every label while mentions are still counted.
     "tree-early": _Kind(_parallel(open_counts=(1,)), drafts=True, batches=True),
     "tree-plain": _Kind(_parallel(draft_threshold=None), batches=True),
-    # The same as the tree, each text's labels or a batch's texts divided between devices.
+    # The tree on several devices, which divide the texts of a batch or the labels of a text.
     "replicas": _Kind(_parallel(), drafts=True, batches=True, replicas=True),
     "batch": _Kind(_plain("batch")),
     "batch-shared": _Kind(_plain("batch_shared")),

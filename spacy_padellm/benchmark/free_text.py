@@ -1,4 +1,4 @@
-"""Free text: what a model writes over its whole vocabulary, and what that takes."""
+"""Free decoding: sequences that a model writes over its whole vocabulary, and their cost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .padded import OneByOneRun
 
 @dataclass
 class LaboratoryCost(DecodingCost):
-    """What decoding took, and what was lost.
+    """The cost of decoding, and what was lost.
 
     Args:
-        malformed: Stretches of the output that could not be read.
-        ungrounded: Mentions written that the text does not have, or of no known label.
-        simulated_seconds: Time of what the run stands for; `None` where it is not simulated.
-        output_format: The output format that was read, if one was.
+        malformed: Number of stretches of the output that could not be read.
+        ungrounded: Number of mentions that are not in the text, or whose label is unknown.
+        simulated_seconds: Simulated time, in seconds; `None` if time is not simulated.
+        output_format: The output format that was read; `None` if there was none.
     """
 
     malformed: int = 0
@@ -33,22 +33,22 @@ class LaboratoryCost(DecodingCost):
 
     @classmethod
     def of(cls, cost: DecodingCost) -> LaboratoryCost:
-        """Copy a cost of any decoder; what is written in parallel loses nothing."""
+        """Return a copy of any decoder's cost. In parallel decoding nothing is lost."""
         return replace(cost) if isinstance(cost, cls) else cls(**asdict(cost))
 
     def add(self, run: TreeRun, kept: int) -> None:
-        """Add a finished run.
+        """Add the cost of a finished run.
 
         Args:
             run: The run.
-            kept: Tokens of its trees that were kept.
+            kept: Number of tokens kept in its trees.
         """
         super().add(run, kept)
         if isinstance(run, OneByOneRun):
             self.simulated_seconds = (self.simulated_seconds or 0.0) + run.simulated_seconds
 
     def describe(self) -> str:
-        """Say it in a line or two."""
+        """Return the cost as one or two lines of text."""
         described = super().describe()
         if self.output_format is None:
             return described
@@ -59,20 +59,20 @@ class LaboratoryCost(DecodingCost):
 
 
 class FreeSequence:
-    """A sequence that is being written: whatever the model likes, until it writes an end.
+    """A sequence in which the model writes any tokens until it writes an end.
 
     Args:
-        node: The tree's node it begins behind.
+        node: The tree node after which it begins.
         ends: Id sequences that end it.
-        max_tokens: Where it is cut off.
-        replay: What is written, its end included, whatever the model chooses: that takes what a
-            model takes that writes so.
+        max_tokens: Number of tokens at which it is cut off.
+        replay: The ids to write, with an end, whatever the model chooses; `None` to write its
+            choices. The cost is that of a model that writes these ids itself.
 
     Attributes:
-        node: The tree's node it has come to.
-        ids: What was written, the end left out.
-        log_probs: The log-probability of what the model chose at each of them.
-        is_ended: Whether it came to an end.
+        node: The tree node that it has reached.
+        ids: The ids written, without the end.
+        log_probs: The log-probability of the model's choice at each of these ids.
+        is_ended: Whether an end was written.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class FreeSequence:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it ended, or was cut off."""
+        """Whether it has ended or was cut off."""
         return self.is_ended or len(self.ids) >= self.max_tokens
 
     def advance(self, tree: TokenTree, choices: Mapping[int, Choice]) -> None:
-        """Write as far as choices are known.
+        """Write as far as the choices are known.
 
         Args:
-            tree: The tree, which grows where no draft is.
-            choices: What was chosen at the nodes run so far.
+            tree: The tree. Nodes that are not drafted yet are added to it.
+            choices: The choices at the nodes that were run so far.
         """
         while not self.is_finished and (choice := choices.get(self.node)) is not None:
             token_id = choice.token_id if self._replay is None else self._replay[len(self.ids)]
@@ -116,13 +116,13 @@ class FreeSequence:
 
 
 class FreeText(ABC):
-    """A text of which something is being written freely.
+    """A text for which sequences are written freely.
 
     Args:
-        prefix: The ids all its sequences begin with.
+        prefix: The ids that all its sequences begin with.
 
     Attributes:
-        tree: The text's tree; drafts that prove wrong may be cut off.
+        tree: The text's tree. Wrong drafts may be cut off.
     """
 
     def __init__(self, prefix: Sequence[int]) -> None:
@@ -131,26 +131,26 @@ class FreeText(ABC):
     @property
     @abstractmethod
     def sequences(self) -> Sequence[FreeSequence]:
-        """The sequences that are written, or were."""
+        """All sequences of the text, finished or not."""
 
     def propose(self) -> list[int]:
-        """Propose new nodes at which a choice is needed, or will be if a draft proves right.
+        """Return the new nodes to run: those where a choice is needed, and drafts.
 
         Returns:
-            The nodes; none if everything is written.
+            The nodes; empty if everything is written.
         """
         return list(dict.fromkeys(each.node for each in self.sequences if not each.is_finished))
 
     @abstractmethod
     def advance(self, choices: Mapping[int, Choice]) -> None:
-        """Write as far as it is known now.
+        """Write as far as the choices are known.
 
         Args:
-            choices: What was chosen at each node proposed.
+            choices: The choice at each proposed node.
         """
 
     def count_kept(self) -> int:
-        """Count the tokens of the tree that were kept, each once."""
+        """Count the tokens of the tree that were kept, without rejected drafts."""
         return len({node for each in self.sequences for node in self.tree.path(each.node)})
 
 
@@ -160,14 +160,14 @@ def write_freely(run: TreeRun, texts: Sequence[FreeText], cost: LaboratoryCost) 
     Args:
         run: The run of the texts' trees.
         texts: The texts.
-        cost: Where what it took is added.
+        cost: The cost to which this run is added.
     """
     while any(proposed := [text.propose() for text in texts]):
         run.retire(place for place, nodes in enumerate(proposed) if not nodes)
         logits = run.logits(proposed).float()
         best, ids = logits.max(dim=1)
         log_probs = best - logits.logsumexp(dim=1)
-        # Together, as each transfer from a device waits for it. A double holds any id.
+        # One transfer, as each one waits for the device. A double holds any id exactly.
         pairs = torch.stack([ids.double(), log_probs.double()], dim=1).tolist()
         chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs)
         for text, nodes in zip(texts, proposed, strict=True):

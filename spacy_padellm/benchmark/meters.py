@@ -1,4 +1,4 @@
-"""Instruments: time with the device synchronised, time inside the model, peak memory."""
+"""Meters: time with devices synchronised, time inside a model, peak memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-# What Linux takes as "forget the highest memory use so far".
+# Written to `clear_refs`, it makes Linux forget the highest memory use so far.
 _RESET_PEAK = "5"
 _MB = 2**20
 
@@ -22,14 +22,14 @@ class Clock:
     """A clock that waits for devices.
 
     Args:
-        *devices: The devices.
+        *devices: The devices to wait for.
     """
 
     def __init__(self, *devices: torch.device) -> None:
         self._devices = devices
 
     def now(self) -> float:
-        """Read the time in seconds, once everything given to the devices is done."""
+        """Return the time in seconds, after everything given to the devices is done."""
         for device in self._devices:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -39,7 +39,7 @@ class Clock:
 
 
 class ForwardTimer:
-    """Time inside a model's forward passes. On a GPU it is the GPU's own time.
+    """A timer for the forward passes of a model, which on a GPU reads the GPU's own time.
 
     Args:
         model: The model.
@@ -53,7 +53,7 @@ class ForwardTimer:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Measure the passes within, from zero."""
+        """Time the passes within a `with` block, starting from zero."""
         self._starts, self._ends = [], []
         hooks = [
             self._model.register_forward_pre_hook(lambda *_: self._starts.append(self._mark())),
@@ -67,7 +67,7 @@ class ForwardTimer:
 
     @property
     def seconds(self) -> float:
-        """The time. The device has to be synchronised."""
+        """The time in the passes, in seconds. Synchronise the device before reading it."""
         if self._on_gpu:
             pairs = zip(self._starts, self._ends, strict=True)
             return float(sum(start.elapsed_time(end) for start, end in pairs) / 1000)
@@ -82,11 +82,13 @@ class ForwardTimer:
 
 
 class PeakMemory:
-    """The highest memory use of a stretch of work: allocated on a GPU; on a CPU, where Linux tells,
-    resident in the process, weights and all.
+    """A meter for the highest memory use.
+
+    On a GPU it reads the allocated memory. On a CPU it reads the resident memory of the process,
+    with the weights, if the system is Linux.
 
     Args:
-        *devices: The devices; of several that of the one with the highest counts.
+        *devices: The devices. Of several, the one with the highest use counts.
     """
 
     def __init__(self, *devices: torch.device) -> None:
@@ -96,7 +98,7 @@ class PeakMemory:
         )
 
     def reset(self) -> None:
-        """Begin a stretch."""
+        """Start measuring anew."""
         for device in self._devices if self._is_known else ():
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
@@ -105,7 +107,7 @@ class PeakMemory:
                 _forget_peak()
 
     def read_mb(self) -> float | None:
-        """Read the highest use since then, in MB; `None` where it is unknown."""
+        """Return the highest use since `reset`, in MB (2**20 bytes); `None` if it is unknown."""
         return max(map(_read_peak_mb, self._devices)) if self._is_known else None
 
 
@@ -118,13 +120,13 @@ def _read_peak_mb(device: torch.device) -> float:
 
 
 def _give_back_freed() -> None:
-    """Give back what others have freed before, or it would still be counted."""
+    """Return freed memory to the system, which would otherwise still count it."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_peak() -> bool:
-    """Begin anew with the highest use, and tell whether the process can."""
+    """Reset the process's highest memory use, and return whether the system can do so."""
     try:
         _CLEAR.write_text(_RESET_PEAK)
     except OSError:

@@ -1,4 +1,4 @@
-"""The objective of an output format: all mentions of a text in one sequence."""
+"""The training objective of an output format: all mentions of a text in one sequence."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from .output_formats import get_output_format
 
 
 class OutputObjective(Objective):
-    """Teaches a text's output, each of its tokens and the end token once.
+    """Teaches a text's output with its end token, in one sequence whose tokens count once.
 
-    Gold beyond the longest mention is left out; there is no most.
+    Gold mentions that are too long are left out. Their number is not limited.
 
     Args:
-        padellm: The model, and what it writes.
-        tag_text: Weight of text tags.
+        padellm: The model, whose settings name the output format.
+        tag_text: Weight of text tags; 0 for none.
 
     Raises:
-        ValueError: The weight is negative, or the tokenizer is one that text tags are not possible
-            with.
+        ValueError: The weight is negative, or text tags are not possible with the tokenizer.
     """
 
     def __init__(self, padellm: PaDeLLM, tag_text: float = 0.0) -> None:
@@ -31,7 +30,10 @@ class OutputObjective(Objective):
         self.output_format = get_output_format(padellm.settings.output_format)
 
     def select(self, text: AnnotatedText) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
-        """Select the mentions that nest, of texts that are annotated for all labels."""
+        """Select the gold mentions that the output format can write.
+
+        A text that is not annotated for all labels teaches nothing.
+        """
         if text.labels is not None and not set(self.labels) <= set(text.labels):
             left_out = LeftOut()
             gold = sorted({mention for mention in text.mentions if mention.label in self.labels})
@@ -47,18 +49,18 @@ class OutputObjective(Objective):
         return written, left_out
 
     def teach(self, text: EncodedText, taught: Taught) -> SupervisedTree:
-        """Make a chain of the text and its output."""
+        """Build a tree that is a single chain: the text and its output."""
         tree = TokenTree(text.prefix)
         if not taught:
             return SupervisedTree(tree, [], [], [], admissible=None)
         ids = self._write(text, taught)
         opened = tree.insert(self.encoder.count_end, tree.prefix_end)[-1]
-        # The end token is a target only.
+        # The end token is only a target and has no node.
         nodes = [opened, *tree.insert(ids[:-1], opened)]
         return SupervisedTree(tree, nodes, ids, [1.0] * len(ids), admissible=None)
 
     def lengths(self, text: EncodedText, taught: Taught) -> list[int]:
-        """Count the tokens of the output."""
+        """Count the tokens of the output after the text. The list is empty if nothing is taught."""
         if not taught:
             return []
         return [len(self.encoder.count_end) + len(self._write(text, taught))]

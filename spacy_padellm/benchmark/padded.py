@@ -1,4 +1,4 @@
-"""Separate sequences with a KV cache, as the paper runs them: what trees are measured against."""
+"""Separate sequences with a KV cache, as the paper runs them, for comparison with trees."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..tree.runs import TreeRun
 from ..tree.token_tree import TokenTree
 from .meters import Clock
 
-# "batch": separate left-padded sequences. "batch_shared": the same after the prefix, which is run
-# once. "one_by_one": one sequence after the other, the time of the slowest.
+# "batch": separate left-padded sequences. "batch_shared": the same, but each text's prefix is run
+# only once. "one_by_one": one sequence after another, of which the slowest gives the time.
 PaddedWay = Literal["batch", "batch_shared", "one_by_one"]
 
 
 class PaddedLM(CausalLM):
-    """A model that runs trees as the paper runs its sequences.
+    """A model that runs trees as the paper runs its separate sequences.
 
     Args:
         lm: The model.
-        way: How.
+        way: How the sequences are run.
     """
 
     def __init__(self, lm: CausalLM, way: PaddedWay) -> None:
@@ -43,12 +43,12 @@ class PaddedLM(CausalLM):
     def open(
         self, trees: Sequence[TokenTree], depth: int, *, for_training: bool = False
     ) -> TreeRun:
-        """Begin running a batch of trees, which grow by nodes below their prefixes only."""
+        """Start a run of a batch of trees, which may grow only below their prefixes."""
         self.check_depth(depth)
         mask_form, way = self.support.mask_form, self.way
         if self.support.max_depth is not None and depth > self.support.max_depth:
-            # Attention has a window shorter than this: only the model itself masks it rightly, and
-            # padding behind the prefix would count as a part of the window.
+            # Beyond the attention window, only the model's own mask is right. Padding after a
+            # shared prefix would take up part of the window.
             mask_form, way = None, "batch" if way == "batch_shared" else way
         options: dict[str, Any] = {
             "mask_form": mask_form,
@@ -61,12 +61,12 @@ class PaddedLM(CausalLM):
 
 @dataclass(eq=False)
 class _Row:
-    """A sequence of the batch.
+    """A row of the batch, with one sequence.
 
     Args:
-        tree: Its tree's place among the trees.
-        node: The node it has come to.
-        length: Tokens run of it.
+        tree: Index of its tree.
+        node: The node that it has reached.
+        length: Number of its tokens that were run.
     """
 
     tree: int
@@ -75,16 +75,17 @@ class _Row:
 
 
 class PaddedRun(TreeRun):
-    """Each branch below the prefix is a row of a left-padded batch (the paper's PaDeLLM Batch).
+    """A run in which each branch below the prefix is a row of a left-padded batch.
 
-    Rows keep their keys and values while they get longer by a token a pass, and leave the batch
-    when they do not; any other branch is a new prompt and begins a new batch.
+    This is the paper's PaDeLLM Batch. Rows keep their keys and values while they grow by a token a
+    pass, and leave the batch when they stop. If a branch continues no row, all branches become the
+    prompts of a new batch.
 
     Args:
-        share_prefix: Whether a tree's prefix is run once, for all its rows in all batches.
+        share_prefix: Whether a tree's prefix is run only once, for all its rows in all batches.
 
     Raises:
-        ValueError: The prefix is bidirectional, and the model takes no custom mask.
+        ValueError: The prefix is bidirectional, but the model takes no custom mask.
     """
 
     def __init__(self, *args: Any, share_prefix: bool = False, **kwargs: Any) -> None:
@@ -95,11 +96,15 @@ class PaddedRun(TreeRun):
         self._prefix: tuple[KVCache, np.ndarray] | None = None
         self._rows: list[_Row] = []
         self._cache = KVCache(self.mask_form)
-        # Which places in the cache are no padding, shape `(rows, width)`.
+        # Which slots in the cache are not padding, shape `(rows, width)`.
         self._real = np.zeros((0, 0), dtype=bool)
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run what rows have grown by, or all of them anew."""
+        """Run the new tokens of all rows, or a new batch, and return next-token logits.
+
+        Raises:
+            ValueError: A tree was cut off, or logits inside a prefix are wanted.
+        """
         if any(len(tree) and tree.serials[-1] >= len(tree) for tree in self.trees):
             raise ValueError(
                 "a tree that was cut off is not run as separate sequences with a cache"
@@ -115,13 +120,13 @@ class PaddedRun(TreeRun):
         return self._extend(blocks, [place[leaf] for leaf in asked], readout)
 
     def _continue(self, leaves: Sequence[tuple[int, int]]) -> bool:
-        """Take the rows on that the leaves continue by a token.
+        """Move rows on to the leaves that continue them by one token.
 
         Returns:
-            Whether every leaf continues one.
+            Whether every leaf continues a row. If not, the rows stay as they are.
         """
         rows = {(row.tree, row.node): row for row in self._rows}
-        # Two leaves below one node do not both fit into its row.
+        # Of two leaves below a node, only one can continue its row.
         found = [rows.pop((t, self.trees[t].parents[node]), None) for t, node in leaves]
         continued = [row for row in found if row is not None]
         if len(continued) < len(found):
@@ -136,7 +141,7 @@ class PaddedRun(TreeRun):
         return True
 
     def _begin(self, leaves: Sequence[tuple[int, int]]) -> None:
-        """Make a row of each leaf, of which nothing is run but the prefix, where it is shared."""
+        """Start a new batch with a row for each leaf. Only a shared prefix is run here."""
         if self._share_prefix and self._prefix is None:
             ends = [(tree, each.prefix_end) for tree, each in enumerate(self.trees)]
             self._start_rows(ends, KVCache(self.mask_form), np.zeros((len(ends), 0), dtype=bool))
@@ -162,12 +167,12 @@ class PaddedRun(TreeRun):
     def _extend(
         self, blocks: Sequence[list[int]], wanted: Sequence[int], readout: Readout
     ) -> Tensor:
-        """Run the newest tokens of each row.
+        """Run the newest tokens of each row, and return logits.
 
         Args:
-            blocks: The tokens of each.
-            wanted: The rows at whose last tokens logits are wanted.
-            readout: Which of them.
+            blocks: The new tokens of each row.
+            wanted: The rows at whose last token logits are wanted.
+            readout: Which logits to return.
         """
         width, length = self._real.shape[1], max(map(len, blocks))
         tokens = np.zeros((len(blocks), length), dtype=np.int64)
@@ -187,7 +192,7 @@ class PaddedRun(TreeRun):
         return self.run(tokens, positions, visible, places, readout, self._cache, width)
 
     def _visible(self, positions: np.ndarray, width: int) -> np.ndarray:
-        """Say which new places see which, shape `(rows, new, all)`."""
+        """Return which new slots attend to which slots, shape `(rows, new, all)`."""
         length = positions.shape[1]
         places = width + np.arange(length)
         visible = self._real[:, None, :] & (np.arange(width + length) <= places[:, None])[None]
@@ -195,18 +200,18 @@ class PaddedRun(TreeRun):
             ends = np.array([self.trees[row.tree].prefix_length for row in self._rows])
             inside = self._real & (positions < ends[:, None])
             visible |= inside[:, :, None] & inside[:, None, :]
-        # Padding sees itself, or its softmax would be over nothing.
+        # Padding attends to itself, as a softmax over nothing would be NaN.
         visible[:, np.arange(length), places] = True
         return visible
 
 
 @dataclass
 class _Sequence:
-    """A sequence, alone.
+    """A sequence that is run alone.
 
     Args:
         run: Its run.
-        seconds: Time it took.
+        seconds: The time that it took so far.
     """
 
     run: PaddedRun
@@ -214,12 +219,13 @@ class _Sequence:
 
 
 class OneByOneRun(TreeRun):
-    """Each branch is run alone, with a KV cache, timed as if each had a device of its own: a step
-    takes as long as the slowest of them (the paper's PaDeLLM Multi).
+    """A run of each branch alone, timed as if each had a device of its own.
+
+    This is the paper's PaDeLLM Multi, with a KV cache. A step takes as long as its slowest branch.
 
     Attributes:
-        passes: Forward passes so far, of the slowest in each step.
-        simulated_seconds: Time so far, of the slowest in each step.
+        passes: Number of forward passes so far, of the slowest branch in each step.
+        simulated_seconds: Time so far, of the slowest branch in each step.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -227,11 +233,11 @@ class OneByOneRun(TreeRun):
         self.simulated_seconds = 0.0
         self._clock = Clock(self.call.device)
         self._sequences: dict[tuple[int, int], _Sequence] = {}
-        # Of the steps before this one.
+        # The totals of the steps before this one.
         self._seconds, self._passes = 0.0, 0
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run each sequence by what it has grown, or all of them anew."""
+        """Run the new tokens of each branch, or all branches anew, and return next-token logits."""
         asked = [(tree, node) for tree, of_tree in enumerate(nodes) for node in of_tree]
         leaves = list(dict.fromkeys(asked))
         continued = [self._sequences.pop((t, self.trees[t].parents[n]), None) for t, n in leaves]

@@ -1,4 +1,4 @@
-"""Gold mentions → what each way of decoding writes for them, whatever the model chooses."""
+"""Replay: decoders write the gold mentions, whatever the model chooses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .output_formats import get_output_format
 
 @dataclass(frozen=True)
 class Replay:
-    """What is written of a text.
+    """The ids that decoders write for a text in a replay.
 
     Args:
-        mentions: For each label the ids of its mentions, ends included, in order of appearance.
-        output: The ids of all of them in one sequence, of an output format.
-        left_out: How many gold mentions are not among them.
-        encoder: The template's ids.
+        mentions: Label → the ids of its mentions, with end tokens, in order of appearance.
+        output: The ids of all mentions in one sequence; empty for the format `"parallel"`.
+        left_out: Number of gold mentions that are not among them.
+        encoder: The prompt encoder.
     """
 
     mentions: Mapping[str, Sequence[list[int]]]
@@ -37,11 +37,11 @@ class Replay:
 
     @classmethod
     def of(cls, text: AnnotatedText, padellm: PaDeLLM) -> Replay:
-        """Find what a model that makes no mistakes would write.
+        """Find what a model without mistakes would write.
 
         Args:
             text: A text with its gold mentions.
-            padellm: Says how mentions are written, and how many may be.
+            padellm: The model, whose settings say how mentions are written, and how many at most.
         """
         encoder, settings = padellm.encoder, padellm.settings
         found, _ = find_teachable(text, list(settings.labels), encoder, settings.max_mentions)
@@ -51,7 +51,7 @@ class Replay:
         output: list[int] = []
         if settings.output_format != PARALLEL:
             output_format = get_output_format(settings.output_format)
-            # Of mentions that cross, augmented text has one.
+            # Augmented text can have only one of two mentions that cross.
             rendered, crossing = output_format.render(text.source, listed, encoder.labels)
             output = encoder.encode_output(rendered)
             left_out += len(crossing)
@@ -59,7 +59,7 @@ class Replay:
 
     @cached_property
     def following(self) -> Trie[None]:
-        """What is written below the text in parallel, each count and mention in its sequence."""
+        """The trie of the counts and mentions that are written after the text in parallel."""
         trie: Trie[None] = Trie()
         for label, mentions in self.mentions.items():
             counted = [*self.encoder.branches[label], *self.encoder.count_ids[len(mentions)]]
@@ -72,17 +72,17 @@ class Replay:
 
 @dataclass(frozen=True, eq=False)
 class ReplayedText(EncodedText):
-    """A text of which something given is written.
+    """An encoded text with a replay.
 
     Args:
-        replay: What.
+        replay: The ids to write for the text.
     """
 
     replay: Replay = field(kw_only=True)
 
     @classmethod
     def of(cls, text: EncodedText, replay: Replay) -> ReplayedText:
-        """Have something written of a text."""
+        """Add a replay to an encoded text."""
         return cls(
             text.text,
             text.tokens,
@@ -95,21 +95,29 @@ class ReplayedText(EncodedText):
 
 
 def replay_of(text: EncodedText) -> Replay | None:
-    """Find what is to be written of a text, `None` where the model chooses."""
+    """Return the replay of a text; `None` if the model chooses what is written."""
     return text.replay if isinstance(text, ReplayedText) else None
 
 
 class ReplayingDecoder(ParallelDecoder):
-    """Decodes in parallel; of replayed texts it writes what is given. The model runs as ever."""
+    """A parallel decoder that writes the replays of texts, while the model runs as usual."""
 
     def choose(
         self,
         run: TreeRun,
         states: Sequence[TextState],
         proposed: Sequence[Mapping[int, Sequence[int]]],
+<<<<<<< HEAD
     ) -> list[dict[int, Choice]]:
         """Run a pass, and take what is given where a node lies on it; the rest, drafts that are
         not gone on from, stays the model's choice.
+=======
+        tag_ids: Sequence[int] = (),
+    ) -> tuple[list[dict[int, Choice]], list[np.ndarray]]:
+        """Run one pass, and replace the model's choices with those of the replays.
+
+        The model's choice stays at a wrong draft, where the replay has no node.
+>>>>>>> main
         """
         choices = super().choose(run, states, proposed)
         for state, chosen in zip(states, choices, strict=True):
@@ -123,7 +131,7 @@ class ReplayingDecoder(ParallelDecoder):
 
 
 def _find_following(state: TextState, node: int, trie: Trie[None]) -> list[int]:
-    """Find the ids that follow a node's sequence below the text."""
+    """Return the ids that may follow a node in the trie; empty if the node is not in it."""
     ids = []
     while node >= state.tree.prefix_length:
         ids.append(state.tree.ids[node])

@@ -1,4 +1,4 @@
-"""The report of a benchmark, for people and for programs, and what it was run on."""
+"""The report of a benchmark: Markdown for people, JSON for programs, and the environment."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import Errors
 from .rows import Row, make_ratios
 
 REPLAY = "replay"
@@ -32,8 +33,8 @@ class _Column:
 
     Args:
         header: Heading.
-        value: What it shows of a row.
-        form: Its format.
+        value: Returns the column's value in a row; `None` for none.
+        form: Format specification of the value.
     """
 
     header: str
@@ -71,16 +72,19 @@ _COLUMNS = (
     _Column("malformed", lambda row: row["malformed"], ".3f"),
     _Column("ungrounded", lambda row: row["ungrounded"], ".3f"),
 )
-# How many columns of each table are names and stand left.
+# What a file of results must contain about the machine, and in each row.
+_MACHINE = {"date", "torch", "cpu_threads", "device", "device_name", "dtype"}
+_MEASURED = {"dataset", "decoder", "latency_ms"}
+# Number of columns with names, aligned left, in the table of rows and in that of ratios.
 _NAMES, _RATIO_NAMES = 2, 1
 
 
 def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
-    """Write tables of the rows and of the ratios, and a line on the environment.
+    """Write the rows and their ratios as tables, and the environment as a line.
 
     Args:
-        rows: Rows of `make_row`.
-        environment: What they were measured on, see `describe_environment`.
+        rows: Rows from `make_row`.
+        environment: What they were measured on, from `describe_environment`.
     """
     columns = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows)]
     cells = [[column.cell(row) for column in columns] for row in rows]
@@ -95,15 +99,15 @@ def to_markdown(rows: Sequence[Row], environment: Mapping[str, Any]) -> str:
 
 
 def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
-    """Write rows, ratios and environment to a file, which is there only when whole.
+    """Write rows, ratios and environment to a file, which appears only when it is complete.
 
     Args:
         path: The file.
-        rows: Rows of `make_row`.
-        environment: What they were measured on.
+        rows: Rows from `make_row`.
+        environment: What they were measured on, from `describe_environment`.
     """
     content = {"rows": list(rows), "ratios": make_ratios(rows), "environment": dict(environment)}
-    # The environment may name paths and the like.
+    # The environment may contain paths, which become strings.
     text = json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     part_path = path.with_name(f"{path.name}.part")
@@ -111,19 +115,36 @@ def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) 
     part_path.replace(path)
 
 
+def read_json(path: Path) -> tuple[list[Row], dict[str, Any]]:
+    """Read the rows and the environment from a file that `write_json` wrote.
+
+    Raises:
+        ValueError: The file cannot be read, or is no such file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+        rows, environment = content["rows"], content["environment"]
+        for part, keys in ((environment, _MACHINE), *((row, _MEASURED) for row in rows)):
+            if missing := keys - part.keys():
+                raise ValueError(f"{', '.join(sorted(missing))} is missing")
+        return rows, environment
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(Errors.P421.format(path=path, error=error)) from error
+
+
 def describe_environment(
     device: str, dtype: str, *, cpuinfo: Path = CPUINFO, **extra: Any
 ) -> dict[str, Any]:
-    """Describe what a benchmark is run on: without it, its times say nothing.
+    """Describe what a benchmark is run on.
 
     Args:
-        device: Where the model runs, e.g. `"cuda:0"`.
-        dtype: What its weights are kept in.
-        cpuinfo: Where the system says what its CPU is.
-        **extra: What else is to be noted down, e.g. the checkpoint or `replay=True`.
+        device: The model's device, such as `"cuda:0"`.
+        dtype: The dtype of its weights.
+        cpuinfo: The file in which the system describes its CPU.
+        **extra: Other entries, such as the checkpoint or `replay=True`.
 
     Returns:
-        Date, versions, machine, device and the extras.
+        Date, versions, machine, device and the other entries.
     """
     import torch
 
@@ -159,8 +180,8 @@ def to_table(header: Sequence[str], cells: Sequence[Sequence[str]], names: int) 
 
     Args:
         header: Headings.
-        cells: What stands below them, line by line.
-        names: How many columns are names and stand left.
+        cells: The cells below them, line by line.
+        names: Number of columns with names, which are aligned left.
     """
     rule = ["---"] * names + ["---:"] * (len(header) - names)
     lines = (" | ".join(each.replace("|", r"\|") for each in line) for line in (header, *cells))

@@ -1,4 +1,4 @@
-"""Rows of a benchmark: what a decoder took on a dataset, and how decoders compare."""
+"""Rows of a benchmark: the cost of each decoder on a dataset, and ratios between decoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Plain values only, so that rows are JSON; what was not measured is `None`.
+# Plain values only, so that rows can be JSON. A value that was not measured is `None`.
 Row = dict[str, Any]
 
 MEAN, TOTAL = "mean", "total"
@@ -16,15 +16,15 @@ MEAN, TOTAL = "mean", "total"
 
 @dataclass(frozen=True)
 class TextMeasurement:
-    """What a decoder took on a text.
+    """The cost of decoding a text.
 
     Args:
-        seconds: Time in all.
-        passes: Forward passes of the model; of texts decoded at once, its part of them.
-        tokens: Tokens run, padding left out.
-        distinct_tokens: Those among them that a tree would hold, each counted once.
-        peak_memory_mb: Most memory in use, in MB.
-        model_seconds: Time inside the forward passes.
+        seconds: Total time, in seconds.
+        passes: Number of forward passes; of texts decoded together, each gets an equal share.
+        tokens: Number of tokens run, without padding.
+        distinct_tokens: Number of those that a tree would hold, each counted once.
+        peak_memory_mb: Peak memory, in MB.
+        model_seconds: Time inside the forward passes, in seconds.
     """
 
     seconds: float
@@ -49,23 +49,25 @@ def make_row(
     is_batched: bool = False,
     seconds_per_pass: float | None = None,
 ) -> Row:
-    """Sum up the measurements of a decoder on a dataset. A value that some text lacks is `None`.
+    """Sum up the measurements of a decoder on a dataset.
+
+    A value is `None` if it is missing for any text.
 
     Args:
         dataset: Name of the dataset.
         decoder: Name of the decoder.
-        measurements: One a text.
+        measurements: One for each text.
         mentions_f: The paper's score, over sets of mention strings.
         ents_f: The score over places.
-        malformed: Items written in the wrong form, over all texts.
-        ungrounded: Mentions written that are not in their text, over all texts.
-        left_out: Gold mentions that could not be replayed.
-        too_long: Texts of the dataset that do not fit into a model's positions.
+        malformed: Number of stretches that could not be read, over all texts.
+        ungrounded: Number of written mentions that are not in their text, over all texts.
+        left_out: Number of gold mentions that could not be replayed.
+        too_long: Number of texts that do not fit into a model's positions.
         is_batched: Whether texts were decoded together, so that none has a latency of its own.
-        seconds_per_pass: What reading the weights once takes at least.
+        seconds_per_pass: Least time of a pass, in seconds: that of reading the weights once.
 
     Returns:
-        Means per text; `latency_ms` has mean, p50 and p95.
+        The row, with means per text. `latency_ms` has mean, p50 and p95.
     """
     seconds = [each.seconds for each in measurements]
     model_seconds = _complete(each.model_seconds for each in measurements)
@@ -93,7 +95,7 @@ def make_row(
     }
 
 
-# What ratios are taken of.
+# The quantities by which decoders are compared.
 _QUANTITIES: Mapping[str, Callable[[Row], float | None]] = {
     "latency_mean": lambda row: row["latency_ms"]["mean"],
     "latency_p50": lambda row: row["latency_ms"]["p50"],
@@ -103,17 +105,17 @@ _QUANTITIES: Mapping[str, Callable[[Row], float | None]] = {
 
 
 def make_ratios(rows: Sequence[Row], decoder: str = "tree") -> list[dict[str, Any]]:
-    """Compare all other decoders with one: how many times as much they took.
+    """Compare the costs of decoders with those of one decoder, as ratios.
 
     Args:
-        rows: Rows of `make_row`, one a dataset and decoder.
-        decoder: The decoder they are compared with.
+        rows: Rows from `make_row`, one for each dataset and decoder.
+        decoder: The decoder that the others are compared with.
 
     Returns:
-        For each dataset and other decoder the ratios `latency_mean`, `latency_p50`, `passes` and
-        `tokens`, `None` where one side was not measured; then for each decoder, under the dataset
-        "mean", the arithmetic mean of its datasets' ratios, and under "total" the ratios of the
-        datasets' sums.
+        For each dataset and other decoder, the ratios `latency_mean`, `latency_p50`, `passes` and
+        `tokens`; `None` if one side was not measured. Then for each other decoder, under the
+        dataset "mean", the mean of these ratios; last, under "total", the ratios of the sums over
+        datasets.
     """
     references = {row["dataset"]: row for row in rows if row["decoder"] == decoder}
     ratios = [
@@ -158,7 +160,7 @@ def _latency_ms(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def _complete(values: Iterable[float | None]) -> list[float]:
-    """Give the values, none of them if one is missing: a mean over some texts would mislead."""
+    """Return the values, or none if one is missing, since a mean over some would mislead."""
     listed = list(values)
     present = [value for value in listed if value is not None]
     return present if len(present) == len(listed) else []

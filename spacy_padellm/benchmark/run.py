@@ -1,6 +1,4 @@
-"""A benchmark: the decoders take turns on every text, so that what disturbs the machine disturbs
-all of them.
-"""
+"""A benchmark run: decoders take turns on every text, so that disturbances slow all alike."""
 
 from __future__ import annotations
 
@@ -22,21 +20,21 @@ from .replay import Replay, ReplayedText
 from .rows import Row, TextMeasurement, make_row
 from .subjects import Subject
 
-# Texts decoded before anything is measured.
+# Number of texts that are decoded before measuring starts.
 WARM_UP = 2
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of texts decoded at once.
+    """The measurement of texts that were decoded together.
 
     Args:
         texts: The texts.
-        found: The mentions of each.
-        each: What each of them took, an equal part of it.
-        malformed: Stretches of the outputs that could not be read.
-        ungrounded: Mentions written that their text does not have.
-        left_out: Gold mentions that could not be replayed.
+        found: The mentions found in each text.
+        each: The cost of each text, an equal share of the total.
+        malformed: Number of stretches of the outputs that could not be read.
+        ungrounded: Number of written mentions that are not in their text.
+        left_out: Number of gold mentions that could not be replayed.
     """
 
     texts: Sequence[AnnotatedText]
@@ -48,12 +46,12 @@ class Measured:
 
 
 class Contender:
-    """A decoder on its model, and what was measured of it.
+    """A decoder with its model, and its measurements.
 
     Args:
-        spec: The decoder.
+        spec: The parsed name of the decoder.
         padellm: The model.
-        replays: Whether it writes gold, so that quality means nothing.
+        replays: Whether gold mentions are replayed, so that scores mean nothing.
     """
 
     def __init__(self, spec: DecoderSpec, padellm: PaDeLLM, *, replays: bool) -> None:
@@ -70,7 +68,7 @@ class Contender:
         self._memory = PeakMemory(*devices)
 
     def measure(self, texts: Sequence[AnnotatedText]) -> list[Measured]:
-        """Decode texts, as many at once as the decoder's name says, and see what it takes."""
+        """Decode texts in batches of the size in the decoder's name, and measure each batch."""
         size = self.spec.batch_size
         return [self._measure(texts[first : first + size]) for first in range(0, len(texts), size)]
 
@@ -97,9 +95,10 @@ class Contender:
             passes=(after.passes - before.passes) / n,
             tokens=(after.tokens - before.tokens) / n,
             distinct_tokens=(after.distinct_tokens - before.distinct_tokens) / n,
-            # What is simulated would not have all of it on one device.
+            # Each of the simulated devices would hold only a part of it.
             peak_memory_mb=None if is_simulated else peak,
-            # Only some of the passes count in what is simulated, or one after the other.
+            # The timer adds up passes that overlap in a simulation, and misses those of other
+            # replicas.
             model_seconds=None if is_simulated or self._is_several else self._timer.seconds / n,
         )
         return Measured(
@@ -112,20 +111,20 @@ class Contender:
         )
 
     def add(self, measured: Iterable[Measured]) -> None:
-        """Keep what `measure` gave."""
+        """Keep measurements that `measure` returned."""
         self._measured += measured
 
     def row(self, dataset: str, *, too_long: int, bytes_per_second: float | None) -> Row:
-        """Sum up what was measured.
+        """Sum up the measurements in a row.
 
         Args:
             dataset: Name of the dataset.
-            too_long: Texts left out, as they do not fit into a model's positions.
-            bytes_per_second: The device's memory bandwidth.
+            too_long: Number of texts left out because they do not fit into a model's positions.
+            bytes_per_second: The device's memory bandwidth; `None` if it is unknown.
         """
         weights = sum(p.numel() * p.element_size() for p in self.padellm.lm.model.parameters())
         if self._is_several:
-            # Devices read them at the same time.
+            # Several devices read their weights at the same time.
             bytes_per_second = None
         mentions, places = self._score()
         measurements = [each.each for each in self._measured for _ in each.texts]
@@ -144,20 +143,20 @@ class Contender:
         )
 
     def _score(self) -> tuple[MentionScores, MentionScores]:
-        """Score what was found, by mention strings and by places."""
+        """Score the mentions found, by strings and by places."""
         mentions, places = MentionScores(), MentionScores()
         for measured in self._measured:
             for text, found in zip(measured.texts, measured.found, strict=True):
                 string = text.source.text
                 entities = resolve(string, found, DecodingOptions())
                 if text.labels is not None:
-                    # What was found of other labels may be right.
+                    # Mentions with other labels may be right, so they do not count.
                     entities = [each for each in entities if each.label in text.labels]
                 mentions.add(
                     {(each.label, string[each.start : each.end]) for each in entities},
                     {(each.label, string[each.start : each.end]) for each in text.mentions},
                 )
-                # As `doc.ents` would hold them: of nested gold the longer ones.
+                # As in `doc.ents`: of nested gold mentions only the longer ones.
                 gold = [Entity(m.start, m.end, m.label, 1.0) for m in text.mentions]
                 places.add(_places(entities), _places(gold))
         return mentions, places
@@ -168,16 +167,16 @@ def _places(entities: Sequence[Entity]) -> set[tuple[str, str]]:
 
 
 class BenchmarkRun:
-    """Measures decoders on datasets. What was measured stays when it is interrupted.
+    """A run that measures decoders on datasets, and keeps its results if it is interrupted.
 
     Args:
         subject: The models.
-        specs: The decoders.
+        specs: The parsed names of the decoders.
         on_texts: Called with the number of texts each time some are done.
-        bytes_per_second: The device's memory bandwidth, to compare with.
+        bytes_per_second: The device's memory bandwidth; `None` if it is unknown.
 
     Attributes:
-        rows: What was measured, a row for each dataset and decoder.
+        rows: The results, a row for each dataset and decoder.
     """
 
     def __init__(
@@ -198,7 +197,7 @@ class BenchmarkRun:
         """Measure all decoders on a dataset, and add its rows.
 
         Raises:
-            KeyboardInterrupt: As it comes; texts that all decoders were measured on count.
+            KeyboardInterrupt: The user interrupts. Texts that all decoders were measured on count.
         """
         models = self._subject.contend(self._specs, dataset)
         contenders = [
@@ -212,7 +211,7 @@ class BenchmarkRun:
         try:
             for first in range(0, len(dataset.texts), self._group_size):
                 group = dataset.texts[first : first + self._group_size]
-                # Another one begins each time, as caches are warm for those that follow.
+                # A different decoder begins each time, since caches are warm for the others.
                 turn = first // self._group_size % len(contenders)
                 measured = self._measure([*contenders[turn:], *contenders[:turn]], group)
                 done += measured
@@ -226,10 +225,10 @@ class BenchmarkRun:
                 self.rows.append(row)
 
     def _measure(self, contenders: Sequence[Contender], group: Sequence[AnnotatedText]) -> int:
-        """Measure decoders on texts.
+        """Measure decoders on texts, and leave out texts that do not fit all of their models.
 
         Returns:
-            How many texts were measured, of every decoder the same; the others do not fit.
+            The number of texts measured.
         """
         try:
             measured = [(each, each.measure(group)) for each in contenders]

@@ -1,4 +1,4 @@
-"""What is measured: trained models that decode, or a random one that replays gold."""
+"""The models to measure: trained ones, or a random one with replayed gold mentions."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ SHAPES: Mapping[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class ReplayingModel:
-    """A model that knows nothing: decoders write gold, whatever it chooses.
+    """A model with random weights, for which decoders write the gold mentions.
 
     Args:
         lm: The model.
-        n_labels: With fewer labels, invented ones are looked for as well.
-        replicas: Its replicas.
+        n_labels: Least number of labels. If a dataset has fewer, labels are invented.
+        replicas: The model's replicas; `None` for none.
     """
 
     lm: CausalLM
@@ -70,7 +70,7 @@ class ReplayingModel:
     replays: ClassVar[bool] = True
 
     def contend(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[PaDeLLM]:
-        """Give what each decoder runs on a dataset, with its template and labels."""
+        """Return the model for each decoder, with a dataset's template and labels."""
         missing = range(len(dataset.labels), self.n_labels)
         invented = {f"label {n}": f"label {n}" for n in missing}
         # Enough for every mention of the paper's test sets.
@@ -86,7 +86,7 @@ class ReplayingModel:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A checkpoint.
+    """A trained model and its name.
 
     Args:
         name: Its folder.
@@ -98,10 +98,10 @@ class TrainedModel:
 
 
 class TrainedModels:
-    """Checkpoints, each trained to write another format.
+    """Trained models, at most one for each output format.
 
     Args:
-        models: The checkpoints.
+        models: The models.
 
     Raises:
         ValueError: Two of them write the same format.
@@ -125,8 +125,8 @@ class TrainedModels:
         """Load checkpoints.
 
         Args:
-            names: Checkpoint folders, or trained pipelines' with one in them.
-            **options: See `PaDeLLM.from_pretrained`.
+            names: Checkpoint folders, or trained pipelines that contain one.
+            **options: As for `PaDeLLM.from_pretrained`.
         """
         return cls(
             [
@@ -136,10 +136,11 @@ class TrainedModels:
         )
 
     def contend(self, specs: Sequence[DecoderSpec], dataset: Dataset) -> list[PaDeLLM]:
-        """Give what each decoder runs on a dataset: the checkpoint that writes its format.
+        """Return the model for each decoder: the one that writes its output format.
 
         Raises:
-            ValueError: There is none, or a checkpoint knows none of the dataset's labels.
+            ValueError: No model writes a decoder's format, or a model has none of the dataset's
+                labels.
         """
         for model in self._by_format.values():
             labels = model.padellm.settings.labels
@@ -163,13 +164,13 @@ Subject = ReplayingModel | TrainedModels
 def build_random_lm(
     shape: str, tokenizer: str, *, device: str = "cpu", dtype: str = "float32", seed: int = 0
 ) -> CausalLM:
-    """Build a model with random weights, for what does not depend on what a model knows.
+    """Build a model with random weights, to measure what does not depend on its knowledge.
 
     Args:
-        shape: A name of `SHAPES`, or a model's `config.json`.
+        shape: A name in `SHAPES`, or the path of a model's `config.json`.
         tokenizer: A tokenizer's folder or hub id.
-        device: Where to run.
-        dtype: What weights are kept in.
+        device: The device to run on.
+        dtype: The dtype of the weights.
         seed: Seed of the weights.
 
     Returns:
@@ -183,7 +184,7 @@ def build_random_lm(
     torch_dtype = get_dtype(dtype)
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except Exception as error:  # each tokenizer library has its own
+    except Exception as error:  # Each tokenizer library raises its own errors.
         raise ValueError(Errors.P042.format(name=tokenizer, error=error)) from error
     if len(loaded) > config.vocab_size:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Plain decoding as in the paper: no tries, the model writes what it likes.
+"""Plain decoding as in the paper: without tries, so that the model may write anything.
 
-What the trie decoder is compared with. A count is read as a number whatever ends it, and the second
-step's prompts are written from that.
+Decoding with tries is compared with this. A count is read as a number, whatever ends it, and the
+second step's prompts are written with that number.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .replay import replay_of
 
 @dataclass(frozen=True)
 class WrittenMention:
-    """What the model wrote after a mention opener.
+    """A mention as the model wrote it after an opener.
 
     Args:
         label: The label.
         string: The mention, decoded.
-        ids: Its ids, the end token left out.
-        is_ended: Whether it came to an end within the limit.
-        log_prob: Sum of the log-probabilities of its tokens, the end token excluded.
+        ids: Its ids, without the end token.
+        is_ended: Whether it ended within the limit.
+        log_prob: Sum of the log-probabilities of its tokens, without the end token.
     """
 
     label: str
@@ -41,13 +41,12 @@ class WrittenMention:
 
 @dataclass(frozen=True)
 class WrittenText:
-    """What the model wrote for a text.
+    """The mentions that the model wrote for a text, and its wrong counts.
 
     Args:
-        mentions: The mentions; they have no places and may not be in the text.
-        malformed_counts: What stood where a count was due and is none.
-        excessive_counts: Counts above the limit, of which the first mentions up to the limit were
-            written.
+        mentions: The mentions. They have no places, and may not be in the text.
+        malformed_counts: The strings that were written instead of a count.
+        excessive_counts: Counts above the limit. Only as many mentions as allowed were written.
     """
 
     mentions: tuple[WrittenMention, ...]
@@ -56,13 +55,13 @@ class WrittenText:
 
 
 class UnconstrainedDecoder:
-    """Greedy decoding over the whole vocabulary, in the paper's two steps, one token a pass.
+    """A greedy decoder over the whole vocabulary, in the paper's two steps, one token a pass.
 
     Args:
         padellm: The model.
 
     Attributes:
-        cost: What decoding took so far.
+        cost: The cost of decoding so far.
     """
 
     def __init__(self, padellm: PaDeLLM) -> None:
@@ -70,23 +69,26 @@ class UnconstrainedDecoder:
         self.cost = LaboratoryCost()
 
     def fits(self, text: EncodedText) -> bool:
-        """Tell whether the model has positions for a text and the beginning of its mentions."""
+        """Return whether the model has positions for a text and the beginning of its mentions."""
         return self.padellm.lm.fits(self._depth(text))
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
-        """Decode texts, one after the other: for each the mentions that are in it."""
+        """Find the mentions of texts, one text after another.
+
+        Mentions that are not in the text are dropped.
+        """
         return [self._ground(text, self.write(text)) for text in texts]
 
     @torch.inference_mode()
     def write(self, text: EncodedText) -> WrittenText:
-        """Write what the model likes of a text.
+        """Write the counts and mentions of a text freely.
 
         Raises:
             TextTooLongError: The text is longer than the model's positions.
         """
         lm = self.padellm.lm
         depth = self._depth(text)
-        # No more tokens than the text has, or than the model has positions left.
+        # Most tokens of a mention: as many as the text has, or as the model has positions left.
         room = len(text.prefix) + 1
         if lm.max_depth is not None:
             room = min(room, lm.max_depth - depth + 1)
@@ -106,11 +108,11 @@ class UnconstrainedDecoder:
         return WrittenText(mentions, tuple(state.malformed), tuple(state.excessive))
 
     def _depth(self, text: EncodedText) -> int:
-        """Find where mentions begin, at the latest."""
+        """Return the most tokens that may precede a mention, text included."""
         return self.padellm.encoder.depth_before_mentions(text, self.padellm.settings.labels)
 
     def _ground(self, text: EncodedText, written: WrittenText) -> list[DecodedMention]:
-        """Find the mentions in the text, and count what is lost."""
+        """Find the written mentions in the text, and count those that are lost."""
         ended = [mention for mention in written.mentions if mention.is_ended]
         grounding = Grounding(text, self.padellm.settings.labels)
         found = [
@@ -125,16 +127,18 @@ class UnconstrainedDecoder:
 
 
 class _UnconstrainedText(FreeText):
-    """What a text's counts and mentions have come to: mentions are opened once all is counted.
+    """The counts and mentions of a text while they are written.
+
+    Mentions are opened once all counts are finished.
 
     Args:
         text: The text.
         padellm: The model.
-        longest_mention: Where a mention is cut off, in tokens.
+        longest_mention: Number of tokens at which a mention is cut off.
 
     Attributes:
-        mentions: The label of each mention, and the mention.
-        malformed: What stood where a count was due and is none.
+        mentions: Label and sequence of each mention.
+        malformed: The strings that were written instead of a count.
         excessive: Counts above the limit.
     """
 
@@ -166,7 +170,7 @@ class _UnconstrainedText(FreeText):
         return [*self._counts.values(), *(mention for _, mention in self.mentions)]
 
     def advance(self, choices: Mapping[int, Choice]) -> None:
-        """Write as far as it is known now."""
+        """Write as far as the choices are known."""
         self._choices.update(choices)
         for sequence in self.sequences:
             sequence.advance(self.tree, self._choices)
@@ -193,6 +197,6 @@ class _UnconstrainedText(FreeText):
 
 
 def _read(padellm: PaDeLLM, ids: Sequence[int]) -> str:
-    """Decode what was written, alone."""
+    """Decode the ids of one sequence, without those before it."""
     string: str = padellm.lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
     return string

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .benchmark import benchmark
+from .chart import chart
 from .compare import compare
 from .convert import convert
 from .evaluate import evaluate, scores
@@ -21,7 +22,7 @@ def create_app() -> typer.Typer:
     """Create the app with all commands. Heavy packages are imported only when a command runs."""
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
     corpora = (convert, fetch)
-    models = (finetune, predict, compare, benchmark, evaluate, scores, visualize, export)
+    models = (finetune, predict, compare, benchmark, chart, evaluate, scores, visualize, export)
     for command in (*corpora, *models):
         app.command()(command)
     return app

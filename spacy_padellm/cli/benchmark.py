@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Errors, require
+from ..errors import Errors
 from .console import DeviceOption, DtypeOption, FormatOption, shown_errors
 
 # What a shell has for Ctrl-C, so that a loop of commands stops as well.
@@ -78,15 +78,15 @@ def benchmark(
         typer.Option(help="The device's memory bandwidth in GB/s. Prints the share that is used."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the results to this JSON file.")
+        Path | None, typer.Option(help="Write the results to this JSON file, for `chart`.")
     ] = None,
-    chart: Annotated[Path | None, typer.Option(help="Draw a chart to this PNG file.")] = None,
 ) -> None:
     """Measure decoders text by text: latency, passes, tokens and memory. With trained models, also
     measure scores. Ctrl-C stops and keeps the results so far.
     """
     with shown_errors():
-        _check_files(output, chart)
+        if output is not None:
+            _check_writable(output)
         import torch
 
         from ..benchmark.datasets import load_datasets
@@ -131,36 +131,20 @@ def benchmark(
                 write_json(output, rows, environment)
         if rows:
             typer.echo(to_markdown(rows, environment))
-        if chart is not None:
-            _draw(chart, rows)
         if environment["interrupted"]:
             raise typer.Exit(_INTERRUPTED)
 
 
-def _draw(path: Path, rows: list[Row]) -> None:
-    from ..benchmark.chart import draw_chart
-
-    if any(row["latency_ms"]["mean"] is not None for row in rows):
-        draw_chart(path, rows)
-    else:
-        typer.echo(f"No chart was drawn to {path}: no decoder has a latency.", err=True)
-
-
-def _check_files(output: Path | None, chart: Path | None) -> None:
-    """Check that the files can be written before measuring starts."""
-    if chart is not None:
-        require("matplotlib", "Drawing a chart", extra="benchmark")
-    for path in (output, chart):
-        if path is None:
-            continue
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=path.parent):
-                pass
-            if path.is_dir():
-                raise IsADirectoryError("it is a folder")
-        except OSError as error:
-            raise ValueError(Errors.P417.format(path=path, error=error)) from error
+def _check_writable(path: Path) -> None:
+    """Check that a file can be written, before measuring starts."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+    except OSError as error:
+        raise ValueError(Errors.P417.format(path=path, error=error)) from error
 
 
 def _refuse(options: dict[str, object]) -> None:

@@ -18,15 +18,15 @@ class ReadingOptions:
     """The options for reading a corpus file, from a spaCy config or the command line.
 
     Args:
-        format: "paper", "conll" or "jsonl". "auto" detects it from the content, see
-            `detect_format`.
-        scheme: Tag scheme of a conll file, one of `SCHEME_NAMES`. "auto" detects it from the tags,
-            see `detect_scheme`. "iob1" also reads files in which some entities start with B- and
-            others with I-.
+        format: `"paper"`, `"conll"` or `"jsonl"`. `"auto"` detects it from the content.
+        scheme: Tag scheme of a conll file: `"bio"`, `"iob1"`, `"bioes"` or `"bilou"`. `"auto"`
+            detects it from the tags. `"iob1"` also reads files in which some entities start with
+            B- and others with I-.
         token_column: Column with the tokens of a conll file. 0 is the first column, -1 the last.
         tag_column: Column with the tags of a conll file, counted in the same way.
-        offsets: What the offsets in a file of the paper format count, one of `OFFSETS`. "auto"
-            finds out from the mentions, see `parse_paper`.
+        offsets: What the offsets in a file of the paper format count: `"words"`,
+            `"words-exclusive"` (the end is one past the last word) or `"characters"`. `"auto"`
+            finds out from the mentions.
         annotated_labels: The labels that the corpus is annotated for, after renaming. By default
             those that the file states, or all.
         label_map: Old labels → new labels. Other labels stay.

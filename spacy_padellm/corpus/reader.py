@@ -32,11 +32,10 @@ def create_annotated_corpus_v1(
     spans_key: str = SPANS_KEY,
     limit: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
-    """Create a reader of annotated texts.
+    """Create `spacy_padellm.AnnotatedCorpus.v1`: a reader of annotated texts, without conversion.
 
     A config names it as `@readers = "spacy_padellm.AnnotatedCorpus.v1"`. The pipeline tokenizes the
-    predicted docs. The reference docs have the gold tokens if the corpus has any. All options
-    except `path`, `spans_key` and `limit` are those of `ReadingOptions`.
+    predicted docs. The reference docs have the gold tokens if the corpus has any.
 
     Args:
         path: The file.

@@ -1,6 +1,6 @@
 """The spaCy component `padellm_ner`."""
 
-# No `annotations` import: spaCy reads the types of `initialize` at run time.
+# No `annotations` import, since spaCy reads the types of `initialize` at run time.
 import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,20 +39,24 @@ from .shim import get_shim
 
 
 class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without types.
-    """Finds named entities with a causal language model, which writes them out.
+    """A spaCy component that finds named entities with a causal language model.
 
     Args:
         vocab: The shared vocabulary.
-        model: The model, of `spacy_padellm.pipeline.shim.build_model`.
+        model: The thinc model that `build_model` in `shim.py` returns.
         name: The component's name.
-        stated: What overrides the checkpoint's settings.
-        options: How the model decodes.
-        get_spans: Makes the windows a doc is read in, by default such that the model has positions
-            for them.
-        spans_key: The span group predicted mentions go to and gold ones are read from.
-        overwrite: Whether entities already in `doc.ents` make way.
-        augment: Makes more training texts of those there are.
+        stated: Settings in the config that override the checkpoint's; `None` for none.
+        options: How the model decodes; `None` for the defaults.
+        get_spans: A span getter that splits docs into windows; `None` to split only docs that are
+            too long for the model.
+        spans_key: The span group that predicted mentions are written to and gold mentions are read
+            from.
+        overwrite: Whether to remove the entities already in `doc.ents`.
+        augment: Augments training texts; `None` for no augmentation.
         scorer: The scoring method.
+
+    Raises:
+        ValueError: `augment` is not a `MentionSwap`.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         if not (augment is None or isinstance(augment, MentionSwap)):
             raise ValueError(Errors.P207.format(value=augment))
         self._swap = augment
-        # Made at the first step, of the labels and the model there are then.
+        # Made in `initialize` or at the first training step, once labels and model are final.
         self._versions: TextVersions | None = None
         self._checked: PaDeLLM | None = None
         self.shim = get_shim(model)
@@ -93,6 +97,8 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
     @property
     def padellm(self) -> PaDeLLM:
         """The model that finds entities, with its current settings.
+
+        Reading it warns of labels that the model was never trained to find.
 
         Raises:
             ValueError: There is no model yet.
@@ -112,15 +118,16 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
 
     @property
     def hide_labels(self) -> bool:
-        """Whether `nlp.meta` leaves the labels out: until the model's settings are read, as spaCy
-        asks for them while a pipeline is being loaded, and what that was once made from may be
-        gone.
+        """Whether `nlp.meta` leaves out the labels, as the settings have not been read yet.
+
+        spaCy asks for the labels while it loads a pipeline. Reading the settings then may fail,
+        because the checkpoint that the pipeline was made from may be gone.
         """
         return not self.shim.is_known
 
     @property
     def label_data(self) -> dict[str, str]:
-        """The labels and their wording, as `initialize` takes them."""
+        """The labels and their wording, in the form that `initialize` takes."""
         return dict(self.shim.settings.labels)
 
     def add_label(self, label: str, wording: str | None = None) -> int:
@@ -128,8 +135,8 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
 
         Args:
             label: The label.
-            wording: Its wording in the prompt, by default the one the checkpoint has for it, or the
-                label itself.
+            wording: Its wording in the prompt; `None` for the checkpoint's, or else the label
+                itself.
 
         Returns:
             0 if the label is already present, otherwise 1.
@@ -148,16 +155,17 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         nlp: Language | None = None,
         labels: Labels | None = None,
     ) -> None:
-        """Initialize the model for training.
+        """Initialize the model for training, and warn of annotation that cannot be taught.
 
         Args:
-            get_examples: Gives the training examples.
-            nlp: The pipeline.
-            labels: The labels, for example from a file that `spacy init labels` wrote; otherwise
-                the config's and the examples'.
+            get_examples: Returns the training examples.
+            nlp: The pipeline. Its annotating components run first, as they may set what `get_spans`
+                needs.
+            labels: The labels, for example from a file that `spacy init labels` wrote; `None` for
+                those of the config and the examples.
 
         Raises:
-            ValueError: There are no labels.
+            ValueError: There are no labels, or `labels` is a single string.
         """
         validate_get_examples(get_examples, "PaDeLLMNER.initialize")
         if labels is not None:
@@ -169,7 +177,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
                 self.add_label(label)
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
-        # Before the new model is made, as there may not be room for both.
+        # Release the old model first, as there may not be room for both.
         self._checked = self._versions = None
         self.shim.create(eg.reference.text for eg in get_examples())
         objective = self.shim.make_objective()
@@ -179,17 +187,17 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         for eg in as_in_training(get_examples(), nlp, self):
             for text in windowed_texts([eg], self.spans_key, self.shim.padellm, self.get_spans):
                 report.add(text, [objective.examine(window) for _, window in text.windows])
-        # Labels from a file were chosen.
+        # The user chose the labels in a file, so no warning about labels is needed.
         report.warn(of_labels=labels is None)
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
         """Find the entities of docs without changing the docs.
 
         Returns:
-            The entities of each, with its character offsets.
+            The entities of each doc, with character offsets. They may overlap.
 
         Raises:
-            ValueError: There is no model or no label, or a text is too long for the model.
+            ValueError: There is no model or no label, or a window is too long for the model.
         """
         docs, model = list(docs), self.padellm
         windows = get_windows(docs, model, self.get_spans)
@@ -210,10 +218,10 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
 
         Args:
             stream: The docs.
-            batch_size: How many to read at once.
+            batch_size: Number of docs to read at once.
 
         Yields:
-            The docs in order. One that fails goes to the error handler alone.
+            The docs in order. A doc that fails goes to the error handler and is left out.
         """
         forked = multiprocessing.get_start_method(allow_none=True) in (None, "fork")
         if forked and multiprocessing.parent_process() is not None and torch.get_num_threads() > 1:
@@ -243,7 +251,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         """Build the supervised trees for a training step.
 
         Args:
-            examples: A batch of examples. Each use of a text makes its next version.
+            examples: A batch of examples. Each use of a text builds its next version.
 
         Returns:
             A tree for each window that teaches something.
@@ -274,9 +282,9 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         Args:
             examples: The examples.
             drop: Rate of the model's dropout layers (`torch.nn.Dropout`). Llama-shaped models have
-                none; what a model drops in other ways is up to its own configuration.
-            sgd: The optimizer; without one gradients add up.
-            losses: Losses so far, by component.
+                none. Other kinds of dropout follow the model's own configuration.
+            sgd: The optimizer; `None` to only add up gradients.
+            losses: Losses so far, by component; changed in place.
 
         Returns:
             The updated losses.
@@ -299,20 +307,21 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         """Compute the loss for a batch of examples.
 
         Args:
-            examples: A batch of examples.
-            scores: Log-probabilities of their supervised tokens, from the model.
+            examples: The examples.
+            scores: Log-probabilities of their supervised tokens, from the model, shape
+                `(n_supervised,)`.
 
         Returns:
-            The mean negative log-probability of the tokens the loss covers in the paper's separate
-            sequences, and its gradient. With `tag_text`, text tags count with their weights.
+            The mean negative log-probability of the supervised tokens, as in the paper's separate
+            sequences, and its gradient. Text tags count with their weights.
         """
         return _get_loss(self.make_trees(examples), scores)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Save the component with `model`, a checkpoint folder that transformers can load alone.
+        """Save the component with `model`, a checkpoint folder that transformers can load, too.
 
         Args:
-            path: A directory.
+            path: The directory to save to.
             exclude: What to leave out: `"model"`.
         """
         if "model" not in exclude:
@@ -324,9 +333,6 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         Args:
             path: The directory.
             exclude: What to leave out: `"model"`.
-
-        Raises:
-            ValueError: The checkpoint folder is not complete.
         """
         if "model" not in exclude:
             self._checked = self._versions = None
@@ -342,7 +348,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         return b"" if "model" in exclude else self.shim.to_bytes()
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "PaDeLLMNER":
-        """Load the component from the bytes of `to_bytes`.
+        """Load the component from the bytes that `to_bytes` returned.
 
         Args:
             bytes_data: The bytes.

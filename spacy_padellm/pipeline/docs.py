@@ -36,15 +36,18 @@ def get_windows(
 
     Args:
         docs: The docs.
-        model: What reads them.
-        get_spans: A span getter, such as those of spacy-transformers; `None` to read every doc as a
-            whole, and in overlapping windows where it is too long for the model.
+        model: The model that reads them.
+        get_spans: A span getter, such as those of spacy-transformers; `None` to read each doc as a
+            whole, or in overlapping windows if it is too long for the model.
+
+    Raises:
+        ValueError: A doc lacks what `get_spans` needs.
     """
     if get_spans is None:
         return [model.cut(tokenized(doc)) for doc in docs]
     try:
         spans = get_spans(docs)
-    except ValueError as error:  # spaCy's, of what `get_spans` asks of a doc
+    except ValueError as error:  # A doc lacks what `get_spans` needs.
         raise ValueError(Errors.P206.format(error=error)) from error
     return [
         [Window(span.start_char, model.encode(tokenized(span))) for span in of_doc if len(span)]
@@ -58,13 +61,14 @@ def windowed_texts(
     """Collect the training texts of examples, in windows, tokenized like the predicted docs.
 
     Args:
-        examples: Examples; those without annotation of entities are skipped.
+        examples: The examples; those without annotation of entities are skipped.
         spans_key: The reference's span group with gold mentions.
-        model: What reads them.
-        get_spans: Makes the windows.
+        model: The model that reads them.
+        get_spans: The span getter, see `get_windows`.
 
     Raises:
-        ValueError: Predicted and reference differ in text, or `get_spans` lacks something.
+        ValueError: Predicted and reference docs differ in text, or a doc lacks what `get_spans`
+            needs.
     """
     annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
     for eg in annotated:
@@ -83,10 +87,10 @@ def windowed_texts(
 
 
 def gold_labels(examples: Iterable[Example], spans_key: str) -> list[str]:
-    """List the labels of examples' gold mentions, sorted.
+    """List the labels of the gold mentions in examples, sorted.
 
     Args:
-        examples: Examples.
+        examples: The examples.
         spans_key: The reference's span group with gold mentions.
     """
     return sorted({span.label_ for eg in examples for span in gold_spans(eg.reference, spans_key)})
@@ -95,13 +99,14 @@ def gold_labels(examples: Iterable[Example], spans_key: str) -> list[str]:
 def as_in_training(
     examples: Iterable[Example], nlp: Language | None, component: object
 ) -> Iterator[Example]:
-    """Annotate examples with earlier components, as before a component's `update`. They may set
-    the sentences that serve as windows, for example.
+    """Annotate examples with a pipeline's earlier components, as in training.
+
+    They may set the sentences that serve as windows, for example.
 
     Args:
-        examples: Examples.
-        nlp: The pipeline.
-        component: A component of it.
+        examples: The examples.
+        nlp: The pipeline; `None` to annotate nothing.
+        component: The component before which to stop.
     """
     pipes: list[Callable[[Doc], Doc]] = []
     if nlp is not None:
@@ -126,12 +131,12 @@ def annotate_doc(doc: Doc, entities: Sequence[Entity], *, spans_key: str, overwr
 
     Args:
         doc: The doc, changed in place.
-        entities: What was found in it, with its character offsets, on its token boundaries.
-        spans_key: The span group all of them go to, with `attrs["scores"]`.
-        overwrite: Whether entities already there make way; if not, they stay, and what overlaps
-            them does not become an entity.
+        entities: The entities, with character offsets on the doc's token boundaries.
+        spans_key: The span group that all of them go to, with `attrs["scores"]`.
+        overwrite: Whether to remove the entities already in `doc.ents`. If not, entities that
+            overlap them are left out of `doc.ents`.
     """
-    # Never `None`: what is found starts and ends on the doc's own tokens.
+    # Never `None`, since entities start and end on the doc's own tokens.
     spans = {e: cast(Span, doc.char_span(e.start, e.end, label=e.label)) for e in entities}
     scores = np.array([entity.score for entity in entities], dtype=np.float32)
     group = SpanGroup(doc, name=spans_key, spans=list(spans.values()), attrs={"scores": scores})

@@ -1,4 +1,4 @@
-"""Evaluate the scores and speed of whole pipelines on corpora: ours and any other."""
+"""Evaluate spaCy pipelines on corpora, with or without our component: scores and speed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from .scorer import score_mentions
 
 
 class Evaluation(TypedDict):
-    """The results of a pipeline on a corpus."""
+    """The results of a pipeline on a corpus.
+
+    `seconds` is the median time of a run. The scores are those of `score_mentions`.
+    """
 
     pipeline: str
     corpus: str
@@ -39,13 +42,13 @@ class Evaluation(TypedDict):
 
 
 def find_texts(paths: Sequence[Path]) -> set[str]:
-    """Read the texts of corpora, ignoring case and spacing.
+    """Read the texts of corpora, in lower case and with single spaces.
 
     Args:
         paths: .spacy files, or folders of them.
 
     Raises:
-        ValueError: There is none in one of them.
+        ValueError: A path does not exist, or is a folder without .spacy files.
     """
     vocab = Vocab()
     docs = (doc for file in _find_files(paths) for doc in load_docs(file, vocab))
@@ -53,16 +56,17 @@ def find_texts(paths: Sequence[Path]) -> set[str]:
 
 
 def find_corpora(paths: Sequence[Path]) -> dict[str, Path]:
-    """Find corpora by name.
+    """Find the .spacy files of corpora.
 
     Args:
         paths: .spacy files, or folders of them.
 
     Returns:
-        The files, by their names without the folder.
+        Name → file. The name is that of the file, without folder and suffix.
 
     Raises:
-        ValueError: There is none in one of the paths, or two have the same name.
+        ValueError: A path does not exist or is a folder without .spacy files, or two files have the
+            same name.
     """
     corpora: dict[str, Path] = {}
     for file in _find_files(paths):
@@ -74,11 +78,11 @@ def find_corpora(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def load_pipeline(name: str, lang: str) -> Language:
-    """Load a pipeline, or build one from a checkpoint.
+    """Load a trained pipeline, or build one from a checkpoint.
 
     Args:
-        name: A trained pipeline, or a checkpoint, which becomes the only component of one.
-        lang: That one's language.
+        name: A trained pipeline, or a checkpoint, which becomes the only component of a new one.
+        lang: Language of the new pipeline.
     """
     if not is_checkpoint(name):
         return spacy.load(name)
@@ -97,22 +101,22 @@ def evaluate_pipelines(
     repeat: int = 1,
     tell: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Evaluation]:
-    """Run each pipeline on each corpus and score all by the same measure.
+    """Run each pipeline on each corpus, and score all in the same way.
 
     Args:
         pipelines: Pipelines by name.
         corpora: .spacy files by name.
-        limit: Only the first docs of each.
-        labels: Only these labels count.
-        exclude: Texts that are left out, of `find_texts`.
-        repeat: How often each is run; the median time counts, without that of loading.
-        tell: Called with a corpus' name before it is run.
+        limit: How many docs of each corpus to take, from its beginning; `None` for all.
+        labels: The labels that count; `None` for all.
+        exclude: Texts to leave out, from `find_texts`.
+        repeat: Number of runs. The median time counts. Loading is not timed.
+        tell: Called with the name of each corpus before it is run.
 
     Yields:
-        What each pipeline did on each corpus.
+        The results of each pipeline on each corpus.
 
     Raises:
-        ValueError: Each text of a corpus is left out.
+        ValueError: All texts of a corpus are left out.
     """
     for corpus, path in corpora.items():
         tell(corpus)
@@ -125,7 +129,7 @@ def evaluate_pipelines(
             raise ValueError(Errors.P420.format(path=path))
         texts = {name: [doc.text for doc in docs] for name, docs in gold.items()}
         for name, nlp in pipelines.items():
-            # What is loaded at first use, is now.
+            # Run one text first, so that loading at first use is not timed.
             list(nlp.pipe(texts[name][:1]))
         seconds: dict[str, list[float]] = {name: [] for name in pipelines}
         found: dict[str, list[Doc]] = {}

@@ -1,6 +1,6 @@
 """The `padellm_ner` factory: its configuration and default values."""
 
-# No `annotations` import: spaCy reads the types of the factory's signature at run time.
+# No `annotations` import, since spaCy reads the types of the factory's signature at run time.
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -77,53 +77,63 @@ def make_padellm_ner(
     augment: Callable[..., Any] | None,
     scorer: Callable[..., Any] | None,
 ) -> Any:
-    """Create a PaDeLLM-NER component. Its causal language model writes how many mentions each label
-    has, and then all mentions of all labels at once.
+    """Create a `padellm_ner` component, which finds named entities with a causal language model.
+
+    The model writes how many mentions each label has, and then all mentions of all labels at once.
 
     Args:
         nlp: The pipeline.
         name: The component's name.
         model: `spacy_padellm.CausalLM.v1`, `spacy_padellm.EncoderLM.v1` or
             `spacy_padellm.SmallCausalLM.v1`.
-        preset: Name of a dataset whose template, labels and checkpoint are taken where none are
-            given: `"conll03"`, `"genia"`, `"ace05"`, `"weibo"`, `"msra"`, `"ontonotes"`,
-            `"resume"`, `"youku"`, `"ecommerce"` (the paper's), or a function of spaCy's registry
-            `misc` that returns a `Preset`.
-        template: The prompt's wording: `"en"`, `"zh"`, or your own through
-            `spacy_padellm.PromptTemplate.v1`. `None` for the checkpoint's, or `"en"`.
-        output_format: How mentions are written. `"parallel"`: each in a sequence of its own.
-            `"augmented"`, `"structured"`: all in one, the paper's autoregressive baselines, with a
-            model whose softmax is `"vocabulary"`. `None` for the checkpoint's, or `"parallel"`.
-        labels: The labels, or labels and their wording in the prompt. `None` for the checkpoint's.
-            `nlp.initialize()` adds those of the training data, unless it is given a labels file.
-        get_spans: A span getter, such as those of spacy-transformers, to read docs in windows.
-            `None` to read every doc as a whole, and in overlapping windows where the model has no
-            positions for it.
-        threshold: Lowest probability a mention is kept with.
-        max_mentions: Most mentions of a label in a text; of `"parallel"` only. `None` for the
-            checkpoint's, or 30.
-        max_mention_tokens: Longest mention, in spaCy tokens; of other formats than `"parallel"` the
-            longest that is taught. `None` for the checkpoint's, or 16.
+        preset: Name of a dataset. Its template, labels and checkpoint are used unless others are
+            set. One of the paper's: `"conll03"`, `"genia"`, `"ace05"`, `"weibo"`, `"msra"`,
+            `"ontonotes"`, `"resume"`, `"youku"`, `"ecommerce"`; or the name of a function in
+            spaCy's registry `misc` that returns a `Preset`. `null` for none.
+        template: The prompt's wording: `"en"`, `"zh"`, or your own in a
+            `spacy_padellm.PromptTemplate.v1`. `null` for the preset's or the checkpoint's, or
+            `"en"`.
+        output_format: How mentions are written. `"parallel"`: each in its own sequence.
+            `"augmented"`, `"structured"`: all in one sequence, as in the paper's autoregressive
+            baselines. Both need the softmax `"vocabulary"`. `null` for the checkpoint's, or
+            `"parallel"`.
+        labels: A list of labels, or labels with their wording in the prompt. An empty list starts
+            without labels. `null` for the preset's or the checkpoint's. `nlp.initialize()` adds the
+            labels of the training data, unless it is given a labels file.
+        get_spans: A span getter that splits docs into windows, such as those of spacy-transformers.
+            `null` to read each doc as a whole, or in overlapping windows if it is too long for the
+            model.
+        threshold: Lowest probability of a mention that is kept.
+        max_mentions: Most mentions of a label in a text or window. Only for `"parallel"`. `null`
+            for the checkpoint's, or 30.
+        max_mention_tokens: Longest mention, in spaCy tokens. With other formats than `"parallel"`
+            it only limits what is taught. `null` for the checkpoint's, or 16.
         deduplicate: `"string"`: a string found under several labels stays under the most probable
-            one. `"span"`: the same for each place in the text on its own.
-        occurrences: `"in_order"`: the k-th mention of a string is its k-th place in the text.
+            one, as in the paper. `"span"`: the same for each place in the text.
+        occurrences: `"in_order"`: the k-th mention of a string is at its k-th place in the text.
             `"all"`: a mention marks all places of its string.
-        tag_share: What text tags count in a mention's probability, from 0 to 1, with a model that
-            was trained with `tag_text` and softmax `"admissible"`: the label that each token is
-            seen in, read on the way. A mention then has to be more probable than not, and one that
-            only they name is found, too, if they are sure enough. Mentions in others are lost where
-            labels nest: 0 for such.
-        spans_key: The span group predicted mentions go to and gold ones are read from.
-        overwrite: Whether entities already in `doc.ents` make way.
+        tag_share: Weight of the text tags in a mention's probability, from 0 to 1. Only for models
+            trained with `tag_text` and the softmax `"admissible"`. With tags, a mention is kept
+            only if its probability is above one half. A share above one half also finds mentions
+            that only the tags name. Use 0 if mentions nest: with tags, mentions inside others are
+            lost.
+        spans_key: The span group that predicted mentions are written to and gold mentions are read
+            from.
+        overwrite: Whether to remove the entities already in `doc.ents`. If not, predicted entities
+            that overlap them are left out of `doc.ents`.
         draft_threshold: Lowest probability of a token that is drafted, so that one pass checks
-            several. Lower: fewer passes, more tokens; 1 drafts what is certain. The mentions are
-            the same. Of `"parallel"` only.
-        open_counts: Numbers of mentions that are thought so likely that all labels' mentions are
-            opened while they are counted, for example `[1]`: one pass less where they are right,
-            more tokens everywhere. For GPUs, where passes cost more than tokens. Likewise.
-        batch_tokens: Most tokens run at once, padding included; more for a GPU.
-        augment: Makes more training texts of those there are: `spacy_padellm.swap_mentions.v1`.
+            several tokens. A lower value takes fewer passes and more tokens; 1 drafts only what is
+            certain. The mentions found are the same. Only for `"parallel"`.
+        open_counts: Likely numbers of mentions, for example `[1]`. For every label, that many
+            mentions are opened while the model still counts them. This saves a pass where the
+            number is right, and takes more tokens everywhere. It is for GPUs, where passes cost
+            more than tokens. Only for `"parallel"`.
+        batch_tokens: Most tokens that are run at once, padding included. Increase it for a GPU.
+        augment: Augmentation of training texts: `spacy_padellm.swap_mentions.v1`; `null` for none.
         scorer: The scoring method.
+
+    Raises:
+        ValueError: A setting has a value that is not possible.
     """
     from .component import PaDeLLMNER
 
@@ -135,7 +145,7 @@ def make_padellm_ner(
         max_mentions=max_mentions,
         max_mention_tokens=max_mention_tokens,
     )
-    # What is only said to be of a type, is checked by those who take it.
+    # The casts only satisfy the type checker: the classes that take the values check them.
     options = DecodingOptions(
         threshold=threshold,
         deduplicate=cast(Deduplicate, deduplicate),
@@ -160,9 +170,7 @@ def make_padellm_ner(
 
 
 def _find_preset(preset: Any) -> Preset | None:
-    """Find the preset that a config names: a dataset of the paper, a function in spaCy's registry
-    `misc` that returns a preset, or a preset itself.
-    """
+    """Return the preset that a config states as a dataset, a function in `misc` or a preset."""
     if preset is None or isinstance(preset, Preset):
         return preset
     found = find_preset(preset)

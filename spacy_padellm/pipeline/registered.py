@@ -1,6 +1,6 @@
-"""The functions registered for configs. Heavy packages and models are loaded only on use."""
+"""The registered functions that configs can name. Packages and models are loaded on first use."""
 
-# No `annotations` import: spaCy reads the types of these signatures at run time.
+# No `annotations` import, since spaCy reads the types of these signatures at run time.
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -35,41 +35,45 @@ def build_causal_lm_v1(
     tag_text: float = 0.0,
     devices: list[str] | None = None,
 ) -> Model[Any, Any]:
-    """Create `spacy_padellm.CausalLM.v1`: a pretrained Hugging Face causal language model.
+    """Create `spacy_padellm.CausalLM.v1`: a pretrained causal language model from Hugging Face.
 
     Args:
-        name: Checkpoint folder or hub id, of a model or of a PEFT adapter, whose model is then
-            loaded as well. `None` for the preset's, or the bundled one. Loaded at first use.
-        device: Where to run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or `"auto"` for the first GPU,
-            or the CPU without one.
-        dtype: What weights are kept in: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"` for
-            what they are stored in.
-        device_map: Where the parts of a model go that is too large for one device, in the place of
-            `device`: `"auto"`, or devices by the names of modules.
-        attn_implementation: `"sdpa"` or `"eager"`, by default what transformers choose.
-        quantization: `"4bit"` or `"8bit"`, by bitsandbytes.
-        revision: Branch, tag or commit of a hub id.
-        local_files_only: Whether a hub id is looked for on this machine only.
-        trust_remote_code: Whether code may be run that comes with a checkpoint.
-        save_weights: Whether a saved pipeline has the weights in it, and never reads `name` again.
-            Otherwise it has the settings only, and reads the weights from `name` at first use.
-        mixed_precision: Whether to train under bfloat16 autocast, where the device has it.
-        prefix_attention: `"causal"` or `"bidirectional"`; `None` for what the checkpoint's
-            `padellm.json` says, or `"causal"`.
-        softmax: `"vocabulary"` or `"admissible"`; `None` for what `padellm.json` says, or
-            `"vocabulary"`.
-        tag_text: Weight of what each token of a training text is taught in addition to the paper's
-            sequences, at the middle layer: the label it is in and the number of the mention it
-            begins. 0 for the paper's objective alone.
-        devices: Several devices in the place of one: `["cuda:0", "cuda:1"]`. In prediction each has
-            a copy of the model and takes some of the texts, or some of the labels of a single text;
-            training is on the first. A device may be named more than once.
+        name: Folder or hub id of a model, or of a PEFT adapter, which is loaded together with its
+            base model. `null` for the preset's checkpoint, or the bundled one if there is none. The
+            weights are loaded at first use.
+        device: The device to run on, such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. `"auto"`
+            means the first GPU, or the CPU if there is none.
+        dtype: The dtype of the weights: `"float32"`, `"bfloat16"` or `"float16"`; `"auto"` for the
+            stored one.
+        device_map: Where to put the parts of a model that is too large for one device: `"auto"`, or
+            a mapping from module names to devices. It replaces `device`.
+        attn_implementation: `"sdpa"` or `"eager"`; `null` for what transformers chooses.
+        quantization: `"4bit"` or `"8bit"` (with bitsandbytes); `null` for none.
+        revision: Branch, tag or commit of a hub id; `null` for the default branch.
+        local_files_only: Whether to look for a hub id on this machine only.
+        trust_remote_code: Whether to run code that comes with a checkpoint.
+        save_weights: Whether a saved pipeline contains the weights, not only the settings. If not,
+            it reads them from `name` at first use.
+        mixed_precision: Whether to train under bfloat16 autocast, if the device has fast bfloat16.
+        prefix_attention: `"causal"`, or `"bidirectional"` if the tokens of a text attend in both
+            directions. `null` for what the checkpoint's `padellm.json` says, or `"causal"`.
+        softmax: `"vocabulary"`: probabilities are over the whole vocabulary, as in the paper.
+            `"admissible"`: they are over the tokens that may come next. `null` for what
+            `padellm.json` says, or `"vocabulary"`.
+        tag_text: Weight of text tags in training, relative to a token of the paper's sequences. At
+            each token of a text they teach the middle layer which label's mention the token is in,
+            and the number of the mention that begins there. 0 for no tags, as in the paper.
+        devices: Several devices instead of one, such as `["cuda:0", "cuda:1"]`. For prediction,
+            each has a copy of the model and takes some of the texts, or some of the labels of a
+            text if there are fewer texts than devices. Training runs on the first. A device may be
+            named more than once. `null` for `device` alone.
 
     Returns:
-        Supervised trees → log-probabilities of their supervised tokens.
+        A thinc model: supervised trees → log-probabilities of their supervised tokens.
 
     Raises:
-        ValueError: More than one of `device`, `devices` and `device_map` are given.
+        ValueError: `quantization` is unknown, or more than one of `device`, `devices` and
+            `device_map` is set.
     """
     from ..checkpoints.options import LoadOptions, choose_device
     from .shim import build_model
@@ -80,7 +84,7 @@ def build_causal_lm_v1(
         dtype,
         device_map,
         attn_implementation,
-        cast(Any, quantization),  # Checked there.
+        cast(Any, quantization),  # `LoadOptions` checks it.
         revision,
         local_files_only,
         trust_remote_code,
@@ -102,20 +106,22 @@ def build_encoder_lm_v1(
     softmax: str = "admissible",
     tag_text: float = 0.0,
 ) -> Model[Any, Any]:
-    """Create `spacy_padellm.EncoderLM.v1`: a pretrained encoder (like BERT), turned into a causal
-    language model in `initialize`. It reads the text as before and learns to write the rest.
+    """Create `spacy_padellm.EncoderLM.v1`: a causal language model made from a pretrained encoder.
+
+    `nlp.initialize()` makes the model from the encoder, for example BERT. The model reads the text
+    as the encoder did, and learns to write the rest of the sequences.
 
     Args:
         name: Folder or hub id of the encoder.
-        device: Where to run.
-        mixed_precision: Whether to train under bfloat16 autocast, where the device has it.
-        prefix_attention: Whether the text attends in both directions: `"causal"` or
-            `"bidirectional"`, as it did when the encoder was trained.
-        softmax: What probabilities are taken over: `"vocabulary"` or `"admissible"`.
-        tag_text: As of `spacy_padellm.CausalLM.v1`.
+        device: The device to run on.
+        mixed_precision: Whether to train under bfloat16 autocast.
+        prefix_attention: `"bidirectional"` if the tokens of a text attend in both directions, as in
+            the encoder's own training; otherwise `"causal"`.
+        softmax: `"vocabulary"` or `"admissible"`, see `spacy_padellm.CausalLM.v1`.
+        tag_text: Weight of text tags, see `spacy_padellm.CausalLM.v1`.
 
     Returns:
-        Supervised trees → log-probabilities of their supervised tokens.
+        A thinc model: supervised trees → log-probabilities of their supervised tokens.
     """
     from .shim import build_model
     from .sources import FreshSource
@@ -141,26 +147,27 @@ def build_small_causal_lm_v1(
     softmax: str = "admissible",
     tag_text: float = 0.0,
 ) -> Model[Any, Any]:
-    """Create `spacy_padellm.SmallCausalLM.v1`: a Llama-shaped model from scratch, built in
-    `initialize` with a tokenizer trained on the training texts. It is meant for demos, tests and
-    cases without a pretrained model.
+    """Create `spacy_padellm.SmallCausalLM.v1`: a small Llama-shaped model to train from scratch.
+
+    `nlp.initialize()` builds the model, with a tokenizer that it trains on the training texts. The
+    model is meant for demos and tests, and for cases without a pretrained model.
 
     Args:
         width: Hidden size.
-        depth: Layers.
-        heads: Attention heads.
+        depth: Number of layers.
+        heads: Number of attention heads.
         feed_forward: Width of the feed-forward layers.
-        vocab_size: Most entries of the tokenizer's vocabulary.
+        vocab_size: Most entries in the tokenizer's vocabulary.
         max_positions: Longest sequence, in tokens.
-        device: Where to run.
-        mixed_precision: Whether to train under bfloat16 autocast, where the device has it.
-        prefix_attention: Whether the text attends in both directions: `"causal"` or
-            `"bidirectional"`.
-        softmax: What probabilities are taken over: `"vocabulary"` or `"admissible"`.
-        tag_text: As of `spacy_padellm.CausalLM.v1`.
+        device: The device to run on.
+        mixed_precision: Whether to train under bfloat16 autocast.
+        prefix_attention: `"bidirectional"` if the tokens of a text attend in both directions;
+            otherwise `"causal"`.
+        softmax: `"vocabulary"` or `"admissible"`, see `spacy_padellm.CausalLM.v1`.
+        tag_text: Weight of text tags, see `spacy_padellm.CausalLM.v1`.
 
     Returns:
-        Supervised trees → log-probabilities of their supervised tokens.
+        A thinc model: supervised trees → log-probabilities of their supervised tokens.
     """
     from ..checkpoints.small_lm import SmallModelShape
     from .shim import build_model
@@ -176,7 +183,7 @@ def build_small_causal_lm_v1(
 
 
 def _stated(prefix_attention: Any, softmax: Any) -> Overrides:
-    """Collect the settings of an architecture, to be checked against the checkpoint's."""
+    """Collect the settings that an architecture states, to override the checkpoint's."""
     return Overrides(prefix_attention=prefix_attention, softmax=softmax)
 
 
@@ -187,18 +194,19 @@ def create_prompt_template_v1(
     capitalized: str = "",
     all_capitals: str = "",
 ) -> PromptTemplate:
-    """Create `spacy_padellm.PromptTemplate.v1`: a prompt template with a user's own wording.
+    """Create `spacy_padellm.PromptTemplate.v1`: a prompt template with your own wording.
 
     Args:
-        prompt: Everything up to the count, with `{text}` and then `{label}` in it.
-        count_end: What follows a count of one or more.
-        mention: What opens mention number `{n}`.
-        capitalized: What is put before each capitalised word of the text, for a tokenizer that
-            lower-cases; nothing if empty.
-        all_capitals: What is put before each word in capitals; `capitalized` if empty.
+        prompt: Everything up to the count. It contains `{text}` and, after it, `{label}`.
+        count_end: The string after a count of one or more.
+        mention: The string that opens mention number `{n}`.
+        capitalized: The mark before each capitalised word of the text, for a tokenizer that
+            lower-cases; empty for none.
+        all_capitals: The mark before each word in capitals; if empty, `capitalized`.
 
     Raises:
-        ValueError: A placeholder is missing or out of order.
+        ValueError: A placeholder is missing, repeated or out of order, or a number is followed by
+            nothing or by a digit.
     """
     return PromptTemplate(prompt, count_end, mention, capitalized, all_capitals)
 
@@ -206,16 +214,16 @@ def create_prompt_template_v1(
 def create_swap_mentions_v1(
     rate: float, uses: int = 1, join: int = 1, capitals: float = 0.0
 ) -> "MentionSwap":
-    """Create `spacy_padellm.swap_mentions.v1`: augment training texts with swapped mentions.
+    """Create `spacy_padellm.swap_mentions.v1`: training texts with swapped mentions.
 
     Args:
-        rate: Probability of a mention in a training text to be swapped for another of its label.
-        uses: How often a version of a text is used before the next one is made.
-        join: Most texts that are put one behind the other; 1 for none.
-        capitals: Probability of a text to be put in capitals, as headlines are.
+        rate: Probability that a mention of a training text is swapped for another one of its label.
+        uses: How often each version of a text is used before the next one is made.
+        join: Most texts that are joined into one; 1 to join none.
+        capitals: Probability that a text is put in capitals, like a headline.
 
     Raises:
-        ValueError: A rate is no probability, or there are no uses.
+        ValueError: `rate` or `capitals` is not from 0 to 1, or `uses` or `join` is below 1.
     """
     from ..train.augmentation import MentionSwap
 
@@ -223,14 +231,14 @@ def create_swap_mentions_v1(
 
 
 def create_batch_by_padded_v1(size: int, buffer: int = 400) -> Batcher:
-    """Create `spacy_padellm.batch_by_padded.v1`: batches of similar lengths, in random order.
+    """Create `spacy_padellm.batch_by_padded.v1`: batches of similar lengths in random order.
 
-    As `spacy.batch_by_padded.v1`, but the batches made from a buffer are shuffled. spaCy's come
-    longest first, so that steps on long and on short texts take turns.
+    It works like `spacy.batch_by_padded.v1`, but shuffles the batches made from a buffer. spaCy
+    yields them longest first, so that many steps on long texts alternate with many on short ones.
 
     Args:
-        size: Most tokens of a batch, padding included. A longer text is a batch of its own.
-        buffer: How many texts are sorted at once.
+        size: Most spaCy tokens in a batch, padding included. A longer text is a batch of its own.
+        buffer: Number of texts that are sorted by length at once.
     """
 
     def batch_by_padded(items: Iterable[Any]) -> Iterator[list[Any]]:

@@ -1,4 +1,4 @@
-"""Score with spaCy's entity scores and the paper's scores over sets of mention strings."""
+"""The scorer: spaCy's entity scores, and the paper's scores over sets of mention strings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ def score_mentions(
 ) -> dict[str, Any]:
     """Score predicted entities and mentions.
 
+    If a text states the labels that it is annotated for, predictions of other labels do not count.
+
     Args:
         examples: The examples.
-        spans_key: The span group with all mentions, in predicted and reference docs; where a
-            reference has none, its entities count. Of a text that states which labels it is
-            annotated for, other predicted labels do not count.
-        **cfg: Not needed.
+        spans_key: The span group with all mentions, in predicted and reference docs. If a doc has
+            no such group, its entities count.
+        **cfg: Other settings that spaCy passes; ignored.
 
     Returns:
-        `ents_p`, `ents_r`, `ents_f`, `ents_per_type` as of spaCy's `ner`, and `mentions_p`,
-        `mentions_r`, `mentions_f`: micro-averaged over, per text and label, the set of mention
-        strings (paper, section 4.2). `None` without annotation.
+        `ents_p`, `ents_r`, `ents_f` and `ents_per_type`, as for spaCy's `ner`. `mentions_p`,
+        `mentions_r` and `mentions_f`: micro-averages over the set of mention strings of each text
+        and label (paper, section 4.2). `None` if no example is annotated.
     """
     examples = list(examples)
     scores = MentionScores()
@@ -49,8 +50,9 @@ def score_mentions(
 
 
 def _of_annotated_labels(example: Example, spans_key: str) -> Example:
-    """Leave out predicted entities of labels an example is not annotated for: they may well be
-    right.
+    """Leave out predicted entities of labels that an example is not annotated for.
+
+    They may well be right.
     """
     labels = annotated_labels(example.reference, spans_key)
     if labels is None:

@@ -1,4 +1,4 @@
-"""A thinc shim for the model: loading, settings, gradients, optimizer steps, serialisation."""
+"""A thinc shim that holds the model: loading, settings, gradients, optimizer steps, saving."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ logger = logging.getLogger(__name__)
 
 
 class PaDeLLMShim(Shim):
-    """Holds the model and loads it on first use.
+    """A thinc shim that holds the model and loads it on first use.
 
-    What a config states is kept until it is asked for, too: nothing is read before, as what a saved
-    pipeline was once made from may be gone.
+    The source's settings, too, are read only when they are needed, since the checkpoint that a
+    saved pipeline was made from may be gone.
 
     Args:
-        source: Where the model comes from, until something saved is loaded.
-        stated: What the config states in the place of the source's settings.
-        mixed_precision: Whether to train under bfloat16 autocast, where the device has it.
-        tag_text: Weight of what the tokens of training texts are taught in addition.
-        devices: Where replicas predict; none for the source's device alone.
+        source: The source of the model, until a saved model is loaded.
+        stated: Settings in the config that override the source's.
+        mixed_precision: Whether to train under bfloat16 autocast, if the device has fast bfloat16.
+        tag_text: Weight of text tags in training.
+        devices: The devices to predict on; empty for the source's device alone.
     """
 
     _model: CausalLM | None
@@ -69,9 +69,9 @@ class PaDeLLMShim(Shim):
         self._mixed_precision = mixed_precision
         self._settings: Settings | None = None
         self._padellm: PaDeLLM | None = None
-        # The wordings of the labels it was trained with, once they are known.
+        # The wordings of the labels that the model was trained on; `None` if not read yet.
         self._trained: set[str] | None = None
-        # Whether weights were saved with the settings, so that the source no longer counts.
+        # Whether a saved model with its own weights was loaded, which replaces the source.
         self._is_saved = False
         self._is_trained = False
 
@@ -79,8 +79,8 @@ class PaDeLLMShim(Shim):
         """Apply the settings in the component's config.
 
         Args:
-            stated: What it states in the place of the source's settings. Of a saved pipeline only
-                limits are overridden.
+            stated: Settings that override the source's. In a saved pipeline they only override
+                limits.
             options: How the model decodes.
 
         Raises:
@@ -100,12 +100,12 @@ class PaDeLLMShim(Shim):
 
     @property
     def is_known(self) -> bool:
-        """Whether the settings are known already, without reading the source."""
+        """Whether the settings are known without reading the source."""
         return self._settings is not None
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Label → its wording. The source is read only if the config doesn't give all wordings."""
+        """Label → its wording. The source is only read if the config lacks wordings."""
         if self._settings is None:
             if isinstance(self.stated.labels, Mapping):
                 return self.stated.labels
@@ -115,7 +115,7 @@ class PaDeLLMShim(Shim):
 
     @property
     def known_wordings(self) -> dict[str, str]:
-        """Label → its wording, for all labels that the model comes with."""
+        """Label → its wording, for the labels set now and all labels of the source."""
         known: dict[str, str] = {}
         if not self._is_saved:
             of_source = self.source.load_settings(self.stated.preset) or Settings()
@@ -123,11 +123,7 @@ class PaDeLLMShim(Shim):
         return {**known, **self.settings.labels}
 
     def set_labels(self, labels: Mapping[str, str]) -> None:
-        """Set the labels to find.
-
-        Args:
-            labels: Label → its wording.
-        """
+        """Set the labels to find, each with its wording in the prompt."""
         self._set(replace(self.settings, labels=dict(labels)))
         self.stated = replace(self.stated, labels=dict(labels))
 
@@ -140,7 +136,7 @@ class PaDeLLMShim(Shim):
         """The language model, loaded on first use.
 
         Raises:
-            ValueError: It is made in training, and has not been.
+            ValueError: The model is created in training, and has not been trained yet.
         """
         if self._model is None:
             self._model = self.source.load(self.settings, self.stated.preset)
@@ -148,7 +144,7 @@ class PaDeLLMShim(Shim):
 
     @property
     def padellm(self) -> PaDeLLM:
-        """The model with its current settings."""
+        """The model that finds entities, with its current settings."""
         if self._padellm is None:
             self._padellm = PaDeLLM(self.lm, self.settings, self._options, self._replicas)
         return self._padellm
@@ -158,7 +154,7 @@ class PaDeLLMShim(Shim):
         return self.padellm.make_objective(self.tag_text)
 
     def note_text_tags(self, taught: bool) -> None:
-        """Record whether the model learns text tags that can be read."""
+        """Record whether the model is taught text tags that can be read."""
         if self.settings.text_tags != taught:
             self._settings = replace(self.settings, text_tags=taught)
             self._padellm = self.padellm.with_settings(self._settings)
@@ -166,7 +162,7 @@ class PaDeLLMShim(Shim):
     def find_untrained(self) -> list[str]:
         """Find the labels whose wording the model was never trained on."""
         encoder = TextEncoder(self.lm.tokenizer)
-        # By ids: to a model that lower-cases, "PERSON" is "person".
+        # Compared by ids, since a tokenizer that lower-cases reads "PERSON" as "person".
         trained = [encoder.encode_wording(each) for each in self._find_trained()]
         return [
             label
@@ -181,17 +177,17 @@ class PaDeLLMShim(Shim):
         return self._trained
 
     def create(self, texts: Iterable[str]) -> None:
-        """Create the model to train.
+        """Create the model to train, or prepare the loaded one for training.
 
         Args:
-            texts: Training texts.
+            texts: The training texts.
         """
-        # What a saved pipeline has is trained further, as the folder it came from may be gone.
+        # A saved pipeline goes on with its own weights, as the source may be gone.
         made = self.source.create(self.settings, texts)
         if made is not None:
             self._model, self._trained = made, set()
         elif not self._is_saved:
-            # Read again, whatever it was trained with since.
+            # Load the source's weights again, even if they have been trained since.
             self._model, self._trained = None, None
             self._find_trained()
         self._padellm, self._optimizer = None, None
@@ -204,11 +200,11 @@ class PaDeLLMShim(Shim):
         Args:
             inputs: The trees.
             is_train: Whether gradients are wanted.
-            dropout: Rate of the model's dropout layers (`torch.nn.Dropout`), if so.
+            dropout: Rate of the model's dropout layers (`torch.nn.Dropout`) in training.
 
         Returns:
-            Log-probabilities of the supervised tokens, shape `(n,)`, and the callback that takes
-            their gradient.
+            Log-probabilities of the supervised tokens, shape `(n_supervised,)`, and the callback
+            that takes their gradient.
         """
         model = self.lm.model
         model.train(is_train)
@@ -241,7 +237,7 @@ class PaDeLLMShim(Shim):
         """Update the weights with torch's AdamW and the config's settings.
 
         Args:
-            optimizer: Gives the learning rate of this step and the other settings.
+            optimizer: The config's optimizer, with the learning rate of this step.
         """
         if self._optimizer is None:
             self._optimizer = make_adamw(self.lm.model, optimizer)
@@ -260,24 +256,20 @@ class PaDeLLMShim(Shim):
 
     @contextlib.contextmanager
     def use_params(self, params: dict[Any, Any] | None) -> Iterator[None]:
-        """Do nothing: this shim updates its weights itself and keeps no averages."""
+        """Do nothing, since this shim updates its weights itself and keeps no averages."""
         yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the model to a device.
-
-        Args:
-            device_type: Thinc's name of a device.
-            device_id: Its number.
-        """
+        """Move the model to a device, given by thinc's name for its type and its number."""
         name = {"gpu": "cuda"}.get(device_type, device_type)
         self.lm.to(f"{name}:{device_id}" if name == "cuda" else name)
 
     def save(self, folder: Path) -> None:
-        """Save the checkpoint. Without `save_weights`, save only its settings.
+        """Save the checkpoint, or only its settings if `save_weights` is false.
 
         Raises:
-            ValueError: There is no model yet, or it was trained and is not to be saved.
+            ValueError: There is no model yet, or trained weights would be lost without
+                `save_weights`.
         """
         if self.source.saves_weights:
             settings = replace(self.settings, untrained=tuple(self.find_untrained()))
@@ -288,8 +280,10 @@ class PaDeLLMShim(Shim):
             save_settings(folder, self.settings)
 
     def load(self, folder: Path) -> None:
-        """Load a checkpoint folder that `save` wrote. Its settings replace those of the source and
-        the config, except for limits.
+        """Load a checkpoint folder that `save` wrote.
+
+        Its settings replace those of the source and the config, except for the config's limits. A
+        warning names the other settings of the config that are ignored.
 
         Raises:
             ValueError: The folder is not complete.
@@ -302,9 +296,9 @@ class PaDeLLMShim(Shim):
             warnings.warn(Warnings.W202.format(ignored=", ".join(ignored)), stacklevel=2)
         stated = self.stated
         self._set(stated.limit(saved))
-        # Otherwise weights are where they were, and read at first use.
+        # If not, the source still has the weights, and they are read at first use.
         self._is_saved = self.source.saves_weights or has_weights(folder)
-        # What a model is made with still counts, to warn of, where another one is read later.
+        # Saved settings replace the component's. The architecture's stay, to warn at a later load.
         preset = None if self._is_saved else stated.preset
         self.stated = replace(stated, preset=preset, template=None, labels=None, output_format=None)
         self._trained = saved.trained_wordings if self._is_saved else None
@@ -331,16 +325,17 @@ class PaDeLLMShim(Shim):
         return packed
 
     def from_bytes(self, data: bytes) -> PaDeLLMShim:
-        """Load the model from the bytes of `to_bytes`.
+        """Load the model from the bytes that `to_bytes` returned, and return this shim.
 
         Raises:
-            ValueError: A file of it is not in the checkpoint folder, or the folder is not complete.
+            ValueError: A file would be written outside the checkpoint folder, or the folder is not
+                complete.
         """
         with TemporaryDirectory() as name:
             folder = Path(name).resolve()
             for file, content in srsly.msgpack_loads(data).items():
                 path = (folder / file).resolve()
-                # The bytes may be anyone's: an absolute name or ".." would write anywhere.
+                # Do not trust the bytes: an absolute name or ".." would write outside the folder.
                 if folder not in path.parents:
                     raise ValueError(Errors.P211.format(file=file))
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -357,17 +352,17 @@ def build_model(
     tag_text: float = 0.0,
     devices: Sequence[str] = (),
 ) -> Model[Sequence[SupervisedTree], Floats1d]:
-    """Build the component's thinc model, which consists of a shim only.
+    """Build the component's thinc model, which consists only of a shim.
 
     Args:
-        source: Where the language model comes from.
-        stated: What overrides the source's settings.
-        mixed_precision: Whether to train under bfloat16 autocast.
-        tag_text: Weight of what the tokens of training texts are taught in addition.
-        devices: Where replicas predict; none for the source's device alone.
+        source: The source of the language model.
+        stated: Settings that override the source's.
+        mixed_precision: Whether to train under bfloat16 autocast, if the device has fast bfloat16.
+        tag_text: Weight of text tags in training.
+        devices: The devices to predict on; empty for the source's device alone.
 
     Returns:
-        Supervised trees → log-probabilities of their supervised tokens.
+        A thinc model: supervised trees → log-probabilities of their supervised tokens.
     """
     shim = PaDeLLMShim(
         source, stated, mixed_precision=mixed_precision, tag_text=tag_text, devices=devices
@@ -383,5 +378,5 @@ def _forward(
 
 
 def get_shim(model: Model[Any, Any]) -> PaDeLLMShim:
-    """Get the shim of a model that `build_model` made."""
+    """Return the shim of a model that `build_model` built."""
     return cast(PaDeLLMShim, model.shims[0])

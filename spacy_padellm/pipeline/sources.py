@@ -17,23 +17,26 @@ from ..tree.causal_lm import CausalLM
 
 
 class LMSource(Protocol):
-    """Provides a language model."""
+    """The interface of a source, which provides the component's language model."""
 
     @property
     def options(self) -> LoadOptions:
-        """How weights are loaded, including saved ones."""
+        """The options for loading weights, also those in a saved pipeline."""
         ...
 
     @property
     def saves_weights(self) -> bool:
-        """Whether weights are saved with a pipeline."""
+        """Whether a saved pipeline contains the weights."""
         ...
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
-        """Read the settings the model was trained with, if any. No weights are loaded.
+        """Read the settings that the model was trained with, without loading weights.
 
         Args:
-            preset: What a checkpoint that does not say was trained with.
+            preset: A preset, whose settings count if a checkpoint has none.
+
+        Returns:
+            The settings; `None` if they are unknown.
         """
         ...
 
@@ -41,32 +44,36 @@ class LMSource(Protocol):
         """Load the model.
 
         Args:
-            settings: What it is to be run with.
-            preset: Names the checkpoint where nothing else does.
+            settings: The settings to run it with.
+            preset: A preset, whose checkpoint is loaded if the source names none.
 
         Raises:
-            ValueError: There is none before training.
+            ValueError: The source names no model, or the model is only created in training.
         """
         ...
 
     def create(self, settings: Settings, texts: Iterable[str]) -> CausalLM | None:
-        """Create the model to train, or return `None` to train the loaded one.
+        """Create the model to train.
 
         Args:
-            settings: What it is to be trained with.
-            texts: Training texts.
+            settings: The settings to train it with.
+            texts: The training texts.
+
+        Returns:
+            The new model; `None` to train the model that `load` returns.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PretrainedSource:
-    """A checkpoint folder or hub id.
+    """A source that loads a checkpoint.
 
     Args:
-        name: Folder or hub id; `None` for the preset's, or the bundled checkpoint.
-        options: Where to, in which precision, from where.
-        saves_weights: Whether a saved pipeline has the weights in it, or reads them from here.
+        name: Folder or hub id; `None` for the preset's checkpoint, or the bundled one.
+        options: The options for loading the checkpoint.
+        saves_weights: Whether a saved pipeline contains the weights. If not, it reads them from
+            `name`.
     """
 
     name: str | None
@@ -74,10 +81,10 @@ class PretrainedSource:
     saves_weights: bool
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
-        """Read the settings in `padellm.json`, or take the preset's if there is none."""
+        """Read the settings in `padellm.json`, or take the preset's if there is no such file."""
         described = None if preset is None else Settings(preset.template, preset.labels)
         if preset is not None and self.name is None and preset.checkpoint is not None:
-            # The preset says it all, and nothing need be fetched.
+            # The preset has all settings of its checkpoint, so nothing needs to be downloaded.
             return described
         return load_settings(self._find_name(preset), self.options) or described
 
@@ -90,7 +97,7 @@ class PretrainedSource:
         )
 
     def create(self, settings: Settings, texts: Iterable[str]) -> CausalLM | None:
-        """Return `None`: the checkpoint is fine-tuned."""
+        """Return `None`, since the checkpoint itself is trained."""
         return None
 
     def _find_name(self, preset: Preset | None) -> str:
@@ -104,32 +111,32 @@ class PretrainedSource:
 
 @dataclass(frozen=True)
 class FreshSource:
-    """A new model, created when training starts.
+    """A source that creates a new model when training starts.
 
     Args:
-        device: Where to run.
-        encoder: Folder or hub id of the pretrained encoder that is made a causal language model;
-            `None` for a small model with fresh weights.
-        shape: The small model's size.
+        device: The device to run on.
+        encoder: Folder or hub id of a pretrained encoder, which becomes a causal language model;
+            `None` for a small model with random weights.
+        shape: Size of the small model; `None` for the default size.
+        saves_weights: True, since the weights exist nowhere else.
     """
 
     device: str
     encoder: str | None = None
     shape: SmallModelShape | None = None
-    # There is nowhere else to read them from.
     saves_weights: bool = True
 
     @property
     def options(self) -> LoadOptions:
-        """How weights are loaded once they are saved."""
+        """The options for loading the weights once they are saved."""
         return LoadOptions(device=self.device)
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
-        """Return `None`: the model has not been trained yet."""
+        """Return `None`, since the model has not been trained yet."""
         return None
 
     def load(self, settings: Settings, preset: Preset | None) -> CausalLM:
-        """Raise an error: there is no model before training."""
+        """Raise a `ValueError`, since there is no model before training."""
         raise ValueError(Errors.P202)
 
     def create(self, settings: Settings, texts: Iterable[str]) -> CausalLM | None:

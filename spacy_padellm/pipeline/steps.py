@@ -1,4 +1,4 @@
-"""Training steps: a torch optimizer with spaCy's settings, and bfloat16."""
+"""Training steps: torch's AdamW with the config's settings, and a check for fast bfloat16."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from ..errors import Warnings
 
 
 def make_adamw(model: PreTrainedModel, stated: Optimizer) -> torch.optim.AdamW:
-    """Make a torch AdamW with a config's settings; thinc's own optimizer takes no bfloat16 and, on
-    a GPU, needs cupy.
+    """Create torch's AdamW optimizer with the settings of a config's optimizer.
+
+    thinc's own optimizer takes no bfloat16 and needs cupy on a GPU.
 
     Args:
         model: The model to train. Weights that need no gradient stay as they are.
-        stated: The config's optimizer. A warning names what it states in vain.
+        stated: The config's optimizer. A warning says how to replace settings that have no effect.
+
+    Returns:
+        The optimizer.
 
     Raises:
         ValueError: The weights cannot be trained.
@@ -36,13 +40,13 @@ def make_adamw(model: PreTrainedModel, stated: Optimizer) -> torch.optim.AdamW:
         betas=(stated.b1, stated.b2),
         eps=stated.eps,
         weight_decay=stated.L2,
-        # On a CPU many times as fast as one operation after the other.
+        # On a CPU, fused steps are many times as fast.
         fused=True,
     )
 
 
 def has_fast_bfloat16(device: str) -> bool:
-    """Check whether a torch device type supports bfloat16 without emulation."""
+    """Return whether a type of torch device, such as `"cuda"`, has bfloat16 without emulation."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     if device == "cpu":

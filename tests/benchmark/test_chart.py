@@ -6,26 +6,35 @@ from pathlib import Path
 
 import pytest
 
+from spacy_padellm.benchmark import chart
 from spacy_padellm.benchmark.chart import draw_chart, make_figure
 from spacy_padellm.benchmark.rows import make_row
 from tests.benchmark.sample_rows import row_of
 
 DATASETS = ["conll03", "genia", "weibo", "msra", "resume", "youku", "ecommerce"]
 DECODERS = ["augmented", "structured", "batch", "sequences", "no-drafts", "tree"]
+ENVIRONMENT = {
+    "device": "cpu",
+    "device_name": "A CPU",
+    "cpu_threads": 2,
+    "dtype": "float32",
+    "torch": "2.13.0",
+    "date": "2026-11-29T03:14:27+00:00",
+}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"\[P301\] Drawing a chart.*`pip install matplotlib`"):
-        draw_chart(tmp_path / "chart.png", [row_of("a", "tree", 10)])
+        draw_chart(tmp_path / "chart.png", [([row_of("a", "tree", 10)], ENVIRONMENT)])
 
 
 @pytest.mark.parametrize("datasets, decoders", [(DATASETS, DECODERS), (["a"], ["b", "tree"])])
 def test_a_picture_is_written(tmp_path: Path, datasets: list[str], decoders: list[str]):
     pytest.importorskip("matplotlib")
     path = tmp_path / "new" / "chart.png"
-    draw_chart(path, [row_of(d, each, 10) for d in datasets for each in decoders])
+    draw_chart(path, [([row_of(d, each, 10) for d in datasets for each in decoders], ENVIRONMENT)])
     content = path.read_bytes()
     assert content.startswith(PNG)
     assert int.from_bytes(content[16:20], "big") > 1500  # sharp at a README's width
@@ -81,5 +90,25 @@ def test_nothing_global_is_left():
 def test_nothing_to_draw(tmp_path: Path):
     pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match=r"\[P404\]"):
-        draw_chart(tmp_path / "chart.png", [make_row("a", "tree", [])])
+        draw_chart(tmp_path / "chart.png", [([make_row("a", "tree", [])], ENVIRONMENT)])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_caption_names_machine_and_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each once, if several runs are drawn together."""
+    pytest.importorskip("matplotlib")
+    captions = []
+    make = chart.make_figure
+
+    def recording(rows, caption=""):
+        captions.append(caption)
+        return make(rows, caption)
+
+    monkeypatch.setattr(chart, "make_figure", recording)
+    gpu = {**ENVIRONMENT, "device": "cuda:0", "device_name": "A GPU", "date": "2026-12-01"}
+    runs = [([row_of("a", "tree", 10)], each) for each in (ENVIRONMENT, ENVIRONMENT, gpu)]
+    draw_chart(tmp_path / "chart.png", runs)
+    assert captions == [
+        "A CPU, 2 threads, float32, torch 2.13.0, 2026-11-29; "
+        "A GPU, float32, torch 2.13.0, 2026-12-01"
+    ]

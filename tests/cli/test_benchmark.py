@@ -113,14 +113,29 @@ def test_replicas(run, tokenizer, toy_checkpoint, toy_corpus, tmp_path):
 
 
 def test_a_chart(run, tokenizer, toy_corpus, tmp_path):
-    chart = tmp_path / "chart.png"
-    result = run(*replay(tokenizer), "--datasets", toy_corpus, "--limit", 2, "--chart", chart)
+    """Drawn from what one or several benchmarks wrote."""
+    results = [tmp_path / "first.json", tmp_path / "second.json"]
+    for path, decoder in zip(results, ("tree", "batch"), strict=True):
+        arguments = ["--datasets", toy_corpus, "--limit", 2, "--decoders", decoder]
+        assert run(*replay(tokenizer), *arguments, "--output", path).exit_code == 0
+    chart = tmp_path / "new" / "chart.png"
+    result = run("chart", *results, "--output", chart)
     if importlib.util.find_spec("matplotlib") is None:
         assert result.exit_code == 1
         assert "P301" in result.output and "pip install matplotlib" in result.output
     else:
         assert result.exit_code == 0, result.output
         assert chart.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [{}], "environment": {}}', None])
+def test_what_is_no_result_cannot_be_drawn(run, tmp_path, content):
+    path = tmp_path / "result.json"
+    if content is not None:
+        path.write_text(content)
+    result = run("chart", path, "--output", tmp_path / "chart.png")
+    assert result.exit_code == 1
+    assert "P421" in result.output and "result.json" in result.output
 
 
 def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, monkeypatch):
@@ -165,11 +180,12 @@ def test_interrupted_before_anything_was_measured(
 
 def test_nothing_to_draw(run, toy_corpus, tokenizer, tmp_path):
     pytest.importorskip("matplotlib")
-    chart = tmp_path / "chart.png"
-    arguments = ["--datasets", toy_corpus, "--decoders", "tree@4", "--chart", chart]
-    result = run(*replay(tokenizer), *arguments)
-    assert result.exit_code == 0, result.output
-    assert "| tree@4 |" in result.stdout and "No chart" in result.stderr
+    output, chart = tmp_path / "result.json", tmp_path / "chart.png"
+    arguments = ["--datasets", toy_corpus, "--decoders", "tree@4", "--output", output]
+    assert run(*replay(tokenizer), *arguments).exit_code == 0
+    result = run("chart", output, "--output", chart)
+    assert result.exit_code == 1
+    assert "P404" in result.output and "one text at a time" in result.output
     assert not chart.exists()
 
 

@@ -1,4 +1,4 @@
-"""Output formats: ways to write all mentions of a text in one sequence, and to read them again."""
+"""Output formats, which write all mentions of a text in one sequence and read them again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .structured import StructuredFormat
 
 
 def get_output_format(name: str) -> OutputFormat:
-    """Find an output format.
+    """Return an output format by its name.
 
     Args:
         name: "augmented" or "structured".

@@ -17,19 +17,25 @@ MARKER = re.compile(
     r"\\[\[\]|\\]|(?P<open>\[)|(?P<close>(?: ?\| ?(?P<wording>(?:\\.|[^\[\]|\\])*))?\])", re.DOTALL
 )
 
-# Pairs of characters compared to align an output: a few seconds at worst.
+# Most pairs of characters that are compared to align an output: a few seconds at worst.
 MAX_COMPARED = 100_000_000
 
 
 class AugmentedFormat:
-    """`[Japan | LOC], co-hosts of the [World Cup | MISC] in 2002`. Mentions may nest."""
+    """The augmented format: `[Japan | LOC], co-hosts of the [World Cup | MISC] in 2002`.
+
+    Mentions may nest.
+    """
 
     name = "augmented"
 
     def render(
         self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
     ) -> tuple[str, list[Mention]]:
-        """Write mentions: of those that cross the earlier one, then the longer one."""
+        """Write a text with its mentions in brackets.
+
+        Of mentions that cross, the one that starts first is written.
+        """
         nested, left_out = _nest(mentions)
         opening: Counter[int] = Counter(mention.start for mention in nested)
         closing: defaultdict[int, str] = defaultdict(str)
@@ -44,8 +50,10 @@ class AugmentedFormat:
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """Read mentions. Each bracket without its counterpart, each pair of brackets without a
-        label, and a text that is not the one given count as malformed.
+        """Read the mentions in an output.
+
+        Brackets without a counterpart, pairs of brackets without a label, and a text that differs
+        from the given one count as malformed.
         """
         written = _read(output)
         aligned = _align(written.text, source.text)
@@ -64,7 +72,7 @@ class AugmentedFormat:
 
 
 def _nest(mentions: Sequence[Mention]) -> tuple[list[Mention], list[Mention]]:
-    """Divide mentions into those that nest, outer ones first, and those that cross one of them."""
+    """Divide mentions into those that nest, outer ones first, and those that cross one of these."""
     nested: list[Mention] = []
     crossing: list[Mention] = []
     around: list[Mention] = []
@@ -84,10 +92,10 @@ class _Mark:
     """A stretch of the written text that is marked as a mention.
 
     Args:
-        start: Its first character in the written text.
-        end: One past the last.
+        start: Offset of its first character in the written text.
+        end: Offset one past its last character.
         wording: The label's wording.
-        piece: Where the output spells it.
+        piece: Offsets of mention and label in the output, without the brackets around them.
     """
 
     start: int
@@ -98,7 +106,7 @@ class _Mark:
 
 @dataclass(frozen=True)
 class _Written:
-    """A written text without its markers, what they mark, and how many make no sense."""
+    """A written text without markers, the marked stretches, and the number of malformed markers."""
 
     text: str
     marks: list[_Mark]
@@ -129,11 +137,11 @@ def _read(output: str) -> _Written:
 
 
 def _pair(markers: Sequence[re.Match[str]]) -> tuple[list[tuple[int, int]], set[int], int]:
-    """Pair brackets.
+    """Pair the brackets in an output.
 
     Returns:
-        The numbers of the brackets around each mention by the first, those of brackets around no
-        label, and how many are malformed.
+        For each mention, the indices of its brackets. Then the indices of paired brackets without a
+        label, and the number of malformed brackets and pairs.
     """
     pairs: list[tuple[int, int]] = []
     unlabelled: set[int] = set()
@@ -152,12 +160,7 @@ def _pair(markers: Sequence[re.Match[str]]) -> tuple[list[tuple[int, int]], set[
 
 
 def _align(written: str, text: str) -> list[int | None]:
-    """Find the place in the text of each character written, `None` for one that is not copied.
-
-    Args:
-        written: What a model wrote.
-        text: The text it was given.
-    """
+    """Find the offset in the text of each written character; `None` for one that is not copied."""
     head = _shared(written, text)
     tail = _shared(reversed(written[head:]), reversed(text[head:]))
     inner = written[head : len(written) - tail]
@@ -168,21 +171,21 @@ def _align(written: str, text: str) -> list[int | None]:
 
 
 def _shared(left: Iterable[str], right: Iterable[str]) -> int:
-    """Count the characters that both begin with."""
+    """Count the characters that two strings share at their beginning."""
     pairs = zip(left, right, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _copied(written: str, text: str) -> Iterator[tuple[int, int, int]]:
-    """Find the stretches that are copied.
+    """Find the stretches of the written text that are copied from the text.
 
     Yields:
-        The start of each in what is written, its start in the text, and its length; the longest
+        Offset in the written text, offset in the text, and length of each stretch: the longest
         first, then those before and after it.
     """
     regions = deque([(0, len(written), 0, len(text))])
     compared = 0
-    # difflib's own loop over these has no bound, and takes minutes when a model repeats itself.
+    # difflib's own loop has no limit, and takes minutes if a model repeats itself.
     while regions and compared < MAX_COMPARED:
         start, end, first, last = regions.popleft()
         matcher = SequenceMatcher(None, written[start:end], text[first:last], autojunk=False)
@@ -196,7 +199,7 @@ def _copied(written: str, text: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _contiguous(places: list[int | None]) -> tuple[int, int] | None:
-    """Find the one stretch of the text that these places are, if so."""
+    """Return the stretch of the text that these places form; `None` if they are not contiguous."""
     if not places or places[0] is None:
         return None
     stretch = range(places[0], places[0] + len(places))

@@ -1,4 +1,4 @@
-"""What an output format does, and what mentions that a model wrote can be."""
+"""The interface of an output format, and the check of written mentions against their text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ...texts import Mention, Span, TokenizedText
 
 @dataclass(frozen=True)
 class ParsedMention:
-    """A mention a model wrote, found in the text.
+    """A mention that a model wrote and that is in the text.
 
     Args:
-        label: Its label, not the label's wording.
-        places: Character offsets in the text, in order, at least one: the place marked in augmented
-            text, every place with its string in a structured list.
-        piece: Where the output spells mention and label, the brackets around them left out.
+        label: The label, not its wording.
+        places: Character offsets in the text, in order, at least one: the marked place in augmented
+            text, every place of the string in a structured list.
+        piece: Offsets of mention and label in the output, without the brackets around them.
     """
 
     label: str
@@ -28,13 +28,13 @@ class ParsedMention:
 
 @dataclass(frozen=True)
 class ParsedOutput:
-    """What a model's output says.
+    """The mentions that were read from an output, and what was lost.
 
     Args:
-        mentions: The mentions, in the order they begin in the output.
-        malformed: How many stretches of the output could not be read.
-        ungrounded: How many mentions are left out, because the text does not have them on its token
-            boundaries or because nothing is labelled so.
+        mentions: The mentions, in the order in which they begin in the output.
+        malformed: Number of stretches of the output that could not be read.
+        ungrounded: Number of mentions that are left out because the text does not have them on its
+            token boundaries, or because their label is unknown.
     """
 
     mentions: tuple[ParsedMention, ...]
@@ -43,7 +43,7 @@ class ParsedOutput:
 
 
 class OutputFormat(Protocol):
-    """A way to write all mentions of a text in one sequence.
+    """The interface of an output format, which writes all mentions of a text in one sequence.
 
     Attributes:
         name: Its name.
@@ -54,7 +54,7 @@ class OutputFormat(Protocol):
     def render(
         self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
     ) -> tuple[str, list[Mention]]:
-        """Write mentions.
+        """Write the mentions of a text as an output.
 
         Args:
             source: The text.
@@ -62,7 +62,7 @@ class OutputFormat(Protocol):
             wordings: Label → its wording in the output.
 
         Returns:
-            What is to be written, and the mentions that cannot be.
+            The output, and the mentions that it cannot contain.
 
         Raises:
             KeyError: A mention's label has no wording.
@@ -71,27 +71,29 @@ class OutputFormat(Protocol):
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """Read mentions. Never raises: models write anything, and are cut off anywhere.
+        """Read the mentions in an output.
+
+        It never raises an error, since a model may write anything and may be cut off anywhere.
 
         Args:
-            output: What a model wrote.
-            source: The text it was given.
-            wordings: Label → its wording; of labels with the same wording the first is read.
+            output: The output of a model.
+            source: The text that the model was given.
+            wordings: Label → its wording. Of labels with the same wording, the first is read.
         """
 
 
 def escape(text: str, special: str) -> str:
-    """Put a backslash before each of the characters that mean something in a format."""
+    """Put a backslash before each special character of a format."""
     return re.sub(f"[{re.escape(special)}]", r"\\\g<0>", text)
 
 
 def unescape(text: str, special: str) -> str:
-    """Undo `escape`; a backslash before another character stands for itself."""
+    """Undo `escape`. A backslash before any other character stays."""
     return re.sub(rf"\\([{re.escape(special)}])", r"\1", text)
 
 
 class Grounding:
-    """Says what a model's mentions can be: places on token boundaries, and labels.
+    """Checks written mentions against a text: places on token boundaries, and known labels.
 
     Args:
         source: The text.
@@ -107,11 +109,11 @@ class Grounding:
             self._labels.setdefault(wording, label)
 
     def on_boundaries(self, start: int, end: int) -> bool:
-        """Tell whether a stretch of the text is one or more whole tokens."""
+        """Return whether a stretch of the text is one or more whole tokens."""
         return start < end and start in self._starts and end in self._ends
 
     def places(self, string: str) -> tuple[Span, ...]:
-        """Find where a string is whole tokens of the text, in order."""
+        """Return all places where a string is one or more whole tokens of the text, in order."""
         spans = [(start, start + len(string)) for start, _ in self._source.tokens]
         return tuple(
             (start, end)
@@ -120,5 +122,5 @@ class Grounding:
         )
 
     def label(self, wording: str) -> str | None:
-        """Find the label of a wording as a model wrote it, `None` if there is none."""
+        """Return the label whose wording a model wrote; `None` if there is none."""
         return self._labels.get(wording, self._labels.get(wording.strip()))

@@ -14,14 +14,14 @@ PAIR = re.compile(r"\((?P<wording>(?:\\.|[^(),\\])*), ?(?P<mention>(?:\\.|[^)\\]
 
 
 class StructuredFormat:
-    """`((LOC, Japan), (MISC, World Cup))`, and `()` where there is no mention."""
+    """The structured format: `((LOC, Japan), (MISC, World Cup))`; `()` without mentions."""
 
     name = "structured"
 
     def render(
         self, source: TokenizedText, mentions: Sequence[Mention], wordings: Mapping[str, str]
     ) -> tuple[str, list[Mention]]:
-        """Write mentions: every one can be written."""
+        """Write the mentions of a text as a list. No mention is left out."""
         pairs = []
         for mention in sorted(mentions):
             wording = escape(wordings[mention.label], SPECIAL_IN_WORDING)
@@ -32,8 +32,10 @@ class StructuredFormat:
     def parse(
         self, output: str, source: TokenizedText, wordings: Mapping[str, str]
     ) -> ParsedOutput:
-        """Read mentions. Each stretch before, between or after the pairs that is not what belongs
-        there counts as malformed.
+        """Read the mentions in an output.
+
+        Before, between and after the pairs, any stretch other than the expected punctuation is
+        malformed.
         """
         pairs = list(PAIR.finditer(output))
         grounding = Grounding(source, wordings)
@@ -52,7 +54,7 @@ class StructuredFormat:
 
 
 def _count_malformed(output: str, pairs: Sequence[re.Match[str]]) -> int:
-    """Count the stretches around the pairs that are not as they should be."""
+    """Count the stretches around the pairs that are not the expected punctuation."""
     starts = [0, *(pair.end() for pair in pairs)]
     ends = [*(pair.start() for pair in pairs), len(output)]
     right = ["(", *[","] * (len(pairs) - 1), ")"] if pairs else ["()"]
