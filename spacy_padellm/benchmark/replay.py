@@ -107,17 +107,10 @@ class ReplayingDecoder(ParallelDecoder):
         run: TreeRun,
         states: Sequence[TextState],
         proposed: Sequence[Mapping[int, Sequence[int]]],
-<<<<<<< HEAD
     ) -> list[dict[int, Choice]]:
-        """Run a pass, and take what is given where a node lies on it; the rest, drafts that are
-        not gone on from, stays the model's choice.
-=======
-        tag_ids: Sequence[int] = (),
-    ) -> tuple[list[dict[int, Choice]], list[np.ndarray]]:
         """Run one pass, and replace the model's choices with those of the replays.
 
         The model's choice stays at a wrong draft, where the replay has no node.
->>>>>>> main
         """
         choices = super().choose(run, states, proposed)
         for state, chosen in zip(states, choices, strict=True):

@@ -189,7 +189,10 @@ class ParallelDecoder:
                 state.open(labels)
                 continue
             named = of_text.name(self.settings.max_mention_tokens)
-            likely = [each for each in labels if of_text.is_likely(each, self.options.open_below)]
+            share = self.options.tag_share
+            lo, hi = (0.5 - (1 - share)) / share, 0.5 / share
+            likely = [each for each in labels if self.options.open_below == 0 or of_text.leave_doubt(each, lo, hi, self.settings.max_mention_tokens)]
+            of_text.opened = set(likely)
             state.open(likely, {each: [p for n, p in named if n == each] for each in likely})
         while any(proposed := [state.propose() for state in states]):
             run.retire(place for place, nodes in enumerate(proposed) if not nodes)
@@ -254,4 +257,6 @@ class ParallelDecoder:
         """Combine the written mentions of a text with what its tags say."""
         if written.tags is None:
             return written.mentions
-        return join_tags(written.tags, written.mentions, self.settings.max_mention_tokens)
+        return join_tags(
+            written.tags, written.mentions, self.settings.max_mention_tokens, written.tags.opened
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -55,34 +56,60 @@ class TextTags:
         # Backwards, so that the first id of a token is the one that stays.
         self.begins[tokens[::-1]] = begins[ids[::-1]]
 
-    def is_likely(self, label: str, least: float) -> bool:
-        """Return whether the tags of a label reach a probability at any token."""
-        return float(self.inside[:, self._labels[label]].max(initial=0.0)) >= least
+    def score(self, label: str, first: int, end: int) -> float:
+        """Return the probability that some tokens are a mention of a label.
 
-    def score(self, label: str, place: Span) -> float:
-        """Return the probability that the tags give to a mention.
-
-        It is the mean probability of the label over the mention's tokens. It is lower if the
-        mention probably begins before the place or goes on behind it.
+        It is the probability of the label at the least probable token. It is lower if a mention
+        probably begins inside, if the first token probably goes on with a mention before it, or if
+        the mention probably goes on behind the last token.
 
         Args:
             label: The label.
-            place: Character offsets of the mention.
+            first: The first token.
+            end: The token after the last one.
         """
-        column = self._labels[label]
-        first, end = bisect_left(self._starts, place[0]), bisect_left(self._starts, place[1])
-        own = self.inside[first:end, column][self._known[first:end]]
-        if not own.size:
+        probs = self.inside[:, self._labels[label]]
+        if end <= first:
             return 0.0
-        score = float(own.mean())
+        score = probs[first:end].min() * (1 - self.begins[first + 1 : end].max(initial=0.0))
         if first:
-            score *= 1 - self.inside[first - 1, column] * (1 - self.begins[first])
-        if end < len(self._starts):
-            score *= 1 - self.inside[end, column] * (1 - self.begins[end])
+            score *= 1 - probs[first - 1] * (1 - self.begins[first])
+        if end < len(probs):
+            score *= 1 - probs[end] * (1 - self.begins[end])
         return float(score)
 
+    def score_place(self, label: str, place: Span) -> float:
+        """Return the probability that a place, given by its character offsets, is a mention."""
+        first, end = bisect_left(self._starts, place[0]), bisect_left(self._starts, place[1])
+        known = np.flatnonzero(self._known[first:end])
+        if not known.size:
+            return 0.0
+        return self.score(label, first + int(known[0]), first + int(known[-1]) + 1)
+
+    def leave_doubt(self, label: str, low: float, high: float, max_tokens: int) -> bool:
+        """Return whether any possible mention of a label has a probability in a range.
+
+        Args:
+            label: The label.
+            low: The lowest probability that leaves doubt.
+            high: The highest probability that leaves doubt.
+            max_tokens: Length of the longest mention, in tokens.
+        """
+        probs = self.inside[:, self._labels[label]]
+        # A mention is at most as probable as each of its tokens.
+        for first in np.flatnonzero(probs >= low).tolist():
+            for end in range(first + 1, min(first + max_tokens, len(probs)) + 1):
+                if probs[end - 1] < low:
+                    break
+                if low <= self.score(label, first, end) <= high:
+                    return True
+        return False
+
     def name(self, max_tokens: int) -> list[tuple[str, Span]]:
-        """List the mentions that the tags name: tokens in a row with the same most probable label.
+        """List the mentions that the tags name.
+
+        These are tokens in a row with the same most probable label, up to where another mention
+        probably begins.
 
         Args:
             max_tokens: Length of the longest mention, in tokens.
@@ -93,9 +120,10 @@ class TextTags:
         labels = list(self._labels)
         best = np.where(self._known, self.inside.argmax(axis=1), len(labels))
         text, tokens = self._text.text, self._text.tokens
-        cuts = np.flatnonzero(np.diff(best, prepend=-1, append=-1)).tolist()
+        changes = np.diff(best, prepend=-1, append=-1) != 0
+        changes[:-1] |= self.begins > 0.5
         named = []
-        for first, end in pairwise(cuts):
+        for first, end in pairwise(np.flatnonzero(changes).tolist()):
             if best[first] == len(labels):
                 continue
             # No mention begins or ends with whitespace.
@@ -106,7 +134,7 @@ class TextTags:
 
 
 def join_tags(
-    tags: TextTags, written: Iterable[DecodedMention], max_tokens: int
+    tags: TextTags, written: Iterable[DecodedMention], max_tokens: int, opened=()
 ) -> list[DecodedMention]:
     """Combine the written mentions of a text with its tags.
 
@@ -122,11 +150,13 @@ def join_tags(
         The written mentions with the tags' probabilities, then all mentions that the tags name.
     """
     joined = [
-        replace(each, tagged=tuple(tags.score(each.label, place) for place in each.places))
+        replace(each, tagged=tuple(tags.score_place(each.label, place) for place in each.places))
         for each in written
     ]
     for label, place in tags.name(max_tokens):
-        joined.append(DecodedMention(label, (place,), None, (tags.score(label, place),)))
+        score = tags.score_place(label, place)
+        log_prob = None if label in opened else math.log(max(score, 1e-9))
+        joined.append(DecodedMention(label, (place,), log_prob, (score,)))
     return joined
 
 
