@@ -53,10 +53,6 @@ class Errors(metaclass=_WithCodes):
         "The tokenizer can't encode this text without special tokens: {text!r}. Use a tokenizer "
         "whose special tokens are longer than one character."
     )
-    P012 = (
-        "For text tags, every label's wording and every mention opener must be one token, but that "
-        "of {name!r} has {count}. Set tag_text = 0, or add the missing tokens to the tokenizer."
-    )
     P013 = (
         "Text tags are read at the model's middle layer, but the layers of {model} can't be "
         "identified. Train without tags (tag_text = 0) or ignore them (tag_share = 0)."
@@ -108,6 +104,10 @@ class Errors(metaclass=_WithCodes):
         "The model was trained with output_format = {output_format!r}, which can be decoded in "
         "only one way, so there is nothing to compare. Use a checkpoint trained with output_format "
         '= "parallel".'
+    )
+    P039 = (
+        'decode = "tags" needs text tags, but the model was not taught any, or its tokenizer gives '
+        'no offsets. Train it with tag_text above 0, or set decode = "doubtful".'
     )
     P040 = (
         "Cannot read {path}: {error}. Save the pipeline or checkpoint again, or delete the file "
@@ -550,11 +550,6 @@ class Warnings(metaclass=_WithCodes):
     W203 = (
         "Weights are updated by torch's AdamW, not by the optimizer in the config. In "
         "[training.optimizer] set {remedies}."
-    )
-    W204 = (
-        "Training uses no text tags (tag_text), as {name!r} (a label, or the number of a mention) "
-        "takes more than one token in the prompt. Give the label a wording of one common word, for "
-        "example with [components.padellm_ner.labels] in the config, or set tag_text = 0."
     )
     W206 = (
         "{name} was never trained to find {labels}, so don't rely on its results for them. Train "

@@ -28,10 +28,13 @@ PrefixAttention = Literal["causal", "bidirectional"]
 Softmax = Literal["vocabulary", "admissible"]
 Deduplicate = Literal["string", "span"]
 Occurrences = Literal["in_order", "all"]
+Decode = Literal["doubtful", "all", "tags"]
 # Labels, or labels and their wording in the prompt.
 Labels = Sequence[str] | Mapping[str, str]
 
 SPANS_KEY = "padellm"
+# If text tags are read, an entity must be more probable than this.
+LIKELY = 0.5
 # The checkpoint that comes with the package: English names.
 BUNDLED_MODEL = "padellm_en_small"
 # Every label and mention in a sequence of its own. Other output formats are plugged in.
@@ -56,6 +59,10 @@ class DecodingOptions:
         tag_share: Share of the text tags in a mention's probability, where they are read. An entity
             then has to be more probable than not, and what only the tags name is found, too.
             More than half by default, as counts err more than tags.
+        decode: For which labels the model writes mentions, if it was taught text tags.
+            `"doubtful"`: for those that the tags leave in doubt. The same entities are found as
+            with `"all"`: for all labels. `"tags"`: for none. Entities then come from the tags
+            alone, in a single pass over the text.
         draft_threshold: Lowest probability of a token that is drafted. The same is found whatever
             it is: a lower one takes fewer passes and more tokens. `None` drafts nothing: the
             paper's two steps follow each other, one token a pass. The default takes fewer than 3.3
@@ -63,8 +70,6 @@ class DecodingOptions:
             tokens.
         open_counts: Numbers of mentions that are so likely that the mentions of every label are
             opened while they are being counted.
-        open_below: A label is not asked for at all if the text tags nowhere give it this
-            probability; 0 asks for all labels. It only matters if text tags are read.
         batch_tokens: Most tokens that are run at once, padding included.
 
     Raises:
@@ -75,14 +80,14 @@ class DecodingOptions:
     deduplicate: Deduplicate = "string"
     occurrences: Occurrences = "in_order"
     tag_share: float = 0.65
+    decode: Decode = "doubtful"
     draft_threshold: float | None = 0.07
     open_counts: tuple[int, ...] = ()
-    open_below: float = 0.0
     # The fastest on a CPU.
     batch_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "tag_share", "draft_threshold", "open_below"):
+        for name in ("threshold", "tag_share", "draft_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(Errors.P030.format(name=name, value=value))
@@ -94,6 +99,20 @@ class DecodingOptions:
                 raise ValueError(Errors.P032.format(name=name, value=value))
         check_choice("deduplicate", self.deduplicate, get_args(Deduplicate))
         check_choice("occurrences", self.occurrences, get_args(Occurrences))
+        check_choice("decode", self.decode, get_args(Decode))
+
+    @property
+    def doubtful(self) -> tuple[float, float]:
+        """The lowest and the highest probability by the tags that leave a mention in doubt.
+
+        Below the lowest, a mention is dropped even if the model is sure to write it. Above the
+        highest, it is kept even if the model does not write it.
+        """
+        least = max(LIKELY, self.threshold)
+        if self.decode == "tags":
+            return (least, least)
+        share = max(self.tag_share, 1e-9)
+        return ((least - (1 - share)) / share, least / share)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-
 from ..decode.decoder import ParallelDecoder
 from ..decode.state import Choice, TextState
 from ..model import PaDeLLM

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
+from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import DecodingOptions, Settings
+from ..texts import Span
 from ..tree.causal_lm import CausalLM
+from ..tree.choices import Continuations
 from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
-from ..tree.choices import Continuations
 from ..tree.runs import TreeRun
 from .mentions import DecodedMention
 from .state import Choice, TextState
@@ -86,18 +88,20 @@ class Written:
     Args:
         mentions: The mentions, label by label, in the order of their numbers.
         tags: The text tags; `None` if they were not read.
+        labels: The labels that were opened.
     """
 
     mentions: list[DecodedMention]
     tags: TextTags | None = None
+    labels: Sequence[str] = ()
 
 
 class ParallelDecoder:
     """A decoder of all labels and all their mentions at once.
 
-    If the model was taught text tags, the first pass runs the texts alone and reads the tags. Only
-    labels that the tags make likely enough are then opened, and the mentions that the tags name are
-    drafted as a whole.
+    If the model was taught text tags, the first pass runs the texts alone and reads the tags. Then
+    only labels that the tags leave in doubt are opened, and the mentions that the tags make likely
+    are drafted as a whole.
 
     Args:
         lm: The language model.
@@ -122,22 +126,31 @@ class ParallelDecoder:
         self.settings = settings
         self.options = options
         self.cost = DecodingCost()
-        self.reads_tags = settings.reads_tags and options.tag_share > 0 and encoder.has_offsets
+        self._longest = settings.max_mention_tokens
+        wants_tags = options.tag_share > 0 or options.decode == "tags"
+        self.reads_tags = wants_tags and settings.reads_tags and encoder.has_offsets
+        if options.decode == "tags" and not self.reads_tags:
+            raise ValueError(Errors.P039)
 
     def fits(self, text: EncodedText) -> bool:
         """Return whether a text and all that may be written after it fit the model's positions."""
-        depth = self.encoder.depth_before_mentions(text, self.settings.labels)
-        if not self.lm.fits(depth):
-            return False
+        return self.lm.fits(self._depth(text, self.settings.labels))
+
+    def _depth(self, text: EncodedText, labels: Iterable[str]) -> int:
+        """Return the depth that a text's tree may reach, or a bound of it that is small enough."""
+        depth = self.encoder.depth_before_mentions(text, labels)
         # A token has at least one byte, so the longest mention's bytes are an upper bound. The trie
-        # is built only if this bound does not fit.
+        # is built only if this bound is too large.
         longest = self.settings.max_mention_tokens
         ends = [end for _, end in text.tokens[longest - 1 :]] or [len(text.text)]
         starts = [start for start, _ in text.tokens] or [0]
         pairs = zip(starts, ends, strict=False)
-        if self.lm.fits(depth + max(len(text.text[start:end].encode()) for start, end in pairs)):
-            return True
-        return self.lm.fits(depth + text.trie.depth - 1)
+        bound = depth + max(len(text.text[start:end].encode()) for start, end in pairs)
+        window = self.lm.support.max_depth
+        if not self.lm.fits(depth) or (self.lm.fits(bound) and (window is None or bound <= window)):
+            return bound
+        # A mention's end token is written last and never run.
+        return depth + max(text.trie.depth - 1, 0)
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
         """Find the mentions of texts, label by label, in the order of their numbers."""
@@ -163,45 +176,53 @@ class ParallelDecoder:
         sizes = [len(text.prefix) + asked for text in texts]
         # The tokens of mentions are not counted: they are few.
         for batch in batch_by_padded(sizes, self.options.batch_tokens):
-            # A text without a stretch that may be a mention has no mentions.
-            items = [item for item in batch if labels and texts[item].trie.values]
-            states = [TextState(texts[item], self.options) for item in items]
-            if not states:
+            items = [item for item in batch if labels and texts[item].length]
+            if not items:
                 continue
-            for item, state, tags in zip(items, states, self._run(states, labels), strict=True):
-                found[item] = Written(list(state.mentions()), tags)
+            results = self._run([texts[item] for item in items], labels)
+            for item, written in zip(items, results, strict=True):
+                found[item] = written
                 if len(labels) == len(self.settings.labels):
                     # The trie takes many times the memory of its text.
                     vars(texts[item]).pop("trie", None)
         return found
 
-    def _run(
-        self, states: Sequence[TextState], labels: Sequence[str]
-    ) -> Sequence[TextTags | None]:
+    def _run(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[Written]:
         """Run passes until everything is written. The first one reads the tags, if any."""
-        depth = max(state.depth(labels) for state in states)
+        states = [TextState(text, self.options) for text in texts]
+        depth = max(self._depth(text, labels) for text in texts)
         run = self.lm.open([state.tree for state in states], depth)
         tags: Sequence[TextTags | None] = [None] * len(states)
         if self.reads_tags:
-            tags = self._read_tags(run, [state.text for state in states])
-        for state, of_text in zip(states, tags, strict=True):
-            if of_text is None:
-                state.open(labels)
-                continue
-            named = of_text.name(self.settings.max_mention_tokens)
-            share = self.options.tag_share
-            lo, hi = (0.5 - (1 - share)) / share, 0.5 / share
-            likely = [each for each in labels if self.options.open_below == 0 or of_text.leave_doubt(each, lo, hi, self.settings.max_mention_tokens)]
-            of_text.opened = set(likely)
-            state.open(likely, {each: [p for n, p in named if n == each] for each in likely})
+            tags = self._read_tags(run, texts)
+        opened = [self._choose(labels, each) for each in tags]
+        for state, of_text, each in zip(states, tags, opened, strict=True):
+            state.open(each, None if of_text is None else self._guess(of_text, each))
         while any(proposed := [state.propose() for state in states]):
             run.retire(place for place, nodes in enumerate(proposed) if not nodes)
-            for state, chosen in zip(
-                states, self.choose(run, states, proposed), strict=True
-            ):
+            choices = self.choose(run, states, proposed)
+            for state, chosen in zip(states, choices, strict=True):
                 state.advance(chosen)
         self.cost.add(run, sum(state.count_kept() for state in states))
-        return tags
+        written = [list(state.mentions()) for state in states]
+        return list(map(Written, written, tags, opened))
+
+    def _choose(self, labels: Sequence[str], tags: TextTags | None) -> Sequence[str]:
+        """Choose the labels to open: all, or those that the tags leave in doubt."""
+        low, high = self.options.doubtful
+        if tags is None or self.options.decode == "all":
+            return labels
+        if low <= 0:
+            # The tags decide nothing.
+            return labels
+        return [
+            label
+            for label in labels
+            if any(score <= high for _, score in tags.find(label, low, self._longest))
+        ]
+
+    def _guess(self, tags: TextTags, labels: Sequence[str]) -> dict[str, list[Span]]:
+        return {label: tags.guess(label, self._longest) for label in labels}
 
     def _read_tags(self, run: TreeRun, texts: Sequence[EncodedText]) -> list[TextTags]:
         """Run the texts alone, and read the tags of their tokens at the middle layer."""
@@ -258,5 +279,5 @@ class ParallelDecoder:
         if written.tags is None:
             return written.mentions
         return join_tags(
-            written.tags, written.mentions, self.settings.max_mention_tokens, written.tags.opened
+            written.tags, written.mentions, written.labels, self.options, self._longest
         )

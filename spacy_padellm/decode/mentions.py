@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
 
-import numpy as np
-
-from ..settings import DecodingOptions
-from ..texts import Entity, Span, TokenizedText
-
-# A probability must exceed this if tags count.
-_LIKELY = 0.5
+from ..settings import LIKELY, DecodingOptions
+from ..texts import Entity, Span
 
 
 @dataclass(frozen=True)
@@ -26,14 +20,17 @@ class DecodedMention:
         places: Character offsets of every place in the text that is written with the same ids.
         log_prob: Sum of the log-probabilities of its tokens, without the end token (paper, section
             3.3); `None` if it was not written.
-        tagged: The probability that the text tags give it at each place; `None` if its label is not
-            read as a tag.
+        tagged: The probability that the text tags give it at each place; `None` if they were not
+            read.
+        asked: Whether the model was asked to write the mentions of the label. If not, only the tags
+            count.
     """
 
     label: str
     places: tuple[Span, ...]
     log_prob: float | None
     tagged: tuple[float, ...] | None = None
+    asked: bool = True
 
     def score(self, place: Span, tag_share: float) -> float | None:
         """Return the mention's probability at a place, `None` if tags count and it is at most 0.5.
@@ -46,8 +43,8 @@ class DecodedMention:
         if self.tagged is None:
             return written
         tagged = self.tagged[self.places.index(place)]
-        score = (1 - tag_share) * written + tag_share * tagged
-        return score if score > _LIKELY else None
+        score = (1 - tag_share) * written + tag_share * tagged if self.asked else tagged
+        return score if score > LIKELY else None
 
 
 def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:
@@ -61,12 +58,12 @@ def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptio
     Returns:
         The entities that are kept, in order of appearance. They may overlap.
     """
-    written = [mention for mention in decoded if mention.log_prob is not None]
-    named = [mention for mention in decoded if mention.log_prob is None]
+    missed = [each for each in decoded if each.asked and each.log_prob is None]
+    written = [each for each in decoded if not each.asked or each.log_prob is not None]
     kept = keep_most_probable(text, _place(text, written, options), options)
     kept += [
         entity
-        for entity in _place(text, named, options)
+        for entity in _place(text, missed, options)
         if all(entity.end <= each.start or each.end <= entity.start for each in kept)
     ]
     return keep_most_probable(text, kept, options)

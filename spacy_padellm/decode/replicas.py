@@ -197,11 +197,13 @@ class SharedDecoder:
                 parts[item].append(written)
         order = {label: place for place, label in enumerate(labels)}
         found = []
-        for text, of_text in zip(texts, parts, strict=True):
+        for of_text in parts:
             # In the order in which a single replica would have written them.
             mentions = [mention for part in of_text for mention in part.mentions]
-            tags = next((part.tags for part in of_text if part.tags is not None), None)
-            united = Written(sorted(mentions, key=lambda each: order[each.label]), tags)
+            mentions.sort(key=lambda each: order[each.label])
+            opened = [label for part in of_text for label in part.labels]
+            # Every replica reads the tags of its texts, for all labels.
+            united = Written(mentions, of_text[0].tags, opened)
             found.append(self._first.join(united))
         return found
 

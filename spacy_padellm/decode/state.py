@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 from ..prompt.encoder import EncodedText
@@ -114,20 +115,22 @@ class TextState:
     def __init__(self, text: EncodedText, options: DecodingOptions) -> None:
         self.text = text
         self.tree = TokenTree(text.prefix)
-        self._trie = text.trie
         self._encoder = text.encoder
         self._counts = text.encoder.counts
         self._open_counts = options.open_counts
         self._choices: dict[int, Choice] = {}
-        self._drafter: SpanDrafter | None = None
-        if options.draft_threshold is not None:
-            self._drafter = SpanDrafter(self._trie, text, options.draft_threshold)
+        self._threshold = options.draft_threshold
         self._labels: list[_Label] = []
 
-    def depth(self, labels: Sequence[str]) -> int:
-        """Return the length of the longest possible sequence of some labels, in tokens."""
-        # A mention's end token is written last and never run.
-        return self._encoder.depth_before_mentions(self.text, labels) + self._trie.depth - 1
+    @property
+    def _trie(self) -> Trie[Span]:
+        return self.text.trie
+
+    @cached_property
+    def _drafter(self) -> SpanDrafter | None:
+        if self._threshold is None:
+            return None
+        return SpanDrafter(self._trie, self.text, self._threshold)
 
     def open(
         self, labels: Sequence[str], likely: Mapping[str, Sequence[Span]] | None = None
@@ -139,7 +142,8 @@ class TextState:
             likely: Label → the mentions that it probably has, in order of appearance. They are
                 drafted as a whole. `None` if nothing is known of them.
         """
-        for name in labels:
+        # A text of which nothing can be written has no mentions.
+        for name in labels if labels and self._trie.values else ():
             start = self.tree.insert(self._encoder.branches[name], self.tree.prefix_end)[-1]
             label = _Label(name, start, _Branch(start, self._counts, scored=False))
             if likely is not None:
@@ -156,7 +160,7 @@ class TextState:
         for label in self._labels:
             if not label.is_open:
                 proposed[label.count.node] = list(self._counts.children[label.count.place])
-                if self._drafter is None:
+                if self._threshold is None:
                     continue
                 if label.likely is not None:
                     self._draft_mentions(label, label.likely, proposed)
@@ -178,7 +182,7 @@ class TextState:
         self._choices.update(choices)
         for label in self._labels:
             label.count.advance(self.tree, self._choices)
-        if self._drafter is None and not all(each.count.is_finished for each in self._labels):
+        if self._threshold is None and not all(each.count.is_finished for each in self._labels):
             # Without drafts, as in the paper, all counts are finished before any mention is opened.
             return
         for label in self._labels:

@@ -62,7 +62,9 @@ class DevEvaluation:
                 scores.add_text(text, entities, model.settings.labels)
         for row in self._rows[share::shares]:
             trees = [self._objective.build(self._taught[place].text)[0] for place in row]
-            loss += float(weighted_loss(trees, target_log_probs(model.lm, trees, model.encoder), total=1.0))
+            loss += float(
+                weighted_loss(trees, target_log_probs(model.lm, trees, model.encoder), total=1.0)
+            )
             weight += sum(list_weights(trees))
         counts = [scores.found_gold, scores.found, scores.gold, loss, weight]
         return torch.tensor(counts, dtype=torch.float64)

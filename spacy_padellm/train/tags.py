@@ -90,6 +90,4 @@ def teach_tags(
             targets = found.get(place, [none])
             tags += [TextTag(place, kind, target) for target in targets]
             weights += [weight / len(targets) for _ in targets]
-    return TaughtTags(
-        tags, weights, text.length, [*(label in mentions for label in labels), True]
-    )
+    return TaughtTags(tags, weights, text.length, [*(label in mentions for label in labels), True])
