@@ -35,6 +35,10 @@ def predict(
     tag_share: Annotated[
         float, typer.Option(help="Weight of text tags in a probability, if the model has them.")
     ] = DecodingOptions.tag_share,
+    decode: Annotated[
+        str,
+        typer.Option(help="Labels to write, if the model has text tags: doubtful, all or tags."),
+    ] = DecodingOptions.decode,
     *,
     model: ReplicaOptions,
 ) -> None:
@@ -52,7 +56,12 @@ def predict(
         options = {**vars(model), "device": model.devices[0]}
         devices = model.devices if len(model.devices) > 1 else ()
         padellm = PaDeLLM.from_pretrained(
-            checkpoint, devices=devices, threshold=threshold, tag_share=tag_share, **options
+            checkpoint,
+            devices=devices,
+            threshold=threshold,
+            tag_share=tag_share,
+            decode=decode,
+            **options,
         )
         labels = padellm.settings.labels
         scores = MentionScores()

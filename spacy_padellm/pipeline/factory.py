@@ -10,7 +10,7 @@ from thinc.api import Config, Model
 
 from ..errors import Errors
 from ..prompt.template import PRESETS, Preset, find_preset
-from ..settings import SPANS_KEY, DecodingOptions, Deduplicate, Occurrences, Overrides
+from ..settings import SPANS_KEY, Decode, DecodingOptions, Deduplicate, Occurrences, Overrides
 
 DEFAULT_CONFIG = f"""
 [padellm_ner]
@@ -25,6 +25,7 @@ max_mention_tokens = null
 deduplicate = "string"
 occurrences = "in_order"
 tag_share = {DecodingOptions.tag_share}
+decode = "{DecodingOptions.decode}"
 spans_key = "{SPANS_KEY}"
 overwrite = false
 draft_threshold = {DecodingOptions.draft_threshold}
@@ -69,6 +70,7 @@ def make_padellm_ner(
     deduplicate: str,
     occurrences: str,
     tag_share: float,
+    decode: str,
     spans_key: str,
     overwrite: bool,
     draft_threshold: float,
@@ -113,10 +115,13 @@ def make_padellm_ner(
         occurrences: `"in_order"`: the k-th mention of a string is at its k-th place in the text.
             `"all"`: a mention marks all places of its string.
         tag_share: Weight of the text tags in a mention's probability, from 0 to 1. Only for models
-            trained with `tag_text` and the softmax `"admissible"`. With tags, a mention is kept
-            only if its probability is above one half. A share above one half also finds mentions
-            that only the tags name. Use 0 if mentions nest: with tags, mentions inside others are
-            lost.
+            trained with `tag_text`. With tags, a mention is kept only if its probability is above
+            one half. A share above one half also finds mentions that only the tags name. Use 0 if
+            mentions nest: with tags, mentions inside others are lost.
+        decode: For which labels the model writes mentions, if it was trained with `tag_text`.
+            `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels; this
+            finds the same mentions and takes longer. `"tags"`: for none; this is the fastest and
+            finds a little less.
         spans_key: The span group that predicted mentions are written to and gold mentions are read
             from.
         overwrite: Whether to remove the entities already in `doc.ents`. If not, predicted entities
@@ -151,6 +156,7 @@ def make_padellm_ner(
         deduplicate=cast(Deduplicate, deduplicate),
         occurrences=cast(Occurrences, occurrences),
         tag_share=tag_share,
+        decode=cast(Decode, decode),
         draft_threshold=draft_threshold,
         open_counts=tuple(open_counts),
         batch_tokens=batch_tokens,
