@@ -11,7 +11,6 @@ import torch
 from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import DecodingOptions, Settings
-from ..texts import Span
 from ..tree.causal_lm import CausalLM
 from ..tree.choices import Continuations
 from ..tree.model_call import Readout
@@ -197,7 +196,10 @@ class ParallelDecoder:
             tags = self._read_tags(run, texts)
         opened = [self._choose(labels, each) for each in tags]
         for state, of_text, each in zip(states, tags, opened, strict=True):
-            state.open(each, None if of_text is None else self._guess(of_text, each))
+            likely = None
+            if of_text is not None:
+                likely = {label: of_text.guess(label, self._longest) for label in each}
+            state.open(each, likely)
         while any(proposed := [state.propose() for state in states]):
             run.retire(place for place, nodes in enumerate(proposed) if not nodes)
             choices = self.choose(run, states, proposed)
@@ -209,20 +211,17 @@ class ParallelDecoder:
 
     def _choose(self, labels: Sequence[str], tags: TextTags | None) -> Sequence[str]:
         """Choose the labels to open: all, or those that the tags leave in doubt."""
+        if self.options.decode == "tags":
+            return ()
         low, high = self.options.doubtful
-        if tags is None or self.options.decode == "all":
-            return labels
-        if low <= 0:
-            # The tags decide nothing.
+        # Tags of half the weight or less decide nothing.
+        if tags is None or self.options.decode == "all" or low <= 0:
             return labels
         return [
             label
             for label in labels
             if any(score <= high for _, score in tags.find(label, low, self._longest))
         ]
-
-    def _guess(self, tags: TextTags, labels: Sequence[str]) -> dict[str, list[Span]]:
-        return {label: tags.guess(label, self._longest) for label in labels}
 
     def _read_tags(self, run: TreeRun, texts: Sequence[EncodedText]) -> list[TextTags]:
         """Run the texts alone, and read the tags of their tokens at the middle layer."""

@@ -203,7 +203,8 @@ class SharedDecoder:
             mentions.sort(key=lambda each: order[each.label])
             opened = [label for part in of_text for label in part.labels]
             # Every replica reads the tags of its texts, for all labels.
-            united = Written(mentions, of_text[0].tags, opened)
+            tags = next((part.tags for part in of_text), None)
+            united = Written(mentions, tags, opened)
             found.append(self._first.join(united))
         return found
 

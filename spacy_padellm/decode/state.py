@@ -247,13 +247,15 @@ class TextState:
         counted = self._encoder.count_ids[len(spelled)]
         for n, ids in enumerate(spelled, start=1):
             node = self.tree.insert([*counted, *self._encoder.openers[n]], label.start)[-1]
-            place = Trie.START
+            place, waiting = Trie.START, []
             # The last id ends the mention, and is never run.
             for token_id in ids[:-1]:
                 place = self._trie.children[place][token_id]
-                node = self.tree.insert([token_id], node)[0]
+                waiting.append(token_id)
                 choices = self._trie.children[place]
+                # No choice is made where only the end is left.
                 if len(choices) > 1 or any(c not in self._trie.values for c in choices.values()):
+                    node, waiting = self.tree.insert(waiting, node)[-1], []
                     proposed[node] = list(choices)
 
     def _propose_mentions(

@@ -17,7 +17,7 @@ from .mentions import DecodedMention
 class TextTags:
     """The text tags of a text: probabilities at each of its tokens.
 
-    A token that the tokenizer gives no ids has no probabilities.
+    Tokens that the tokenizer gives no ids have no tags, and are passed over.
 
     Args:
         text: The text.
@@ -29,10 +29,8 @@ class TextTags:
 
     Attributes:
         labels: The labels.
-        inside: The mean of `inside` over the ids of each token, shape `(n_tokens, n_labels + 1)`;
-            0 for a token without ids.
-        begins: `begins` at the first id of each token, shape `(n_tokens,)`; 0 for a token without
-            ids.
+        inside: The mean of `inside` over the ids of each token, shape `(n_tokens, n_labels + 1)`.
+        begins: `begins` at the first id of each token, shape `(n_tokens,)`.
     """
 
     def __init__(
@@ -44,19 +42,20 @@ class TextTags:
         begins: np.ndarray,
     ) -> None:
         self.labels = tuple(labels)
-        self._text = text
-        self._labels = {label: column for column, label in enumerate(labels)}
-        self._starts = [start for start, _ in text.tokens]
-        n_tokens = len(text.tokens)
+        self._column = {label: column for column, label in enumerate(labels)}
         ids, tokens = _match(text.tokens, offsets)
-        counts = np.bincount(tokens, minlength=n_tokens)
-        sums = np.zeros((n_tokens, inside.shape[1]))
-        np.add.at(sums, tokens, inside[ids])
-        self._known = counts > 0
-        self.inside = sums / np.maximum(counts, 1)[:, None]
-        self.begins = np.zeros(n_tokens)
-        # Backwards, so that the first id of a token is the one that stays.
-        self.begins[tokens[::-1]] = begins[ids[::-1]]
+        # The number of each token that has ids, and its first pair with an id.
+        self._numbers, firsts, rows, counts = np.unique(
+            tokens, return_index=True, return_inverse=True, return_counts=True
+        )
+        sums = np.zeros((len(counts), inside.shape[1]))
+        np.add.at(sums, rows, inside[ids])
+        self.inside = sums / counts[:, None]
+        self.begins = begins[ids[firsts]]
+        self._places = [text.tokens[number] for number in self._numbers]
+        self._starts = [start for start, _ in self._places]
+        # No mention begins or ends with whitespace.
+        self._is_blank = [text.text[start:end].isspace() for start, end in self._places]
 
     def score(self, label: str, place: Span) -> float:
         """Return the probability that a place is a mention of a label.
@@ -66,10 +65,7 @@ class TextTags:
             place: Character offsets of the place.
         """
         first, end = bisect_left(self._starts, place[0]), bisect_left(self._starts, place[1])
-        known = np.flatnonzero(self._known[first:end])
-        if not known.size:
-            return 0.0
-        return self._score(label, first + int(known[0]), first + int(known[-1]) + 1)
+        return self._score(self._column[label], first, end)
 
     def find(self, label: str, least: float, max_tokens: int) -> list[tuple[Span, float]]:
         """List the places that are probably mentions of a label.
@@ -82,18 +78,17 @@ class TextTags:
         Returns:
             The character offsets and the probability of each, in order of appearance.
         """
-        probs = self.inside[:, self._labels[label]]
-        tokens, found = self._text.tokens, []
+        column, found = self._column[label], []
         # A mention is at most as probable as each of its tokens.
-        for first in np.flatnonzero(probs >= least).tolist():
-            for end in range(first + 1, min(first + max_tokens, len(probs)) + 1):
-                if probs[end - 1] < least:
+        is_likely = self.inside[:, column] >= least
+        for first in np.flatnonzero(is_likely).tolist():
+            for end in range(first + 1, len(is_likely) + 1):
+                if not is_likely[end - 1] or not self._is_short(first, end, max_tokens):
                     break
-                if (score := self._score(label, first, end)) < least:
+                if self._is_blank[first] or self._is_blank[end - 1]:
                     continue
-                if self._is_blank(first) or self._is_blank(end - 1):
-                    continue
-                found.append(((tokens[first][0], tokens[end - 1][1]), score))
+                if (score := self._score(column, first, end)) >= least:
+                    found.append(((self._starts[first], self._places[end - 1][1]), score))
         return found
 
     def guess(self, label: str, max_tokens: int) -> list[Span]:
@@ -106,26 +101,28 @@ class TextTags:
         Returns:
             Character offsets of the mentions, in order of appearance.
         """
-        column, tokens = self._labels[label], self._text.tokens
-        is_own = self._known & (self.inside.argmax(axis=1) == column)
+        is_own = self.inside.argmax(axis=1) == self._column[label]
+        # A mention that probably begins here ends the one before.
+        number = (self.begins > LIKELY).cumsum()
         guessed = []
-        first = 0
-        for run, group in groupby(zip(is_own, (self.begins > LIKELY).cumsum(), strict=True)):
-            end = first + len(list(group))
-            solid = [token for token in range(first, end) if not self._is_blank(token)]
-            if run[0] and solid and solid[-1] - solid[0] < max_tokens:
-                guessed.append((tokens[solid[0]][0], tokens[solid[-1]][1]))
-            first = end
+        for (own, _), group in groupby(
+            range(len(is_own)), key=lambda token: (is_own[token], number[token])
+        ):
+            solid = [token for token in group if not self._is_blank[token]]
+            if own and solid and self._is_short(solid[0], solid[-1] + 1, max_tokens):
+                guessed.append((self._starts[solid[0]], self._places[solid[-1]][1]))
         return guessed
 
-    def _score(self, label: str, first: int, end: int) -> float:
+    def _score(self, column: int, first: int, end: int) -> float:
         """Return the probability that the tokens from `first` to before `end` are a mention.
 
         It is that of the least probable token. It is lower if a mention probably begins inside, if
         the first token probably goes on with a mention before it, or if the mention probably goes
         on behind the last token.
         """
-        probs, begins = self.inside[:, self._labels[label]], self.begins
+        if first == end:
+            return 0.0
+        probs, begins = self.inside[:, column], self.begins
         score = probs[first:end].min() * (1 - begins[first + 1 : end].max(initial=0.0))
         if first:
             score *= 1 - probs[first - 1] * (1 - begins[first])
@@ -133,9 +130,9 @@ class TextTags:
             score *= 1 - probs[end] * (1 - begins[end])
         return float(score)
 
-    def _is_blank(self, token: int) -> bool:
-        """Return whether a token is whitespace, with which no mention begins or ends."""
-        return self._text.text[slice(*self._text.tokens[token])].isspace()
+    def _is_short(self, first: int, end: int, max_tokens: int) -> bool:
+        """Return whether some tokens, and those between them, are short enough for a mention."""
+        return bool(self._numbers[end - 1] - self._numbers[first] < max_tokens)
 
 
 def join_tags(
