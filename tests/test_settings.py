@@ -64,6 +64,13 @@ def test_numbers_below_one(name, value, named):
         DecodingOptions(**{name: value})
 
 
+def test_ways_to_decode():
+    for name in ("doubtful", "all", "tags"):
+        assert DecodingOptions(decode=name).decode == name
+    with pytest.raises(ValueError, match=r"P031.*decode.*doubtful"):
+        DecodingOptions(decode="some")
+
+
 # Settings
 
 
@@ -109,12 +116,12 @@ def test_output_formats_that_are_plugged_in_are_possible():
     [
         ({}, True),
         ({"text_tags": False}, False),
-        ({"softmax": "vocabulary"}, False),
+        ({"softmax": "vocabulary"}, True),
         ({"softmax": "vocabulary", "output_format": "augmented"}, False),
     ],
     ids=str,
 )
-def test_tags_are_read_where_they_were_taught_over_what_is_admissible(changes, reads):
+def test_tags_are_read_where_they_were_taught(changes, reads):
     assert replace(TRAINED, **changes).reads_tags is reads
 
 

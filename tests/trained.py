@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import torch
 
@@ -16,26 +17,33 @@ from tests.toy_corpus import LABELS, SENTENCES, parse
 
 LIMITS = {"max_mentions": 4, "max_mention_tokens": 4}
 TEXTS = [parse(sentence) for sentence in SENTENCES[:8]]
+# Those without mentions inside others, as a token has a single tag.
+FLAT = [text for text in TEXTS if all(a.end <= b.start for a, b in pairwise(sorted(text.mentions)))]
 SHAPE = SmallModelShape(width=64, depth=2, heads=4, feed_forward=64, max_positions=128)
 
 
 @cache
 def trained_lm(
-    template: PromptTemplate = TEMPLATES["en"], output_format: str = "parallel"
+    template: PromptTemplate = TEMPLATES["en"],
+    output_format: str = "parallel",
+    tag_text: float = 0.0,
 ) -> tuple[CausalLM, Settings]:
-    """The tokenizer knows the pieces of the English template, whichever is used."""
+    """The tokenizer knows the pieces of the English template, whichever is used. With text tags the
+    text attends in both directions, or its first tokens could not know theirs.
+    """
     labels = {label: label for label in LABELS}
     settings = Settings(template, labels, output_format=output_format, **LIMITS)
     texts = [text.source.text for text in TEXTS]
     tokenizer = train_tokenizer(texts, TEMPLATES["en"], LABELS, settings.max_mentions, 320)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        lm = build_small_lm(tokenizer, SHAPE, bidirectional_prefix=False)
-    objective = PaDeLLM(lm, settings).make_objective()
-    trees = [objective.build(text)[0] for text in TEXTS]
+        lm = build_small_lm(tokenizer, SHAPE, bidirectional_prefix=tag_text > 0)
+    padellm = PaDeLLM(lm, settings)
+    objective = padellm.make_objective(tag_text)
+    trees = [objective.build(text)[0] for text in (FLAT if tag_text else TEXTS)]
     optimizer = torch.optim.AdamW(lm.model.parameters(), lr=5e-3)
     for _ in range(400):
-        log_probs = target_log_probs(lm, trees)
+        log_probs = target_log_probs(lm, trees, padellm.encoder)
         weighted_loss(trees, log_probs).backward()
         optimizer.step()
         optimizer.zero_grad()

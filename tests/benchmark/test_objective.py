@@ -93,7 +93,7 @@ def test_the_loss_is_that_of_the_sequence_written_out(family, prefix_attention, 
     gradients = torch.autograd.grad(sum(losses), weights, allow_unused=True)
     largest = max(gradient.abs().max() for gradient in gradients if gradient is not None)
     for way in ways_of(lm):
-        found = tree_loss(lm.run_as(way), trees)
+        found = tree_loss(lm.run_as(way), trees, objective(name).encoder)
         assert found.item() == pytest.approx(sum(losses).item(), rel=0, abs=1e-3)
         for ours, theirs in zip(
             torch.autograd.grad(found, weights, allow_unused=True), gradients, strict=True
@@ -113,7 +113,7 @@ def test_the_tree_is_one_chain(name):
         assert tree.tree.prefix_length == len(prefix)
         assert tree.nodes == list(range(len(prefix), len(tree.tree)))
         assert tree.targets == rest[1:] and tree.weights == [1.0] * len(tree.targets)
-        assert (tree.admissible, tree.tags) == (None, 0)
+        assert (tree.admissible, tree.tags) == (None, None)
         assert objective(name).examine(text).depth == tree.depth == len(tree.tree)
 
 
@@ -191,7 +191,7 @@ def test_partly_annotated_texts_are_not_taught(name, tag_text):
     source = cut_at_spaces("Anna met Bob in Rome")
     text = annotate(source, ("PER", "Anna"), ("LOC", "Rome"), labels=["PER", "LOC"])
     tree, left_out = each.build(text)
-    assert (tree.nodes, tree.targets, tree.weights, tree.tags) == ([], [], [], 0)
+    assert (tree.nodes, tree.targets, tree.weights, tree.tags) == ([], [], [], None)
     reported = {"partly_annotated": [(source.text, mention) for mention in text.mentions]}
     assert left_out.by_reason == reported
     examined = each.examine(text)
@@ -212,24 +212,24 @@ def test_text_tags_come_on_top(name, lang):
     plain, tagged = objective(name, lang), objective(name, lang, tag_text=0.25)
     for text in CASES[lang]:
         (without, _), (tree, _) = plain.build(text), tagged.build(text)
-        count = len(without.nodes)
-        assert tree.tree.ids == without.tree.ids and tree.tags == len(tree.nodes) - count
-        for field in ("nodes", "targets", "weights"):
-            assert getattr(tree, field)[:count] == getattr(without, field)
+        assert tree.tree.ids == without.tree.ids and without.tags is None
+        for field in ("nodes", "targets", "weights", "admissible"):
+            assert getattr(tree, field) == getattr(without, field)
+        assert tree.tags is not None
         size = plain.encoder.encode(text.source).length
         end = tree.tree.prefix_length
-        assert set(tree.nodes[count:]) == set(range(end - size, end))
-        assert sum(tree.weights[count:]) == pytest.approx(0.25 * 2 * size)
+        assert tree.tagged_nodes == list(range(end - size, end))
+        assert sum(tree.tags.weights) == pytest.approx(0.25 * 2 * size)
 
 
 def test_tags_of_more_mentions_than_have_a_number():
     each = objective("structured", labels=["PER"], tag_text=0.5, max_mentions=1)
     names = [Mention(start, end, "PER") for start, end in TEXT.tokens]
     tree, left_out = each.build(AnnotatedText(TEXT, tuple(names)))
-    tags = tree.targets[len(tree.targets) - tree.tags :]
-    assert len(left_out) == 0
-    assert tags.count(each.encoder.openers[1][0]) == 1
-    assert tags.count(each.encoder.wordings["PER"][0]) >= len(names)
+    assert len(left_out) == 0 and tree.tags is not None
+    tags = [tag[1:] for tag in tree.tags.tags]
+    assert tags.count(("begins", 0)) == 1
+    assert tags.count(("inside", 0)) >= len(names)
 
 
 def test_a_negative_weight():

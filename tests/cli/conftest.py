@@ -77,7 +77,7 @@ def toy_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -
         order = shuffled.sample(range(len(trees)), len(trees))
         for first in range(0, len(order), 6):
             batch = [trees[i] for i in order[first : first + 6]]
-            weighted_loss(batch, target_log_probs(lm, batch)).backward()
+            weighted_loss(batch, target_log_probs(lm, batch, padellm.encoder)).backward()
             optimizer.step()
             optimizer.zero_grad()
         if epoch % 5 == 4:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import pytest
+import torch
 
 from spacy_padellm.decode.decoder import Decoder, ParallelDecoder
 from spacy_padellm.decode.mentions import DecodedMention
@@ -14,6 +16,7 @@ from spacy_padellm.settings import DecodingOptions, Settings
 from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
 from tests.sample_tokenizers import WORDINGS, make_encoder
+from tests.tiny_models import random_lm
 
 LIMITS = {"max_mentions": 4, "max_mention_tokens": 4}
 
@@ -38,6 +41,21 @@ def make_decoder(
     return ParallelDecoder(lm, encoder, settings, DecodingOptions(**options))
 
 
+def sure_lm(family: str, prefix_attention: str, seed: int = 0, factor: float = 25.0) -> CausalLM:
+    """A random model whose probabilities are near 0 and 1, so that tags decide something."""
+    lm = random_lm(family, "en", prefix_attention, seed)
+    model = copy.deepcopy(lm.model)
+    head = model.get_output_embeddings()
+    # Of its own, if it was also that of the embeddings.
+    head.weight = torch.nn.Parameter(head.weight.detach() * factor)
+    return CausalLM(
+        model,
+        lm.tokenizer,
+        bidirectional_prefix=lm.bidirectional_prefix,
+        support=lm.support,
+    )
+
+
 def decode(
     decoder: Decoder, texts: Sequence[TokenizedText], encoder: ParallelDecoder | None = None
 ) -> Found:
@@ -54,17 +72,19 @@ def outcome(*args) -> Found | type[TextTooLongError]:
         return TextTooLongError
 
 
-def assert_same(found, expected) -> None:
+def assert_same(found, expected, tolerance: float = 1e-5) -> None:
     """Mentions are the same, in the same order, and as probable."""
     if TextTooLongError in (found, expected):
         assert found is expected
         return
-    assert [[(m.label, m.places, m.log_prob is None) for m in text] for text in found] == [
-        [(m.label, m.places, m.log_prob is None) for m in text] for text in expected
+    kinds = [
+        [[(m.label, m.places, m.log_prob is None, m.asked) for m in text] for text in each]
+        for each in (found, expected)
     ]
+    assert kinds[0] == kinds[1]
     for ours, theirs in zip(chain(*found), chain(*expected), strict=True):
         if theirs.log_prob is not None:
-            assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-5)
+            assert ours.log_prob == pytest.approx(theirs.log_prob, abs=tolerance)
         assert (ours.tagged is None) is (theirs.tagged is None)
         if theirs.tagged is not None:
-            assert ours.tagged == pytest.approx(theirs.tagged, abs=1e-5)
+            assert ours.tagged == pytest.approx(theirs.tagged, abs=tolerance)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -10,13 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_padellm.decode.state import TextState
+from spacy_padellm.decode.mentions import resolve
+from spacy_padellm.decode.tags import TextTags
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
 from spacy_padellm.tree.model_call import Readout
 from spacy_padellm.tree.token_tree import TokenTree
-from tests.decode.decoders import assert_same, decode, make_decoder, outcome
+from tests.decode.decoders import assert_same, decode, make_decoder, outcome, sure_lm
 from tests.reference import Paper
 from tests.sample_texts import (
     NASTY,
@@ -27,8 +28,8 @@ from tests.sample_texts import (
 )
 from tests.sample_tokenizers import WORDINGS, load_tokenizer
 from tests.tiny_models import random_lm, tiny_model, ways_of
+from tests.trained import FLAT, trained_lm
 from tests.trained import TEXTS as LEARNT
-from tests.trained import trained_lm
 
 
 def labels(lang: str = "en") -> list[str]:
@@ -197,7 +198,7 @@ def test_some_labels_are_written_alone():
     encoded = [each.encoder.encode(text) for text in TEXTS["en"]]
     found = each.decode(encoded)
     for some in (labels()[1:], labels()[:1]):
-        written = each.write(encoded, some, ())
+        written = each.write(encoded, some)
         expected = [[m for m in text if m.label in some] for text in found]
         assert_same([text.mentions for text in written], expected)
         assert all(text.tags is None for text in written)
@@ -456,85 +457,203 @@ reading_decoder = partial(make_decoder, softmax="admissible", text_tags=True)
 
 @pytest.mark.parametrize("family, prefix_attention", TAGGED)
 @torch.inference_mode()
-def test_tags_and_choices_are_those_of_runs_of_their_own(family, prefix_attention):
-    whole = random_lm(family, "en", prefix_attention)
+def test_tags_are_those_of_a_run_of_their_own(family, prefix_attention):
+    whole = sure_lm(family, prefix_attention)
     for lm in map(whole.run_as, ways_of(whole)):
         each = reading_decoder(lm)
         encoded = [each.encoder.encode(text) for text in TEXTS["en"][:3]]
-        tag_ids = [each.encoder.wordings[label][0] for label in labels()]
-        tag_ids.append(each.encoder.end_id)
-        reading, plain = (
-            [TextState(text, labels(), each.options) for text in encoded] for _ in range(2)
-        )
-        read_run = lm.open([state.tree for state in reading], 99)
-        plain_run = lm.open([state.tree for state in plain], 99)
-        # Passes after the first are as they were without.
-        for first in (True, False):
-            proposed = [state.propose() for state in reading]
-            assert proposed == [state.propose() for state in plain]
-            choices, probs = each.choose(read_run, reading, proposed, tag_ids if first else ())
-            expected, none = each.choose(plain_run, plain, proposed)
-            assert none == []
-            assert len(probs) == (len(encoded) if first else 0)
-            for ours, theirs in zip(choices, expected, strict=True):
-                assert ours.keys() == theirs.keys()
-                for node, choice in ours.items():
-                    assert choice.token_id == theirs[node].token_id
-                    assert choice.log_prob == pytest.approx(theirs[node].log_prob, abs=1e-4)
-            if first:
-                of_tags = probs
-            for states, chosen in ((reading, choices), (plain, expected)):
-                for state, of_text in zip(states, chosen, strict=True):
-                    state.advance(of_text)
-        for text, found in zip(encoded, of_tags, strict=True):
+        for text, written in zip(encoded, each.write(encoded, labels()), strict=True):
             tree = TokenTree(text.prefix)
             places = list(range(len(text.prefix) - text.length, len(text.prefix)))
-            readout = Readout(torch.tensor(tag_ids), torch.ones(text.length, dtype=torch.bool))
-            alone = lm.open([tree], 99).logits([places], readout)
-            assert np.allclose(found, alone.softmax(dim=1).numpy(), atol=1e-5)
+            middle = torch.ones(text.length, dtype=torch.bool)
+            logits = lm.open([tree], 99).logits([places], Readout(middle=middle))
+            choices = {k: v.log_probs(logits).exp() for k, v in each.encoder.tag_choices.items()}
+            expected = TextTags(
+                text,
+                labels(),
+                text.offsets,
+                choices["inside"].numpy(),
+                1 - choices["begins"][:, -1].numpy(),
+            )
+            assert np.allclose(written.tags.inside, expected.inside, atol=1e-4)
+            assert np.allclose(written.tags.begins, expected.begins, atol=1e-4)
 
 
 @pytest.mark.parametrize("family, prefix_attention", TAGGED)
-def test_what_is_written_stays_the_same_with_tags_and_takes_no_more(family, prefix_attention):
-    """No pass more and no token."""
-    lm = random_lm(family, "en", prefix_attention)
-    plain, reading = reading_decoder(lm, tag_share=0.0), reading_decoder(lm)
-    assert (plain.tag_labels, reading.tag_labels) == ([], labels())
+def test_all_labels_are_written_as_without_tags(family, prefix_attention):
+    lm = sure_lm(family, prefix_attention)
+    plain = reading_decoder(lm, tag_share=0.0)
+    reading = reading_decoder(lm, decode="all")
+    assert (plain.reads_tags, reading.reads_tags) == (False, True)
     for texts in (TEXTS["en"], TEXTS["en"][:1]):
-        pairs = zip(decode(plain, texts), decode(reading, texts), strict=True)
-        for written, found in pairs:
+        for written, found in zip(decode(plain, texts), decode(reading, texts), strict=True):
             kept = [m for m in found if m.log_prob is not None]
             assert [(m.label, m.places) for m in kept] == [(m.label, m.places) for m in written]
-            assert [m.log_prob for m in kept] == pytest.approx([m.log_prob for m in written])
-            assert all(len(m.tagged) == len(m.places) for m in found)
+            expected = [m.log_prob for m in written]
+            assert [m.log_prob for m in kept] == pytest.approx(expected, abs=1e-3)
+            assert all(len(m.tagged) == len(m.places) and m.asked for m in found)
             assert all(m.tagged is None for m in written)
-    assert plain.cost == reading.cost
+    assert plain.cost.distinct_tokens == reading.cost.distinct_tokens
 
 
-def test_tags_do_not_depend_on_the_batch():
-    lm = random_lm("bert", "en", "bidirectional")
-    together = decode(reading_decoder(lm), TEXTS["en"])
-    alone = [decode(reading_decoder(lm), [text])[0] for text in TEXTS["en"]]
-    assert any(m.log_prob is None for found in together for m in found)
-    assert_same(together, alone)
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+def test_what_tags_decide_need_not_be_written(family, prefix_attention):
+    """The same entities are found, whichever labels are left in doubt."""
+    opened = Counter()
+    for seed in range(6):
+        lm = sure_lm(family, prefix_attention, seed)
+        for share, threshold in ((0.65, 0.0), (0.8, 0.0), (0.65, 0.6), (0.65, 0.9), (0.4, 0.0)):
+            options = {"tag_share": share, "threshold": threshold, "deduplicate": "span"}
+            found = {}
+            for name in ("doubtful", "all"):
+                each = reading_decoder(lm, decode=name, **options)
+                encoded = [each.encoder.encode(text) for text in TEXTS["en"]]
+                written = each.write(encoded, labels())
+                found[name] = [
+                    [(e.start, e.end, e.label) for e in resolve(text.text, decoded, each.options)]
+                    for text, decoded in zip(encoded, map(each.join, written), strict=True)
+                ]
+                opened[name] += sum(len(of_text.labels) for of_text in written)
+                opened[name, share] += sum(len(of_text.labels) for of_text in written)
+            assert found["doubtful"] == found["all"]
+    assert 0 < opened["doubtful"] < 0.8 * opened["all"]
+    # Tags of half the weight or less decide nothing.
+    assert opened["doubtful", 0.4] == opened["all", 0.4]
+
+
+cached_sure_lm = cache(sure_lm)
+
+
+@settings(max_examples=60)
+@given(
+    texts=st.lists(tokenized_texts(), min_size=1, max_size=4),
+    family=st.sampled_from(["llama", "bert"]),
+    seed=st.integers(0, 3),
+    softmax=st.sampled_from(["vocabulary", "admissible"]),
+    share=st.floats(0.51, 1.0),
+    threshold=st.sampled_from([0.0, 0.5, 0.6, 0.9]),
+    occurrences=st.sampled_from(["in_order", "all"]),
+)
+def test_entities_of_any_text_are_those_of_all_labels(
+    texts, family, seed, softmax, share, threshold, occurrences
+):
+    """And with all labels, what is written is what is written without tags."""
+    lm = cached_sure_lm(family, "bidirectional", seed)
+    plain, every, doubtful = (
+        reading_decoder(
+            lm,
+            softmax=softmax,
+            decode=name,
+            tag_share=weight,
+            threshold=threshold,
+            occurrences=occurrences,
+            deduplicate="span",
+        )
+        for name, weight in (("all", 0.0), ("all", share), ("doubtful", share))
+    )
+    texts = [text for text in texts if plain.fits(plain.encoder.encode(text))]
+    without, of_all, of_some = (decode(each, texts) for each in (plain, every, doubtful))
+    for text, expected, ours, less in zip(texts, without, of_all, of_some, strict=True):
+        written = [m for m in ours if m.log_prob is not None]
+        assert [(m.label, m.places) for m in written] == [(m.label, m.places) for m in expected]
+        log_probs = [m.log_prob for m in expected]
+        assert [m.log_prob for m in written] == pytest.approx(log_probs, abs=1e-3)
+        entities = [
+            [(e.start, e.end, e.label) for e in resolve(text.text, each, every.options)]
+            for each in (ours, less)
+        ]
+        assert entities[0] == entities[1]
+    assert doubtful.cost.distinct_tokens <= every.cost.distinct_tokens
+
+
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+def test_with_tags_alone_nothing_is_written(family, prefix_attention):
+    """One pass over the text's own tokens."""
+    each = reading_decoder(sure_lm(family, prefix_attention), decode="tags")
+    encoded = [each.encoder.encode(text) for text in TEXTS["en"]]
+    found = each.decode(encoded)
+    assert sum(map(len, found)) > 0
+    assert all(m.log_prob is None and not m.asked for text in found for m in text)
+    assert each.cost.passes == 1
+    size = sum(len(text.prefix) for text in encoded)
+    assert (each.cost.tokens, each.cost.distinct_tokens) == (size, size)
+    assert not any("trie" in vars(text) for text in encoded)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"text_tags": False}, {"softmax": "vocabulary"}, {"tag_share": 0.0}], ids=str
+    "changes", [{"text_tags": False}, {"text_tags": True, "output": "byt5"}], ids=str
 )
+def test_tags_alone_need_a_model_that_has_them(changes, request):
+    lm = random_lm("llama", "en", "causal")
+    if "output" in changes:
+        tokenizer = load_tokenizer(changes["output"], request)
+        lm = CausalLM(tiny_model("llama", vocab_size=len(tokenizer)), tokenizer)
+    with pytest.raises(ValueError, match=r'P039.*decode = "tags".*tag_text.*"doubtful"'):
+        make_decoder(lm, text_tags=changes["text_tags"], decode="tags")
+
+
+def test_mentions_that_tags_name_are_checked_in_one_pass():
+    """Where the model writes what they say, a text takes two passes, and no token too many."""
+    lm, trained = trained_lm(tag_text=1.0)
+    each = make_decoder(
+        lm, labels=trained.labels, softmax=trained.softmax, text_tags=True, decode="all"
+    )
+    found = decode(each, [text.source for text in FLAT])
+    for text, mentions in zip(FLAT, found, strict=True):
+        string = text.source.text
+        written = [m for m in mentions if m.log_prob is not None]
+        assert sorted((m.label, string[slice(*m.places[0])]) for m in written) == sorted(
+            (m.label, string[m.start : m.end]) for m in text.mentions
+        )
+    assert each.cost.passes == 2
+    assert each.cost.tokens == each.cost.distinct_tokens
+
+
+def test_tags_do_not_depend_on_the_batch():
+    lm = sure_lm("bert", "bidirectional")
+    together = decode(reading_decoder(lm), TEXTS["en"])
+    alone = [decode(reading_decoder(lm), [text])[0] for text in TEXTS["en"]]
+    assert any(m.log_prob is None for found in together for m in found)
+    assert_same(together, alone, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{"text_tags": False}, {"tag_share": 0.0}], ids=str)
 def test_tags_are_read_only_where_they_were_taught_and_count(changes):
     each = reading_decoder(random_lm("llama", "en", "causal", 1), **changes)
-    assert each.tag_labels == []
+    assert not each.reads_tags
     assert all(m.tagged is None for text in decode(each, TEXTS["en"]) for m in text)
 
 
-def test_labels_of_several_ids_have_no_tags():
-    lm = random_lm("llama", "en", "bidirectional")
-    reading = reading_decoder(lm, labels={"LOC": "no such token", "PER": "PER"})
-    assert reading.tag_labels == ["PER"]
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_labels_of_several_ids_have_tags(softmax):
+    lm = sure_lm("llama", "bidirectional")
+    wordings = {"LOC": "no such token", "PER": "PER"}
+    reading = reading_decoder(lm, labels=wordings, softmax=softmax, decode="all")
+    assert len(reading.encoder.wordings["LOC"]) > 1
     found = [m for text in decode(reading, TEXTS["en"]) for m in text]
-    assert {m.tagged is None for m in found if m.label == "PER"} == {False}
-    assert {m.tagged is None for m in found if m.label == "LOC"} == {True}
+    assert {m.label for m in found} == {"LOC", "PER"}
+    assert all(m.tagged is not None for m in found)
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "admissible"])
+def test_a_tokenizer_that_knows_nothing_of_the_template_has_tags(softmax, request):
+    """Labels and openers of the paper's English template take several ids of Llama 2."""
+    tokenizer = load_tokenizer("llama2", request)
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
+    lm = CausalLM(model, tokenizer, bidirectional_prefix=True)
+    reading = reading_decoder(lm, softmax=softmax, decode="all")
+    assert min(len(ids) for ids in reading.encoder.openers.values()) > 1
+    encoded = [reading.encoder.encode(text) for text in TEXTS["en"]]
+    for text, written in zip(encoded, reading.write(encoded, labels()), strict=True):
+        assert written.tags.inside.shape == (len(text.tokens), len(labels()) + 1)
+        assert np.allclose(written.tags.inside.sum(axis=1), 1.0, atol=1e-5)
+        assert ((written.tags.begins > 0) & (written.tags.begins < 1)).all()
+    plain = reading_decoder(lm, softmax=softmax, tag_share=0.0)
+    found = [[m for m in text if m.log_prob is not None] for text in decode(reading, TEXTS["en"])]
+    expected = decode(plain, TEXTS["en"])
+    assert [[(m.label, m.places) for m in text] for text in found] == [
+        [(m.label, m.places) for m in text] for text in expected
+    ]
 
 
 def test_tokenizers_without_offsets_have_no_tags(request):
@@ -542,5 +661,5 @@ def test_tokenizers_without_offsets_have_no_tags(request):
     model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
     wordings = {"A": "a", "B": "b"}
     reading = reading_decoder(CausalLM(model, tokenizer), labels=wordings)
-    assert reading.tag_labels == []
+    assert not reading.reads_tags
     assert all(m.tagged is None for text in decode(reading, TEXTS["en"]) for m in text)

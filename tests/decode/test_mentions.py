@@ -2,23 +2,18 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_padellm.decode.mentions import (
     DecodedMention,
-    join_tags,
     keep_most_probable,
     non_overlapping,
     resolve,
 )
-from spacy_padellm.prompt.template import PromptTemplate
 from spacy_padellm.settings import DecodingOptions
-from spacy_padellm.texts import Entity, TokenizedText
-from tests.sample_texts import cut_at_spaces
-from tests.sample_tokenizers import load_tokenizer, lower_casing_tokenizer, make_encoder
+from spacy_padellm.texts import Entity
 
 TEXT = "Bob met Anna and Anna met Bob"
 BOB, ANNA = ((0, 3), (26, 29)), ((8, 12), (17, 21))
@@ -250,6 +245,28 @@ def test_what_only_tags_name_comes_after_labels_are_decided():
     ]
 
 
+def named(label: str, place, score: float, *, asked: bool = False) -> DecodedMention:
+    return DecodedMention(label, (place,), None, (score,), asked)
+
+
+def test_a_label_that_was_not_asked_for_has_the_probability_of_its_tags():
+    assert resolve_tagged(named("PER", (0, 3), 0.8)) == [(0, 3, "PER", 0.8)]
+    assert resolve_tagged(named("PER", (0, 3), 0.8), threshold=0.81) == []
+    assert resolve_tagged(named("PER", (0, 3), 0.5)) == []
+    # Unlike one that was asked for, and not written.
+    assert resolve_tagged(named("PER", (0, 3), 0.9, asked=True)) == [(0, 3, "PER", 0.54)]
+
+
+def test_what_was_not_asked_for_is_in_nobodys_way():
+    """Nor is it kept from overlapping, as if it had been written."""
+    written = tagged("LOC", ((0, 7),), 1.0, 0.6)
+    assert resolve_tagged(written, named("PER", (0, 3), 0.9)) == [
+        (0, 3, "PER", 0.9),
+        (0, 7, "LOC", 0.76),
+    ]
+    assert resolve_tagged(written, named("PER", (0, 3), 0.9, asked=True)) == [(0, 7, "LOC", 0.76)]
+
+
 def test_the_score_of_a_mention_at_a_place():
     mention = tagged("PER", ANNA, 0.5, 0.2, 0.9)
     assert mention.score(ANNA[0], 0.6) is None
@@ -257,102 +274,3 @@ def test_the_score_of_a_mention_at_a_place():
     assert mention.score(ANNA[1], 0.0) is None
     assert wrote("PER", ANNA, 0.25).score(ANNA[0], 0.6) == pytest.approx(0.25)
     assert tagged("PER", ANNA, 0, 0.9, 0.5).score(ANNA[0], 1.0) == 0.9
-
-
-# Tags
-
-
-def token_tags(text: TokenizedText, offsets, is_tagged) -> list[float]:
-    """What a label's tags say of each token, taken as a mention: zero where nothing is known."""
-    probs = np.array([[each, 1 - each] for each in is_tagged], dtype=float).reshape(-1, 2)
-    tokens = [DecodedMention("A", (token,), 0.0) for token in text.tokens]
-    joined = join_tags(text, ["A"], offsets, probs, tokens, 1)
-    return [mention.tagged[0] for mention in joined[: len(tokens)]]
-
-
-def test_a_token_has_the_mean_of_its_ids():
-    text = cut_at_spaces("Anna in Oslo")
-    # A space belongs to the token behind it; nothing is left of the last one.
-    offsets = [(0, 2), (2, 4), (4, 7)]
-    assert token_tags(text, offsets, [0.75, 0.25, 1.0]) == [0.5, 1.0, 0.0]
-    probs = np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]])
-    named = join_tags(text, ["A"], offsets, probs, [], 4)
-    # Where both are as probable, it is the label; of what is unknown, nothing is named.
-    assert named == [DecodedMention("A", ((0, 7),), None, (0.625,))]
-
-
-def test_an_id_of_two_tokens_and_an_id_of_none():
-    text = TokenizedText("can\u200bnot  Oslo", ((0, 3), (4, 7), (9, 13)))
-    offsets = [(0, 7), (7, 8), (8, 13)]
-    assert token_tags(text, offsets, [0.75, 0.0, 0.5]) == [0.75, 0.75, 0.5]
-
-
-def test_a_blank_of_its_own_is_in_no_token(request):
-    """Byte-level tokenizers have ids for second blanks, which were taught that they are nothing."""
-    template = PromptTemplate("{text}{label}")
-    encoder = make_encoder(template, {"A": "A"}, load_tokenizer("gpt2", request))
-    text = encoder.encode(cut_at_spaces("Anna   Berg  here"))
-    ids = text.prefix[len(text.prefix) - text.length :]
-    is_blank = [encoder.decode([each]).isspace() for each in ids]
-    assert any(is_blank)
-    assert not any(token_tags(text, text.offsets, is_blank))
-
-
-def test_case_marks_are_read_with_their_words():
-    tokenizer = lower_casing_tokenizer()
-    tokenizer.add_tokens(["<capitalized>"], special_tokens=True)
-    template = PromptTemplate("{text}{label}", capitalized="<capitalized>")
-    text = make_encoder(template, {"A": "a"}, tokenizer).encode(cut_at_spaces("in Paris in"))
-    ids = text.prefix[len(text.prefix) - text.length :]
-    mark = tokenizer.convert_tokens_to_ids("<capitalized>")
-    found = token_tags(text, text.offsets, [token_id == mark for token_id in ids])
-    assert [each > 0 for each in found] == [False, True, False]
-
-
-OSLO = ((13, 17), (20, 24))
-TAGGED = cut_at_spaces("Anna Berg in Oslo , Oslo")
-TAGS = [[0.9, 0.0, 0.1], [0.7, 0.1, 0.2], [0, 0, 1], [0.2, 0.6, 0.2], [0, 0, 1], [0.1, 0.3, 0.6]]
-
-
-def join(text: TokenizedText, tags, written=(), longest: int = 4, tokens=None):
-    """tokens: Those that have an id, a tag each; by default all."""
-    labels = ["PER", "LOC"][: len(tags[0]) - 1]
-    return join_tags(text, labels, tokens or text.tokens, np.array(tags), written, longest)
-
-
-def test_tags_confirm_what_is_written_and_name_what_is_not():
-    written = [
-        DecodedMention("LOC", OSLO, -0.1),
-        DecodedMention("PER", ((0, 4),), -0.2),
-        DecodedMention("ORG", ((0, 4),), -0.3),
-    ]
-    assert join(TAGGED, TAGS, written) == [
-        DecodedMention("LOC", OSLO, -0.1, pytest.approx((0.6, 0.3))),
-        DecodedMention("PER", ((0, 4),), -0.2, pytest.approx((0.9,))),
-        # A label that no tag stands for.
-        DecodedMention("ORG", ((0, 4),), -0.3),
-        DecodedMention("PER", ((0, 9),), None, pytest.approx((0.8,))),
-        DecodedMention("LOC", ((13, 17),), None, pytest.approx((0.6,))),
-    ]
-
-
-def test_what_only_tags_name_is_no_longer_than_a_mention():
-    named = join(TAGGED, TAGS, longest=1)
-    assert [mention.places for mention in named] == [((13, 17),)]
-
-
-def test_tokens_of_which_nothing_is_known_are_in_no_mention_and_no_mean():
-    text = cut_at_spaces("- Anna - Berg - in")
-    whole = DecodedMention("PER", ((0, 15),), -0.2)
-    assert join(text, TAGS[:3], [whole], 9, text.tokens[1::2]) == [
-        DecodedMention("PER", ((0, 15),), -0.2, pytest.approx((0.8,))),
-        DecodedMention("PER", ((2, 6),), None, pytest.approx((0.9,))),
-        DecodedMention("PER", ((9, 13),), None, pytest.approx((0.7,))),
-    ]
-
-
-def test_what_only_tags_name_neither_begins_nor_ends_with_whitespace():
-    text = TokenizedText("\nAnna\n\nBerg \n", ((0, 1), (1, 5), (5, 7), (7, 11), (12, 13)))
-    (mention,) = join(text, [[0.8, 0.2]] * 5, longest=9)
-    assert mention.places == ((1, 11),)
-    assert join(text, [[0.8, 0.2], *[[0.0, 1.0]] * 4], longest=9) == []

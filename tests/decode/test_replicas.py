@@ -22,7 +22,7 @@ from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree import causal_lm
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
-from tests.decode.decoders import assert_same, decode, make_decoder, outcome
+from tests.decode.decoders import assert_same, decode, make_decoder, outcome, sure_lm
 from tests.sample_texts import TEXTS, tokenized_texts
 from tests.sample_tokenizers import WORDINGS, small_tokenizer
 from tests.tiny_models import FAMILIES, random_lm, tiny_model, ways_of
@@ -229,14 +229,15 @@ def test_replicas_find_what_one_finds(
 def test_replicas_find_what_one_finds_in_every_way(family, count):
     """Texts of which something is found, fewer and more than replicas, with tags and without."""
     n_found = n_named = 0
-    whole = random_lm(family, "en", "bidirectional", 1)
+    whole = sure_lm(family, "bidirectional", 1)
     for lm in map(whole.run_as, ways_of(whole)):
         for text_tags in (True, False):
             decoders = parallel_decoders(lm, count, text_tags=text_tags)
             shared = SharedDecoder(decoders)
             for texts in (TEXTS["en"], TEXTS["en"][:1], TEXTS["en"][:2], TEXTS["en"] * 2):
                 expected = decode(decoders[0], texts)
-                assert_same(decode(shared, texts, decoders[0]), expected)
+                # The model's logits are large.
+                assert_same(decode(shared, texts, decoders[0]), expected, tolerance=1e-3)
                 n_found += sum(map(len, expected))
                 n_named += sum(m.log_prob is None for m in chain(*expected))
     assert n_found > 50 and n_named > 10
@@ -257,34 +258,31 @@ def test_replicas_find_what_was_learnt(count):
                 )
 
 
-def test_labels_of_a_single_text_are_divided_and_their_tags_are_read_once(monkeypatch):
+def test_labels_of_a_single_text_are_divided(monkeypatch):
     decoders = parallel_decoders(random_lm("llama", "en", "causal", 1), 2, text_tags=True)
     written, read, listed = [], [], []
-    write, choose, mentions = ParallelDecoder.write, ParallelDecoder.choose, PromptEncoder.mentions
+    write, mentions = ParallelDecoder.write, PromptEncoder.mentions
 
-    def recording_write(self, texts, labels, tag_labels):
-        written.append((labels, tag_labels))
-        return write(self, texts, labels, tag_labels)
-
-    def recording_choose(self, run, states, proposed, tag_ids=()):
-        read.append(tag_ids)
-        return choose(self, run, states, proposed, tag_ids)
+    def recording_write(self, texts, labels):
+        written.append(labels)
+        found = write(self, texts, labels)
+        read.extend(found)
+        return found
 
     def recording_mentions(self, strings):
         listed.append(strings)
         return mentions(self, strings)
 
     monkeypatch.setattr(ParallelDecoder, "write", recording_write)
-    monkeypatch.setattr(ParallelDecoder, "choose", recording_choose)
     monkeypatch.setattr(PromptEncoder, "mentions", recording_mentions)
     decode(SharedDecoder(decoders), TEXTS["en"][:1], decoders[0])
     assert len(written) == 2
-    assert sorted(chain(*(labels for labels, _ in written)), key=LABELS.index) == LABELS
-    # Those of all labels, not of a replica's.
-    assert sorted(list(tags) for _, tags in written) == [[], LABELS]
-    assert [len(ids) for ids in read if ids] == [len(LABELS) + 1]
+    assert sorted(chain(*written), key=LABELS.index) == LABELS
+    # Each reads the tags of all labels, and opens none but its own.
+    assert [each.tags.labels for each in read] == [tuple(LABELS)] * 2
+    assert all(set(each.labels) <= set(of) for each, of in zip(read, written, strict=True))
     # What all of them may write is listed once.
-    assert len(listed) == 1
+    assert sum(len(strings) > 1 for strings in listed) == 1
 
 
 def test_texts_keep_their_labels_where_there_are_enough(monkeypatch):
@@ -292,9 +290,9 @@ def test_texts_keep_their_labels_where_there_are_enough(monkeypatch):
     written = []
     write = ParallelDecoder.write
 
-    def recording_write(self, texts, labels, tag_labels):
+    def recording_write(self, texts, labels):
         written.append(([text.text for text in texts], labels))
-        return write(self, texts, labels, tag_labels)
+        return write(self, texts, labels)
 
     monkeypatch.setattr(ParallelDecoder, "write", recording_write)
     decode(SharedDecoder(decoders), TEXTS["en"], decoders[0])

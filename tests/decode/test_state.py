@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from transformers import ByT5Tokenizer
 
 from spacy_padellm.decode.state import Choice, TextState
-from spacy_padellm.prompt.encoder import PromptEncoder
+from spacy_padellm.prompt.encoder import EncodedText, PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.settings import DecodingOptions
-from spacy_padellm.texts import TokenizedText
+from spacy_padellm.texts import Span, TokenizedText
 from spacy_padellm.tree.token_tree import ROOT
 from tests.sample_texts import cut_at_spaces, tokenized_texts
 from tests.sample_tokenizers import WORDINGS, make_encoder, small_tokenizer
@@ -32,6 +32,17 @@ def byte_encoder(max_mentions: int = 12) -> PromptEncoder:
     return make_encoder(TEMPLATES["en"], {"A": "A", "B": "B"}, ByT5Tokenizer(), max_mentions, 1)
 
 
+def open_state(
+    text: EncodedText,
+    labels: Sequence[str],
+    options: DecodingOptions,
+    likely: Mapping[str, Sequence[Span]] | None = None,
+) -> TextState:
+    state = TextState(text, options)
+    state.open(labels, likely)
+    return state
+
+
 def state_of(
     labels: Sequence[str] = ("A",), max_mentions: int = 12, options: DecodingOptions = PLAIN
 ) -> TextState:
@@ -43,7 +54,7 @@ def state_of(
     e - f - END        14
     """
     text = byte_encoder(max_mentions).encode(cut_at_spaces("a abc abc abd ef"))
-    return TextState(text, labels, options)
+    return open_state(text, labels, options)
 
 
 def ids_of(characters: str) -> list[int]:
@@ -223,7 +234,7 @@ def test_drafts_change_nothing_of_what_is_written(
     if not encoded.trie.values:
         return
     plain, drafting = (
-        TextState(encoded, list(encoder.labels), options)
+        open_state(encoded, list(encoder.labels), options)
         for options in (PLAIN, DecodingOptions(draft_threshold=threshold, open_counts=open_counts))
     )
     passes = write_all(plain, choose_by(seed))
@@ -231,9 +242,58 @@ def test_drafts_change_nothing_of_what_is_written(
     assert mentions_of(drafting) == mentions_of(plain)
     assert drafting.count_kept() == plain.count_kept() == len(plain.tree)
     for state in (plain, drafting):
-        assert max(state.tree.depths) < state.depth
+        before = encoder.depth_before_mentions(encoded, encoder.labels)
+        assert max(state.tree.depths) < before + encoded.trie.depth - 1
         assert state.tree.prefix_length == len(encoded.prefix)
         assert all(parent != ROOT for parent in state.tree.parents[1:])
+
+
+@settings(max_examples=60)
+@given(data=st.data(), text=tokenized_texts(), seed=st.integers(0, 99))
+def test_likely_mentions_change_nothing_of_what_is_written(
+    data: st.DataObject, text: TokenizedText, seed: int
+):
+    """Whatever is thought to be likely, more mentions than may be written too."""
+    encoder = small_encoder()
+    encoded = encoder.encode(text)
+    if not encoded.trie.values:
+        return
+    names = list(encoder.labels)
+    spans = st.lists(st.sampled_from(encoded.spans), max_size=15)
+    likely = {name: data.draw(spans) for name in names}
+    plain = open_state(encoded, names, PLAIN)
+    drafting = open_state(encoded, names, DecodingOptions(), likely)
+    passes = write_all(plain, choose_by(seed))
+    assert write_all(drafting, choose_by(seed)) <= passes
+    assert mentions_of(drafting) == mentions_of(plain)
+    assert drafting.count_kept() == plain.count_kept()
+
+
+def test_likely_mentions_that_are_written_take_one_pass():
+    spans = [(0, 1), (14, 16)]
+    text = byte_encoder().encode(cut_at_spaces("a abc abc abd ef"))
+    state = open_state(text, ["A", "B"], DecodingOptions(), {"A": spans, "B": []})
+    zero, two, a, e, f, end = ids_of("02aef\n")
+    following = {zero: -1, two: end, a: END, e: f, f: END}
+
+    def choose(state: TextState, node: int, ids: Sequence[int]) -> Choice:
+        token_id = state.tree.ids[node]
+        if token_id in following and following[token_id] in ids:
+            return Choice(following[token_id], -0.5)
+        if zero in ids:
+            # Label B is the last branch.
+            return Choice(zero if node > first_b else two, 0.0)
+        return Choice(a if openers.index(node) == 0 else e, -0.5)
+
+    proposed = state.propose()
+    counts = sorted(node for node, ids in proposed.items() if zero in ids and end not in ids)
+    first_b = counts[0]
+    openers = sorted(node for node, ids in proposed.items() if set(ids) == {a, e})
+    size = len(state.tree)
+    state.advance({node: choose(state, node, ids) for node, ids in proposed.items()})
+    assert state.propose() == {}
+    assert [m.places for m in state.mentions()] == [((0, 1),), ((14, 16),)]
+    assert state.count_kept() == size == len(state.tree)
 
 
 @given(text=tokenized_texts(), seed=st.integers(0, 99))
@@ -243,7 +303,7 @@ def test_what_is_written_is_what_was_chosen(text: TokenizedText, seed: int):
     encoded = encoder.encode(text)
     if not encoded.trie.values:
         return
-    state = TextState(encoded, list(encoder.labels), PLAIN)
+    state = open_state(encoded, list(encoder.labels), PLAIN)
     chosen: dict[tuple[int, ...], Choice] = {}
 
     def choose(state: TextState, node: int, ids: Sequence[int]) -> Choice:

@@ -37,7 +37,7 @@ def test_loss_is_that_of_training(dev: DevEvaluation):
     trees = [OBJECTIVE.build(text)[0] for text in TEXTS]
     weights = torch.tensor([w for tree in trees for w in tree.weights])
     with torch.no_grad():
-        loss = -(weights * target_log_probs(LM, trees)).sum() / weights.sum()
+        loss = -(weights * target_log_probs(LM, trees, MODEL.encoder)).sum() / weights.sum()
     assert dev.score(dev.count(MODEL, 5, 0, 1))["loss"] == pytest.approx(float(loss), rel=1e-4)
 
 

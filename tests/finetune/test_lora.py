@@ -33,12 +33,12 @@ def test_arguments_reach_the_model_through_it(base: Path, tmp_path: Path):
     adapted = prepared.make_trainer().model
     trees = prepared.rows[0]
     assert len(trees) > 1  # in one row, so that positions and mask matter
-    lm = prepared.padellm.lm
+    lm, encoder = prepared.padellm.lm, prepared.padellm.encoder
     with torch.no_grad():
-        found = target_log_probs(lm.through(adapted), trees)
-        one_by_one = torch.cat([target_log_probs(lm, [tree]) for tree in trees])
+        found = target_log_probs(lm.through(adapted), trees, encoder)
+        one_by_one = torch.cat([target_log_probs(lm, [tree], encoder) for tree in trees])
         with adapted.disable_adapter():
-            plain = target_log_probs(lm, trees)
+            plain = target_log_probs(lm, trees, encoder)
     assert torch.allclose(found, one_by_one, atol=1e-4)
     assert not torch.allclose(found, plain, atol=1e-2)
 

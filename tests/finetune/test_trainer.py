@@ -45,8 +45,8 @@ def test_a_step_is_that_of_the_objective(base: Path, tmp_path: Path):
     prepared = toy(base, tmp_path)
     trees = prepared.rows[0]
     weights = torch.tensor([w for tree in trees for w in tree.weights])
-    lm = prepared.padellm.lm
-    loss = -(weights * target_log_probs(lm, trees)).sum() / weights.sum()
+    lm, encoder = prepared.padellm.lm, prepared.padellm.encoder
+    loss = -(weights * target_log_probs(lm, trees, encoder)).sum() / weights.sum()
     loss.backward()
     expected = {n: p.grad for n, p in lm.model.named_parameters() if p.grad is not None}
     found, logged, _ = first_step(base, tmp_path, {})

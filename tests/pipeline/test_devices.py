@@ -82,9 +82,9 @@ def test_labels_of_a_single_doc_are_divided(toy_checkpoint: Path, monkeypatch: p
     written = []
     write = ParallelDecoder.write
 
-    def recording_write(self, texts, labels, tag_labels):
+    def recording_write(self, texts, labels):
         written.append(list(labels))
-        return write(self, texts, labels, tag_labels)
+        return write(self, texts, labels)
 
     monkeypatch.setattr(ParallelDecoder, "write", recording_write)
     nlp_on(toy_checkpoint, 2)(TEXT)

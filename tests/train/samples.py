@@ -7,6 +7,7 @@ from functools import cache
 
 from torch import Tensor
 
+from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.settings import Settings
 from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
@@ -75,6 +76,6 @@ def objective(
     return ParallelObjective(encoder, settings, tag_text)
 
 
-def tree_loss(lm: CausalLM, trees: Sequence[SupervisedTree]) -> Tensor:
+def tree_loss(lm: CausalLM, trees: Sequence[SupervisedTree], encoder: PromptEncoder) -> Tensor:
     """The sum over all that is taught, not its mean."""
-    return weighted_loss(trees, target_log_probs(lm, trees).double(), total=1.0)
+    return weighted_loss(trees, target_log_probs(lm, trees, encoder).double(), total=1.0)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,18 +7,15 @@ from spacy_padellm.checkpoints.small_lm import train_tokenizer
 from spacy_padellm.prompt.encoder import EncodedText
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import Mention, TokenizedText
-from spacy_padellm.train.tags import TextTag, TextTagger, find_untaggable
+from spacy_padellm.train.tags import TaughtTags, TextTag, teach_tags
 from tests.sample_texts import NASTY
 from tests.sample_tokenizers import WORDINGS, make_encoder, small_tokenizer
 
 ENCODER = make_encoder(TEMPLATES["en"], WORDINGS["en"], small_tokenizer("en"), max_mentions=4)
-PER, LOC = (ENCODER.wordings[label][0] for label in ("PER", "LOC"))
-END = ENCODER.end_id
-
-
-def opener(n: int) -> int:
-    (token_id,) = ENCODER.openers[n]
-    return token_id
+LABELS = list(ENCODER.wordings)
+PER, LOC, ORG = map(LABELS.index, ("PER", "LOC", "ORG"))
+# What stands for no label, and for no number.
+NONE, NO_NUMBER = len(LABELS), 4
 
 
 def encode(text: str) -> EncodedText:
@@ -30,7 +26,7 @@ def length(text: str) -> int:
     return encode(text).length
 
 
-def tag(text: str, **mentions: list[str]) -> tuple[list[str], list[TextTag]]:
+def tag(text: str, **mentions: list[str]) -> tuple[list[str], TaughtTags]:
     """Mentions by label, each at its string's first place behind the one before."""
     found: dict[str, list[Mention]] = {}
     for label, strings in mentions.items():
@@ -42,77 +38,68 @@ def tag(text: str, **mentions: list[str]) -> tuple[list[str], list[TextTag]]:
     encoded = encode(text)
     own = encoded.prefix[len(encoded.prefix) - encoded.length :]
     pieces = [small_tokenizer("en").decode([i]) for i in own]
-    return pieces, TextTagger(ENCODER).tag(encoded, found)
+    return pieces, teach_tags(encoded, found, 1.0)
 
 
-def named(tags: list[TextTag], choices: list[int]) -> dict[int, dict[int, float]]:
-    """Place → what it names of these choices, and how much of it; the end token left out."""
+def named(taught: TaughtTags, kind: str) -> dict[int, dict[int, float]]:
+    """Place → what it names, and how much of it; places that name none left out."""
+    none = {"inside": NONE, "begins": NO_NUMBER}[kind]
     found: dict[int, dict[int, float]] = {}
-    for each in tags:
-        if set(choices) <= set(each.choices) and each.target != END:
-            found.setdefault(each.place, {})[each.target] = each.share
+    for each, weight in zip(taught.tags, taught.weights, strict=True):
+        if each.kind == kind and each.target != none:
+            found.setdefault(each.place, {})[each.target] = weight
     return found
 
 
 def test_mentions_behind_the_highest_number_begin_nothing_that_has_a_name():
     names = ["Anna", "Bob", "Paris", "Rome", "Oslo", "Cleo"]
     text = " ".join(names)
-    _, tags = tag(text, PER=names)
-    numbers = [opener(n) for n in range(1, 5)]
-    begun = named(tags, numbers)
-    assert [of_place for of_place in begun.values()] == [{number: 1.0} for number in numbers]
+    _, taught = tag(text, PER=names)
+    begun = named(taught, "begins")
+    assert [of_place for of_place in begun.values()] == [{number: 1.0} for number in range(4)]
     # Where the fifth and the sixth begin, not even that nothing does.
-    taught = {each.place for each in tags if set(numbers) <= set(each.choices)}
-    inside = set(named(tags, [PER]))
+    places = {each.place for each in taught.tags}
+    silent = places - {each.place for each in taught.tags if each.kind == "begins"}
     starts = {length(text[: text.index(name)]) for name in names[4:]}
-    places = {each.place for each in tags}
-    assert starts == places - taught and starts <= inside
+    assert starts == silent and starts <= set(named(taught, "inside"))
 
 
 def test_tokens_name_the_label_they_are_in_and_the_mention_they_begin():
-    pieces, tags = tag("Bob: Anna, Bob; Paris", PER=["Bob", "Anna", "Bob"], LOC=["Paris"])
+    pieces, taught = tag("Bob: Anna, Bob; Paris", PER=["Bob", "Anna", "Bob"], LOC=["Paris"])
     bounds = {}
     for place in range(len(pieces)):
         bounds.setdefault("".join(pieces[:place]), place)
     starts = [bounds[""], bounds["Bob: "], bounds["Bob: Anna, "], bounds["Bob: Anna, Bob; "]]
     ends = [bounds["Bob"], bounds["Bob: Anna"], bounds["Bob: Anna, Bob"], len(pieces)]
-    inside = named(tags, [PER, LOC])
+    inside = named(taught, "inside")
     assert set(inside) == {p for a, b in zip(starts, ends, strict=True) for p in range(a, b)}
     assert all(inside[place] == {PER: 1.0} for place in inside if place < ends[2])
     assert inside[starts[3]] == {LOC: 1.0}
-    begun = named(tags, [opener(1), opener(4)])
-    assert begun == dict(
-        zip(
-            starts,
-            [{opener(1): 1.0}, {opener(2): 1.0}, {opener(3): 1.0}, {opener(1): 1.0}],
-            strict=True,
-        )
-    )
+    numbers = [{0: 1.0}, {1: 1.0}, {2: 1.0}, {0: 1.0}]
+    assert named(taught, "begins") == dict(zip(starts, numbers, strict=True))
     # Each token is taught both, those that are in nothing too.
-    assert sorted(each.place for each in tags) == [p for p in range(len(pieces)) for _ in "ab"]
-    for each in tags:
-        assert each.target in each.choices and END in each.choices
-        assert len(set(each.choices)) == len(each.choices)
+    assert [each.place for each in taught.tags] == [p for p in range(len(pieces)) for _ in "ab"]
+    assert taught.length == len(pieces)
 
 
 def test_labels_that_are_not_taught_are_no_choice():
     """Not being named one's label is no mistake if nobody looked for it."""
-    _, tags = tag("Bob", PER=["Bob"])
-    assert any(PER in each.choices for each in tags)
-    assert not any(LOC in each.choices for each in tags)
+    _, taught = tag("Bob", PER=["Bob"])
+    allowed = dict(zip([*LABELS, "none"], taught.allowed, strict=True))
+    assert {label for label, is_allowed in allowed.items() if is_allowed} == {"PER", "none"}
 
 
 def test_overlapping_mentions_share_a_token():
-    pieces, tags = tag("York Minster", LOC=["York"], ORG=["York Minster"])
-    (org,) = ENCODER.wordings["ORG"]
-    inside = named(tags, [LOC, org])
-    assert inside[0] == {LOC: 0.5, org: 0.5}
-    assert inside[len(pieces) - 1] == {org: 1.0}
+    pieces, taught = tag("York Minster", LOC=["York"], ORG=["York Minster"])
+    inside = named(taught, "inside")
+    assert inside[0] == {LOC: 0.5, ORG: 0.5}
+    assert inside[len(pieces) - 1] == {ORG: 1.0}
     # Both are the first of their label, and the token says so twice.
-    assert [each.share for each in tags if each.target == opener(1)] == [0.5, 0.5]
+    pairs = list(zip(taught.tags, taught.weights, strict=True))
+    assert [weight for each, weight in pairs if each[1:] == ("begins", 0)] == [0.5, 0.5]
     weights = [0.0] * len(pieces)
-    for each in tags:
-        weights[each.place] += each.share
+    for each, weight in pairs:
+        weights[each.place] += weight
     assert weights == [2.0] * len(pieces)
 
 
@@ -132,10 +119,10 @@ def test_every_mention_begins_and_is_inside_somewhere(data):
     cuts = data.draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=2).map(sorted))
     if not size or cuts[0] == cuts[1]:
         return
-    tags = TextTagger(ENCODER).tag(encode(text), {"PER": [Mention(*cuts, "PER")]})
+    tags = teach_tags(encode(text), {"PER": [Mention(*cuts, "PER")]}, 0.5).tags
     assert {each.place for each in tags} == set(range(size))
-    begun = [each.place for each in tags if each.target == opener(1)]
-    inside = [each.place for each in tags if each.target == PER]
+    begun = [each.place for each in tags if (each.kind, each.target) == ("begins", 0)]
+    inside = [each.place for each in tags if (each.kind, each.target) == ("inside", PER)]
     assert begun == inside[:1]
     assert inside == list(range(inside[0], inside[-1] + 1))
     before, until = (length(text[:cut]) for cut in cuts)
@@ -143,23 +130,15 @@ def test_every_mention_begins_and_is_inside_somewhere(data):
 
 
 def test_a_text_without_ids():
-    assert TextTagger(ENCODER).tag(encode(""), {"PER": []}) == []
+    taught = teach_tags(encode(""), {"PER": []}, 1.0)
+    assert (taught.tags, taught.weights, taught.length) == ([], [], 0)
 
 
 def test_a_label_that_is_called_like_a_number():
-    tokenizer = train_tokenizer(["Anna"], TEMPLATES["en"], ["PER"], 2, 300)
-    encoder = make_encoder(TEMPLATES["en"], {"1": "number one"}, tokenizer, max_mentions=2)
-    assert len(encoder.wordings["1"]) > 1 == len(encoder.openers[1])
-    assert find_untaggable(encoder, ["1"]) == ("1", len(encoder.wordings["1"]))
-    assert find_untaggable(encoder, []) is None
-
-
-def test_a_tokenizer_without_such_tokens():
-    tokenizer = small_tokenizer("zh")
-    labels = {"PER": "PER"}
-    with pytest.raises(ValueError, match=r"P012.*'PER' has \d+.*tag_text = 0"):
-        TextTagger(make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=1))
-    tokenizer = train_tokenizer(["Anna"], TEMPLATES["en"], ["PER"], 2, 300)
-    TextTagger(make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=2))
-    with pytest.raises(ValueError, match=r"P012.*'3' has \d+"):
-        TextTagger(make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=3))
+    """It is another tag than the number, spelled alike or not."""
+    labels = {"1": "1", "PER": "PER"}
+    tokenizer = train_tokenizer(["Anna"], TEMPLATES["en"], list(labels), 2, 300)
+    encoder = make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=2)
+    text = encoder.encode(TokenizedText("Anna", ()))
+    taught = teach_tags(text, {"1": [Mention(0, 4, "1")], "PER": []}, 1.0)
+    assert set(taught.tags) >= {TextTag(0, "inside", 0), TextTag(0, "begins", 0)}

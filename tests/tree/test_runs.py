@@ -4,13 +4,11 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from spacy_padellm.tree.choices import Continuations
 from spacy_padellm.tree.model_call import ModelCall, Readout
 from spacy_padellm.tree.runs import (
     CachedRun,
-    Continuations,
     RecomputedRun,
     SequencesRun,
     TreeSupport,
@@ -285,83 +283,6 @@ def test_what_was_cut_is_in_the_cache_no_more(call, monkeypatch):
     run.logits([tree.insert([9], 4)])
     assert widths == [0, 3, 5]
     assert (run.passes, run.tokens) == (3, 5 + 2 + 1)
-
-
-# What may come next
-
-
-@pytest.mark.parametrize("over_vocabulary", [True, False])
-def test_ids_are_padded(over_vocabulary):
-    found = Continuations([[3], [0, 2, 1], []], over_vocabulary=over_vocabulary)
-    assert found.ids.tolist() == [[3, -1, -1], [0, 2, 1], [-1, -1, -1]]
-    for nothing in ([], [[]], [[], []]):
-        found = Continuations(nothing, over_vocabulary=over_vocabulary)
-        assert len(found.ids) == len(nothing)
-        assert found.ids.tolist() in ([], [[]] * len(nothing))
-
-
-def test_only_the_logits_of_admissible_ids_are_needed():
-    admissible = [[7, 3], [5], [3, 9, 0]]
-    assert Continuations(admissible, over_vocabulary=True).needed is None
-    assert Continuations(admissible, over_vocabulary=False).needed.tolist() == [0, 3, 5, 7, 9]
-    assert Continuations([[], []], over_vocabulary=False).needed.tolist() == []
-
-
-def test_softmax_over_the_vocabulary():
-    logits = torch.tensor([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]], requires_grad=True)
-    found = Continuations([[2, 0], [1]], over_vocabulary=True).log_probs(logits)
-    whole = logits.log_softmax(dim=1)
-    assert torch.equal(found[1, 1], torch.tensor(-torch.inf))
-    assert torch.allclose(found[0], whole[0, [2, 0]])
-    assert torch.allclose(found[1, 0], whole[1, 1])
-    found[0, 0].backward()
-    shares = torch.softmax(logits[0].detach(), dim=0)
-    assert torch.allclose(logits.grad[0], torch.tensor([0.0, 0.0, 1.0]) - shares)
-    assert torch.equal(logits.grad[1], torch.zeros(3))
-
-
-def test_softmax_over_what_is_admissible():
-    logits = torch.tensor([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]], requires_grad=True)
-    found = Continuations([[2, 0], [1]], over_vocabulary=False)
-    log_probs = found.log_probs(logits[:, found.needed])
-    expected = torch.tensor([0.3, 0.1]).log_softmax(dim=0)
-    assert torch.allclose(log_probs[0], expected)
-    assert torch.equal(log_probs[1], torch.tensor([0.0, -torch.inf]))
-    log_probs[0, 0].backward()
-    share = torch.softmax(torch.tensor([0.1, 0.3]), dim=0)
-    assert torch.allclose(logits.grad[0], torch.tensor([-share[0], 0.0, 1 - share[1]]))
-    assert torch.equal(logits.grad[1], torch.zeros(3))
-
-
-@given(data=st.data(), over_vocabulary=st.booleans(), by_rows=st.booleans())
-def test_log_probs_of_any_continuations(data, over_vocabulary, by_rows):
-    """As written out one by one, also where several places have the same logits."""
-    vocabulary = 12
-    ids = st.lists(st.integers(0, vocabulary - 1), min_size=1, max_size=5, unique=True)
-    admissible = data.draw(st.lists(ids, min_size=1, max_size=6))
-    n = len(admissible)
-    rows = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)) if by_rows else range(n)
-    logits = torch.randn(max(rows) + 1, vocabulary, generator=torch.Generator().manual_seed(n))
-    continuations = Continuations(admissible, over_vocabulary=over_vocabulary)
-    given_logits = logits if over_vocabulary else logits[:, continuations.needed]
-    places = torch.tensor(list(rows)) if by_rows else None
-    found = continuations.log_probs(given_logits, places)
-    assert found.shape == continuations.ids.shape
-    for row, ids, log_probs in zip(rows, admissible, found, strict=True):
-        total = logits[row] if over_vocabulary else logits[row, ids]
-        expected = logits[row, ids] - total.logsumexp(0)
-        assert torch.allclose(log_probs[: len(ids)], expected, atol=1e-6)
-        assert (log_probs[len(ids) :] == -torch.inf).all()
-
-
-@pytest.mark.parametrize("over_vocabulary", [True, False])
-def test_log_probs_are_taken_in_full_precision(over_vocabulary):
-    logits = torch.tensor([[1.0, 2.0, 3.0]])
-    found = Continuations([[0, 1, 2]], over_vocabulary=over_vocabulary)
-    for dtype in (torch.bfloat16, torch.float16):
-        log_probs = found.log_probs(logits.to(dtype))
-        assert log_probs.dtype == torch.float32
-        assert torch.equal(log_probs, found.log_probs(logits))
 
 
 @pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
