@@ -474,34 +474,41 @@ def test_text_tags_are_taught_as_the_config_says(monkeypatch: pytest.MonkeyPatch
         component(nlp).update([make_example(nlp, "[Ada|PER] left")])
         monkeypatch.undo()
     plain, tagged = taught[0.0], taught[0.5]
-    assert tagged.targets[: len(plain.targets)] == plain.targets
+    assert (tagged.targets, tagged.weights) == (plain.targets, plain.weights)
+    assert plain.tags is None and tagged.tags is not None
     # What each of the two words, and the space between them, is in and begins.
-    assert tagged.weights[len(plain.weights) :] == [0.5] * 2 * 3
+    assert tagged.tags.weights == [0.5] * 2 * 3
 
 
-def test_text_tags_of_what_came_after_the_tokenizer():
-    """They are left out, and training goes on."""
-    nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": 0.5})
+def test_text_tags_of_what_came_after_the_tokenizer(monkeypatch: pytest.MonkeyPatch):
+    """A label of several pieces is taught and read like any other."""
+    nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": 1.0}, tag_share=1.0)
     component(nlp).add_label("FOUNDER")
-    with pytest.warns(UserWarning, match=r"\[W204\].*'FOUNDER'"):
-        loss = component(nlp).update([make_example(nlp, "[Ada|FOUNDER] left")])
-    assert loss["padellm_ner"] > 0
+    assert len(component(nlp).padellm.encoder.wordings["FOUNDER"]) > 1
+    optimizer = nlp.create_optimizer()
+    optimizer.learn_rate = 2e-3
+    example = make_example(nlp, "[Ada|FOUNDER] left")
+    for _ in range(30):
+        assert component(nlp).update([example], sgd=optimizer)["padellm_ner"] > 0
+    monkeypatch.setattr(TextState, "mentions", lambda state: iter(()))
+    assert [(ent.text, ent.label_) for ent in nlp("Ada left").ents] == [("Ada", "FOUNDER")]
 
 
 def test_text_tags_that_are_taught_are_read(monkeypatch: pytest.MonkeyPatch):
-    """Here by a model that writes nothing."""
+    """Here by a model that writes nothing, of texts where no mention is inside another."""
+    flat = [markup for markup in SENTENCES if "[University" not in markup]
     nlp = initialized_nlp(model={**SMALL_MODEL, "tag_text": 1.0}, tag_share=1.0)
     optimizer = nlp.create_optimizer()
     optimizer.learn_rate = 2e-3
     for _ in range(60):
-        nlp.update(toy_examples(nlp), sgd=optimizer)
+        nlp.update(toy_examples(nlp, flat), sgd=optimizer)
     assert component(nlp).shim.settings.text_tags
     monkeypatch.setattr(TextState, "mentions", lambda state: iter(()))
-    assert nlp.evaluate(toy_examples(nlp))["ents_f"] > 0.9
+    assert nlp.evaluate(toy_examples(nlp, flat))["ents_f"] > 0.99
     unread = fresh_nlp(model={**SMALL_MODEL, "tag_text": 1.0}, tag_share=0.0)
     unread.from_bytes(nlp.to_bytes())
     assert component(unread).shim.settings.text_tags
-    assert unread.evaluate(toy_examples(nlp))["ents_f"] in (0.0, None)
+    assert unread.evaluate(toy_examples(nlp, flat))["ents_f"] in (0.0, None)
 
 
 def test_text_tags_that_are_no_longer_taught_are_no_longer_read():
