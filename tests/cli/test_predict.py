@@ -170,6 +170,8 @@ def test_only_annotated_labels_count(run: Run, toy_checkpoint: Path, tmp_path: P
     "arguments, code, named",
     [
         (["--threshold", "2"], "P030", "threshold is 2"),
+        (["--decode", "some"], "P031", "decode"),
+        (["--decode", "tags"], "P039", "tag_text"),
         (["--max-mentions", "0"], "P032", "max_mentions is 0"),
         (["--max-mention-tokens", "0"], "P032", "max_mention_tokens is 0"),
         (["--dtype", "int8"], "P043", "'int8'"),

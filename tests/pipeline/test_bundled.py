@@ -50,6 +50,16 @@ def test_nothing_is_fetched():
     assert result.stdout.splitlines()[-1] == "['Ada Lovelace', 'Charles Babbage', 'London']"
 
 
+@pytest.mark.parametrize("decode, passes", [("tags", [1]), ("doubtful", [1, 2]), ("all", [2, 3])])
+def test_labels_are_written_as_the_config_says(decode: str, passes: list[int]):
+    nlp = spacy.blank("en")
+    padellm = nlp.add_pipe("padellm_ner", config={"decode": decode}).padellm
+    assert padellm.options.decode == decode
+    doc = nlp(TEXT)
+    assert [ent.text for ent in doc.ents] == ["Ada Lovelace", "Charles Babbage", "London"]
+    assert padellm.cost.passes in passes
+
+
 def test_nothing_else_is_needed():
     nlp = spacy.blank("en")
     nlp.add_pipe("padellm_ner")

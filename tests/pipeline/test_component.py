@@ -535,6 +535,7 @@ def test_a_tokenizer_without_an_end_token(toy_nlp: Language, tmp_path: Path):
     [
         ({"threshold": 1.5}, "P030"),
         ({"threshold": -0.1}, "P030"),
+        ({"decode": "some"}, "P031"),
         ({"deduplicate": "label"}, "P031"),
         ({"occurrences": "first"}, "P031"),
         ({"max_mentions": 0}, "P032"),
