@@ -25,8 +25,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"\[P301\] Drawing a chart.*`pip install matplotlib`"):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(
+        ImportError, match=r"\[P301\] Drawing a chart.*`pip install matplotlib`.*\[benchmark\]"
+    ):
         draw_chart(tmp_path / "chart.png", [([row_of("a", "tree", 10)], ENVIRONMENT)])
 
 
@@ -91,6 +93,14 @@ def test_nothing_to_draw(tmp_path: Path):
     pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match=r"\[P404\]"):
         draw_chart(tmp_path / "chart.png", [([make_row("a", "tree", [])], ENVIRONMENT)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_drawn_over(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    runs = [([row_of("a", "tree", latency)], ENVIRONMENT) for latency in (10, 20)]
+    with pytest.raises(ValueError, match=r"\[P422\].*decoder tree on the dataset a.*only one"):
+        draw_chart(tmp_path / "chart.png", runs)
     assert not list(tmp_path.iterdir())
 
 
