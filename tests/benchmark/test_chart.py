@@ -116,7 +116,8 @@ def test_the_caption_names_machine_and_date(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(chart, "make_figure", recording)
     gpu = {**ENVIRONMENT, "device": "cuda:0", "device_name": "A GPU", "date": "2026-12-01"}
-    runs = [([row_of("a", "tree", 10)], each) for each in (ENVIRONMENT, ENVIRONMENT, gpu)]
+    environments = {"a": ENVIRONMENT, "b": ENVIRONMENT, "c": gpu}
+    runs = [([row_of(dataset, "tree", 10)], each) for dataset, each in environments.items()]
     draw_chart(tmp_path / "chart.png", runs)
     assert captions == [
         "A CPU, 2 threads, float32, torch 2.13.0, 2026-11-29; "
