@@ -167,21 +167,20 @@ def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Write a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(
-        "| " + " | ".join(_outside_code(r"(\|)", " ".join(cell.split())) for cell in line) + " |"
+        "| " + " | ".join(_escape(r"\|", " ".join(cell.split())) for cell in line) + " |"
         for line in lines
     )
 
 
 def write_text(text: str) -> str:
     """Escape a message so that Markdown shows it unchanged."""
-    escaped = _outside_code(r"([>\[\]*_#])", text).replace("\n", "  \n")
-    # Markdown has no backslash for this one.
-    return re.sub(r"<(?=[^`]*(?:`[^`]*`[^`]*)*$)", "&lt;", escaped)
+    # Markdown has no backslash for `<`.
+    return _escape("<", _escape(r"[>\[\]*_#]", text), "&lt;").replace("\n", "  \n")
 
 
-def _outside_code(pattern: str, text: str) -> str:
-    """Escape what a pattern matches with a backslash, but not in code, where it would be shown."""
+def _escape(pattern: str, text: str, replacement: str = r"\\\g<0>") -> str:
+    """Replace what a pattern matches, by default put a backslash before it. Code stays as it is."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(
-        part if part.startswith("`") else re.sub(pattern, r"\\\1", part) for part in parts
+        part if part.startswith("`") else re.sub(pattern, replacement, part) for part in parts
     )

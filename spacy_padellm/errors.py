@@ -488,6 +488,10 @@ class Errors(metaclass=_WithCodes):
         "{path} isn't a result of `padellm benchmark`: {error}. Pass a JSON file that it wrote "
         "with --output."
     )
+    P422 = (
+        "Two results are of the decoder {decoder} on the dataset {dataset}. Pass only one of them, "
+        "or draw two charts."
+    )
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Errors
+from ..errors import Errors, require
 from .rows import Row
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def draw_chart(path: Path, results: Sequence[tuple[Sequence[Row], Mapping[str, A
 
     Raises:
         ImportError: matplotlib isn't installed.
-        ValueError: No row has a latency.
+        ValueError: No row has a latency, or two are of the same decoder and dataset.
     """
     rows = [row for of_run, _ in results for row in of_run]
     captions = dict.fromkeys(_describe(environment) for _, environment in results)
@@ -71,14 +71,11 @@ def make_figure(rows: Sequence[Row], caption: str = "") -> Figure:
 
     Raises:
         ImportError: matplotlib isn't installed.
-        ValueError: No row has a latency.
+        ValueError: No row has a latency, or two are of the same decoder and dataset.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        message = Errors.P301.format(purpose="Drawing a chart", package="matplotlib")
-        raise ImportError(message) from error
+    require("matplotlib", "Drawing a chart", extra="benchmark")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     bars = _collect(rows)
     figure = Figure(figsize=(_choose_width(bars), _HEIGHT), dpi=180, layout="constrained")
@@ -106,10 +103,16 @@ def _collect(rows: Sequence[Row]) -> _Bars:
     measured = [row for row in rows if row["latency_ms"]["mean"] is not None]
     if not measured:
         raise ValueError(Errors.P404)
+    latencies: dict[tuple[str, str], float] = {}
+    for row in measured:
+        dataset, decoder = key = row["dataset"], row["decoder"]
+        if key in latencies:
+            raise ValueError(Errors.P422.format(decoder=decoder, dataset=dataset))
+        latencies[key] = row["latency_ms"]["mean"]
     return _Bars(
         list(dict.fromkeys(row["dataset"] for row in measured)),
         list(dict.fromkeys(row["decoder"] for row in measured)),
-        {(row["dataset"], row["decoder"]): row["latency_ms"]["mean"] for row in measured},
+        latencies,
     )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import Errors
-from .console import DeviceOption, DtypeOption, FormatOption, shown_errors
+from .console import DeviceOption, DtypeOption, FormatOption, check_writable, shown_errors
 
 # What a shell has for Ctrl-C, so that a loop of commands stops as well.
 _INTERRUPTED = 130
@@ -86,7 +85,7 @@ def benchmark(
     """
     with shown_errors():
         if output is not None:
-            _check_writable(output)
+            check_writable(output)
         import torch
 
         from ..benchmark.datasets import load_datasets
@@ -133,18 +132,6 @@ def benchmark(
             typer.echo(to_markdown(rows, environment))
         if environment["interrupted"]:
             raise typer.Exit(_INTERRUPTED)
-
-
-def _check_writable(path: Path) -> None:
-    """Check that a file can be written, before measuring starts."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
-    except OSError as error:
-        raise ValueError(Errors.P417.format(path=path, error=error)) from error
 
 
 def _refuse(options: dict[str, object]) -> None:

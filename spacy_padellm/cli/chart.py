@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import shown_errors
+from .console import check_writable, shown_errors
 
 
 def chart(
@@ -26,4 +26,5 @@ def chart(
         from ..benchmark.chart import draw_chart
         from ..benchmark.report import read_json
 
+        check_writable(output)
         draw_chart(output, [read_json(path) for path in results])

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+from ..errors import Errors
 
 Item = TypeVar("Item")
 
@@ -158,3 +161,19 @@ def with_progress(items: Iterable[Item], total: int) -> Iterable[Item]:
 
     progress: Iterable[Item] = tqdm(items, total=total, unit="texts", leave=False, disable=None)
     return progress
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before long work starts.
+
+    Raises:
+        ValueError: The path is a folder, or nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+    except OSError as error:
+        raise ValueError(Errors.P417.format(path=path, error=error)) from error

@@ -74,7 +74,8 @@ def make_arguments(config: FinetuneConfig) -> TrainingArguments:
             output_dir=str(config.steps), remove_unused_columns=False, label_names=[], **arguments
         )
     except (ValueError, TypeError, ImportError) as error:
-        raise ValueError(Errors.P083.format(key="training", error=error)) from error
+        reason = str(error).rstrip(".")
+        raise ValueError(Errors.P083.format(key="training", error=reason)) from error
     if made.eval_strategy != "no" and config.dev is None:
         raise ValueError(Errors.P073.format(key="training.eval_strategy"))
     if config.patience is not None and made.eval_strategy == "no":

@@ -40,7 +40,7 @@ def make_lora(config: FinetuneConfig) -> LoraConfig:
     try:
         return LoraConfig(task_type="CAUSAL_LM", **fields)
     except (ValueError, TypeError, ImportError) as error:
-        raise ValueError(Errors.P083.format(key="lora", error=error)) from error
+        raise ValueError(Errors.P083.format(key="lora", error=str(error).rstrip("."))) from error
 
 
 def add_lora(model: Any, config: FinetuneConfig, *, gradient_checkpointing: bool) -> Any:
@@ -72,7 +72,7 @@ def add_lora(model: Any, config: FinetuneConfig, *, gradient_checkpointing: bool
     try:
         adapted = get_peft_model(model, lora)
     except (ValueError, TypeError, ImportError) as error:
-        raise ValueError(Errors.P083.format(key="lora", error=error)) from error
+        raise ValueError(Errors.P083.format(key="lora", error=str(error).rstrip("."))) from error
     name = find_folder(config.checkpoint)
     # An absolute path, so that the adapter can be loaded from any directory.
     lora.base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name

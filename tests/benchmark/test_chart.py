@@ -25,8 +25,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"\[P301\] Drawing a chart.*`pip install matplotlib`"):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(
+        ImportError, match=r"\[P301\] Drawing a chart.*`pip install matplotlib`.*\[benchmark\]"
+    ):
         draw_chart(tmp_path / "chart.png", [([row_of("a", "tree", 10)], ENVIRONMENT)])
 
 
@@ -94,6 +96,14 @@ def test_nothing_to_draw(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_drawn_over(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    runs = [([row_of("a", "tree", latency)], ENVIRONMENT) for latency in (10, 20)]
+    with pytest.raises(ValueError, match=r"\[P422\].*decoder tree on the dataset a.*only one"):
+        draw_chart(tmp_path / "chart.png", runs)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_caption_names_machine_and_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each once, if several runs are drawn together."""
     pytest.importorskip("matplotlib")
@@ -106,7 +116,8 @@ def test_the_caption_names_machine_and_date(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(chart, "make_figure", recording)
     gpu = {**ENVIRONMENT, "device": "cuda:0", "device_name": "A GPU", "date": "2026-12-01"}
-    runs = [([row_of("a", "tree", 10)], each) for each in (ENVIRONMENT, ENVIRONMENT, gpu)]
+    environments = {"a": ENVIRONMENT, "b": ENVIRONMENT, "c": gpu}
+    runs = [([row_of(dataset, "tree", 10)], each) for dataset, each in environments.items()]
     draw_chart(tmp_path / "chart.png", runs)
     assert captions == [
         "A CPU, 2 threads, float32, torch 2.13.0, 2026-11-29; "

@@ -138,6 +138,15 @@ def test_what_is_no_result_cannot_be_drawn(run, tmp_path, content):
     assert "P421" in result.output and "result.json" in result.output
 
 
+def test_a_chart_that_cannot_be_written(run, tokenizer, toy_corpus, tmp_path):
+    output = tmp_path / "result.json"
+    arguments = ["--datasets", toy_corpus, "--limit", 2, "--output", output]
+    assert run(*replay(tokenizer), *arguments).exit_code == 0
+    result = run("chart", output, "--output", tmp_path)
+    assert result.exit_code == 1
+    assert "P417" in result.output and "it is a folder" in result.output
+
+
 def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, monkeypatch):
     from spacy_padellm.benchmark.run import Contender
 
