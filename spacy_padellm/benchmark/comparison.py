@@ -14,7 +14,7 @@ from ..model import PaDeLLM
 from ..prompt.encoder import EncodedText
 from ..settings import PARALLEL, DecodingOptions
 from ..texts import TokenizedText
-from ..tree.runs import TreeSupport
+from ..tree.run import TreeSupport
 from .padded import PaddedLM
 from .unconstrained import UnconstrainedDecoder, WrittenText
 

@@ -10,7 +10,7 @@ import torch
 
 from ..decode.decoder import DecodingCost
 from ..decode.state import Choice
-from ..tree.runs import TreeRun
+from ..tree.run import TreeRun
 from ..tree.token_tree import TokenTree
 from .padded import OneByOneRun
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import Errors
 from ..tree.causal_lm import CausalLM
 from ..tree.model_call import ALL, KVCache, Readout
-from ..tree.runs import TreeRun
+from ..tree.run import TreeRun
 from ..tree.token_tree import TokenTree
 from .meters import Clock
 

@@ -13,7 +13,7 @@ from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import PARALLEL
 from ..texts import AnnotatedText
 from ..train.gold import find_teachable
-from ..tree.runs import TreeRun
+from ..tree.run import TreeRun
 from ..tree.token_tree import Trie
 from .output_formats import get_output_format
 

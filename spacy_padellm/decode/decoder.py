@@ -15,7 +15,7 @@ from ..tree.causal_lm import CausalLM
 from ..tree.choices import Continuations
 from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
-from ..tree.runs import TreeRun
+from ..tree.run import TreeRun
 from .mentions import DecodedMention
 from .state import Choice, TextState
 from .tags import TextTags, join_tags
@@ -190,7 +190,8 @@ class ParallelDecoder:
         """Run passes until everything is written. The first one reads the tags, if any."""
         states = [TextState(text, self.options) for text in texts]
         depth = max(self._depth(text, labels) for text in texts)
-        run = self.lm.open([state.tree for state in states], depth)
+        trees = [state.tree for state in states]
+        run = self.lm.open(trees, depth, in_halves=self.reads_tags)
         tags: Sequence[TextTags | None] = [None] * len(states)
         if self.reads_tags:
             tags = self._read_tags(run, texts)

@@ -116,14 +116,13 @@ class TextTags:
     def _score(self, column: int, first: int, end: int) -> float:
         """Return the probability that the tokens from `first` to before `end` are a mention.
 
-        It is that of the least probable token. It is lower if a mention probably begins inside, if
-        the first token probably goes on with a mention before it, or if the mention probably goes
-        on behind the last token.
+        It is that of the least probable token. It is lower if the first token probably goes on with
+        a mention before it, or if the mention probably goes on behind the last token.
         """
         if first == end:
             return 0.0
         probs, begins = self.inside[:, column], self.begins
-        score = probs[first:end].min() * (1 - begins[first + 1 : end].max(initial=0.0))
+        score = probs[first:end].min()
         if first:
             score *= 1 - probs[first - 1] * (1 - begins[first])
         if end < len(probs):

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..errors import Errors
 from .model_call import ModelCall
 from .probe import probe_tree_support
-from .runs import TreeRun, TreeSupport, Way, open_run
+from .run import TreeRun, TreeSupport, Way
+from .runs import open_run
 from .token_tree import TokenTree
 
 
@@ -113,7 +114,12 @@ class CausalLM:
             raise TextTooLongError(Errors.P024.format(depth=depth, window=window))
 
     def open(
-        self, trees: Sequence[TokenTree], depth: int, *, for_training: bool = False
+        self,
+        trees: Sequence[TokenTree],
+        depth: int,
+        *,
+        for_training: bool = False,
+        in_halves: bool = False,
     ) -> TreeRun:
         """Start a run of a batch of trees.
 
@@ -122,12 +128,14 @@ class CausalLM:
             depth: The greatest depth that any tree will reach, in tokens.
             for_training: Whether this is a training run: one pass with gradients over finished
                 trees.
+            in_halves: Whether to run the layers in halves, if the model can: for a caller that
+                reads whole passes at the middle layer.
 
         Raises:
             TextTooLongError: The model cannot run sequences of this length.
         """
         self.check_depth(depth)
-        support = self.support
+        support = replace(self.support, in_halves=in_halves and self.support.in_halves)
         if support.max_depth is not None and depth > support.max_depth:
             # Beyond the attention window, only the model's own mask is right.
             support = replace(support, way="sequences", mask_form=None)

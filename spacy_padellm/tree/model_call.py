@@ -42,8 +42,28 @@ class Readout:
 ALL = Readout()
 
 
+@dataclass
+class Half:
+    """One half of the model's layers, to be run in the place of all.
+
+    What follows the layers (a norm, the output layer) is run behind either half.
+
+    Args:
+        layers: The layers.
+        hidden: The input of the first of them, shape `(batch, query, width)`; `None` for what the
+            model makes of the token ids.
+
+    Attributes:
+        output: The output of the last of them, same shape, once they have run.
+    """
+
+    layers: slice
+    hidden: Tensor | None = None
+    output: Tensor | None = None
+
+
 class KVCache:
-    """The keys and values of the tokens run so far, one row for each sequence of the batch.
+    """The keys and values of the tokens run so far, one row for each row of the batch.
 
     Args:
         mask_form: The mask that the model takes. A model with `"3d"` is of an older kind, which
@@ -162,6 +182,7 @@ class ModelCall:
         columns: Tensor,
         readout: Readout = ALL,
         cache: KVCache | None = None,
+        half: Half | None = None,
         **inputs: Any,
     ) -> Tensor:
         """Run the model once and return logits at the given places.
@@ -171,6 +192,7 @@ class ModelCall:
             columns: Column in the input of each place, shape `(n,)`.
             readout: Which logits to return.
             cache: The KV cache to extend; `None` for none.
+            half: The half of the layers to run; `None` to run all.
             **inputs: Arguments of the forward pass. Those that the model does not know are left
                 out.
 
@@ -193,7 +215,9 @@ class ModelCall:
         with ExitStack() as stack:
             stack.enter_context(self._lock)
             stack.enter_context(_head_at(head, index, selected))
-            if readout.middle is not None:
+            if half is not None:
+                stack.enter_context(_only(half, *self._place_of_layers))
+            elif readout.middle is not None:
                 middle = index[readout.middle.to(index.device)]
                 stack.enter_context(_middle_layer_at(self._layers, middle))
             if torch.is_grad_enabled() and index.device.type == "cpu":
@@ -207,14 +231,33 @@ class ModelCall:
         logits: Tensor = output.logits[0]
         return logits if selected is not None or readout.ids is None else logits[:, readout.ids]
 
-    @cached_property
+    @property
+    def halves(self) -> tuple[slice, slice]:
+        """The layers up to the middle one, and those above it."""
+        count = len(self._layers)
+        above = _middle(count) + 1
+        return slice(0, above), slice(above, count)
+
+    @property
     def _layers(self) -> torch.nn.ModuleList:
         """The list of the model's layers."""
+        module, name = self._place_of_layers
+        return cast(torch.nn.ModuleList, getattr(module, name))
+
+    @cached_property
+    def _place_of_layers(self) -> tuple[torch.nn.Module, str]:
+        """The module that holds the list of the model's layers, and the list's name in it."""
         count = self.model.config.num_hidden_layers
         for module in self.model.base_model.modules():
-            if isinstance(module, torch.nn.ModuleList) and len(module) == count:
-                return module
+            for name, child in module.named_children():
+                if isinstance(child, torch.nn.ModuleList) and len(child) == count:
+                    return module, name
         raise ValueError(Errors.P013.format(model=type(self.model).__name__))
+
+
+def _middle(count: int) -> int:
+    """Return the middle one of some layers, at which text tags are read."""
+    return (count - 1) // 2
 
 
 @contextmanager
@@ -235,6 +278,41 @@ def _attention_for_training(model: PreTrainedModel) -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+
+
+@contextmanager
+def _only(half: Half, module: torch.nn.Module, name: str) -> Iterator[None]:
+    """Let a model run only one half of its layers.
+
+    Args:
+        half: The half.
+        module: The module that holds the list of layers.
+        name: The list's name in it.
+    """
+
+    def give(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
+        if half.hidden is None:
+            return None
+        if args:
+            return (half.hidden.to(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": half.hidden.to(kwargs["hidden_states"])}
+
+    def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
+        half.output = output[0] if isinstance(output, tuple) else output
+
+    layers: torch.nn.ModuleList = getattr(module, name)
+    chosen = layers[half.layers]
+    hooks = [
+        chosen[0].register_forward_pre_hook(give, with_kwargs=True),
+        chosen[-1].register_forward_hook(keep),
+    ]
+    setattr(module, name, chosen)
+    try:
+        yield
+    finally:
+        setattr(module, name, layers)
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
@@ -265,7 +343,7 @@ def _middle_layer_at(layers: torch.nn.ModuleList, index: Tensor) -> Iterator[Non
         last_layer.gradient_checkpointing = False
     # This order matters if the model has one layer, which is both middle and last.
     hooks = [
-        layers[(len(layers) - 1) // 2].register_forward_hook(keep),
+        layers[_middle(len(layers))].register_forward_hook(keep),
         last_layer.register_forward_hook(replace),
     ]
     try:

@@ -9,7 +9,7 @@ from ..errors import Errors
 
 # Wider rows are tried while more than this share of the batch is padding.
 _PADDING = 0.1
-# Row widths to try, as multiples of the longest tree. Wider rows cost more attention.
+# Row widths to try, as multiples of the narrowest one. Wider rows cost more attention.
 _WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 
@@ -56,17 +56,18 @@ def first_fit(
     return rows
 
 
-def pack(sizes: Sequence[int]) -> Packing:
+def pack(sizes: Sequence[int], narrowest: int = 1) -> Packing:
     """Pack trees side by side into the rows of a batch, with little padding.
 
     Args:
         sizes: Number of tokens of each tree; at least one tree.
+        narrowest: The narrowest row to try, in tokens.
     """
     longest_first = sorted(range(len(sizes)), key=lambda tree: -sizes[tree])
     best: list[list[int]] = []
     least, best_width = 2.0, 0
     for factor in _WIDTHS:
-        rows = first_fit(sizes, longest_first, int(max(sizes) * factor))
+        rows = first_fit(sizes, longest_first, int(max(*sizes, narrowest) * factor))
         width = max(sum(sizes[tree] for tree in row) for row in rows)
         padding = 1 - sum(sizes) / max(1, len(rows) * width)
         if padding < least:

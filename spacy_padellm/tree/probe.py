@@ -11,7 +11,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ..errors import Errors
 from .model_call import ModelCall
-from .runs import TreeSupport, open_run
+from .run import TreeSupport
+from .runs import open_run
 from .token_tree import TokenTree
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,9 @@ def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
         call = ModelCall(_small_copy(model, window))
         for candidate in _WAYS:
             if _is_exact(call, candidate, depth=_PROBE_WINDOW):
+                halves = replace(candidate, in_halves=True)
+                if candidate.way == "cached" and _is_exact(call, halves, depth=_PROBE_WINDOW):
+                    candidate = halves
                 beyond = window is None or _is_exact(call, candidate, depth=3 * _PROBE_WINDOW)
                 support = candidate if beyond else replace(candidate, max_depth=window)
                 break

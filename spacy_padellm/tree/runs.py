@@ -2,199 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import Errors
-from .model_call import ALL, KVCache, MaskForm, ModelCall, Readout
+from .cached_run import CachedRun
+from .model_call import ALL, ModelCall, Readout
 from .packing import pack
+from .run import TreeRun, TreeSupport, Way
 from .token_tree import ROOT, TokenTree
-
-Way = Literal["cached", "recomputed", "sequences"]
-
-
-@dataclass(frozen=True)
-class TreeSupport:
-    """How a model can run trees, as found by the load-time probe.
-
-    Args:
-        way: `"cached"`: every node once, with a KV cache. `"recomputed"`: whole trees in every
-            pass, without a cache. `"sequences"`: separate padded sequences.
-        mask_form: The custom attention mask that the model takes: `"4d"`, additive,
-            `(batch, 1, query, key)`; `"3d"`, 0 and 1, `(batch, query, key)`; `None` if it takes
-            none.
-        max_depth: Length of the longest sequence for which the mask is right, in tokens: the
-            attention window. Longer trees are run as separate sequences. `None` for any length.
-    """
-
-    way: Way
-    mask_form: MaskForm | None
-    max_depth: int | None = None
-
-
-class TreeRun(ABC):
-    """A batch of trees that is being run: the caller grows or cuts the trees and asks for logits.
-
-    Args:
-        call: The model's forward pass.
-        trees: The trees; they may change between calls.
-        mask_form: The custom mask that the model takes.
-        bidirectional_prefix: Whether the prefix attends in both directions.
-
-    Attributes:
-        passes: Number of forward passes so far.
-        tokens: Number of tokens run so far, without padding.
-    """
-
-    def __init__(
-        self,
-        call: ModelCall,
-        trees: Sequence[TokenTree],
-        *,
-        mask_form: MaskForm | None,
-        bidirectional_prefix: bool = False,
-    ) -> None:
-        self.passes = 0
-        self.tokens = 0
-        self.call = call
-        self.trees = trees
-        self.mask_form = mask_form
-        self.bidirectional_prefix = bidirectional_prefix
-        self.retired: set[int] = set()
-
-    def retire(self, trees: Iterable[int]) -> None:
-        """Mark trees, given by index, as finished, so that they cost no more padding."""
-        self.retired.update(trees)
-
-    @abstractmethod
-    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run the trees as far as needed and return next-token logits at some of their new nodes.
-
-        Args:
-            nodes: For each tree, the nodes to return logits for. All must be new since the last
-                call.
-            readout: Which logits to return.
-
-        Returns:
-            Logits, tree by tree, shape `(n, vocabulary)` or `(n, n_ids)`.
-        """
-
-    def run(
-        self,
-        tokens: np.ndarray,
-        positions: np.ndarray,
-        visible: np.ndarray,
-        places: tuple[np.ndarray, np.ndarray],
-        readout: Readout,
-        cache: KVCache | None = None,
-        width: int = 0,
-    ) -> Tensor:
-        """Run the model once, and count the pass.
-
-        Args:
-            tokens: Token ids, shape `(batch, query)`.
-            positions: Position ids, same shape.
-            visible: Booleans, shape `(batch, query, key)`; `(batch, key)` if only padding is
-                masked.
-            places: Rows and columns at which logits are wanted, each of shape `(n,)`.
-            readout: Which logits to return.
-            cache: The KV cache to extend; `None` for none.
-            width: Number of slots in the cache before this pass.
-
-        Returns:
-            Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
-        """
-        self.passes += 1
-        inputs = self.call.make_inputs(
-            tokens, positions, visible, self.mask_form, None if cache is None else width
-        )
-        rows, columns = (torch.from_numpy(place).to(self.call.device) for place in places)
-        return self.call(rows, columns, readout, cache, **inputs)
-
-
-class CachedRun(TreeRun):
-    """A run with a KV cache: every node is run once, and stays in the cache until it is cut off."""
-
-    def __init__(
-        self,
-        call: ModelCall,
-        trees: Sequence[TokenTree],
-        *,
-        mask_form: MaskForm | None,
-        bidirectional_prefix: bool = False,
-    ) -> None:
-        super().__init__(
-            call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix
-        )
-        self._cache = KVCache(mask_form)
-        self._width = 0
-        # For each tree, its nodes' slots in the cache. Padding makes them differ from node numbers.
-        self._slots = [np.zeros(0, dtype=np.int64) for _ in trees]
-        # For each tree, the serial number of the last node that was run.
-        self._last = [-1 for _ in trees]
-        # The index of the tree in each row of the batch.
-        self._rows = list(range(len(trees)))
-
-    def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
-        """Run only the new nodes and return next-token logits at some of them.
-
-        Raises:
-            ValueError: Logits are wanted of a retired tree, or of a node run in an earlier pass.
-        """
-        if any(nodes[tree] for tree in self.retired):
-            raise ValueError("a tree that was retired is asked for logits")
-        self._shrink()
-        first = [len(self._slots[tree]) for tree in self._rows]
-        new = [len(self.trees[t].ids) - start for t, start in zip(self._rows, first, strict=True)]
-        length, width = max(new), self._width
-        tokens = np.zeros((len(new), length), dtype=np.int64)
-        positions = np.zeros_like(tokens)
-        visible = np.zeros((len(new), length, width + length), dtype=bool)
-        # Padding attends to itself, as a softmax needs at least one key.
-        visible[:, np.arange(length), width + np.arange(length)] = True
-        columns = [np.zeros(0, dtype=np.int64)]
-        for row, (number, start, count) in enumerate(zip(self._rows, first, new, strict=True)):
-            tree = self.trees[number]
-            tokens[row, :count] = tree.ids[start:]
-            positions[row, :count] = tree.depths[start:]
-            slots = np.concatenate([self._slots[number], width + np.arange(count)])
-            self._slots[number] = slots
-            self._last[number] = tree.serials[-1] if tree.serials else -1
-            visible[row, :count, slots] = tree.visible(
-                start, bidirectional_prefix=self.bidirectional_prefix
-            ).T
-            columns.append(slots[np.asarray(nodes[number], dtype=np.int64)] - width)
-        rows = np.repeat(np.arange(len(new)), [len(nodes[number]) for number in self._rows])
-        column = np.concatenate(columns)
-        if column.size and column.min() < 0:
-            raise ValueError("logits of a node are given in the pass that runs it, not later")
-        self._width += length
-        self.tokens += sum(new)
-        return self.run(tokens, positions, visible, (rows, column), readout, self._cache, width)
-
-    def _shrink(self) -> None:
-        """Drop retired trees and nodes that were cut off from the cache."""
-        live = [row for row, tree in enumerate(self._rows) if tree not in self.retired]
-        if len(live) < len(self._rows):
-            # On the CPU, as the layers of one model may be on several devices.
-            self._cache.select(torch.tensor(live))
-            self._rows = [self._rows[row] for row in live]
-        width = 0
-        for number in self._rows:
-            kept = bisect_right(self.trees[number].serials, self._last[number])
-            self._slots[number] = self._slots[number][:kept]
-            if kept:
-                width = max(width, int(self._slots[number][-1]) + 1)
-        if width < self._width:
-            self._cache.cut(self._width - width)
-            self._width = width
 
 
 class RecomputedRun(TreeRun):
@@ -295,11 +114,7 @@ def _chain(tree: TokenTree, leaf: int) -> TokenTree:
     return chain
 
 
-_RUNS: Mapping[Way, type[TreeRun]] = {
-    "cached": CachedRun,
-    "recomputed": RecomputedRun,
-    "sequences": SequencesRun,
-}
+_RUNS: Mapping[Way, type[TreeRun]] = {"recomputed": RecomputedRun, "sequences": SequencesRun}
 
 
 def open_run(
@@ -324,9 +139,15 @@ def open_run(
         raise ValueError(Errors.P021.format(model=type(call.model).__name__))
     # Without a custom mask, only separate sequences give the right logits.
     way = "sequences" if support.mask_form is None else support.way
+    mask_form = support.mask_form
+    if way == "cached":
+        return CachedRun(
+            call,
+            trees,
+            mask_form=mask_form,
+            bidirectional_prefix=bidirectional_prefix,
+            in_halves=support.in_halves,
+        )
     return _RUNS[way](
-        call,
-        trees,
-        mask_form=support.mask_form,
-        bidirectional_prefix=bidirectional_prefix,
+        call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix
     )

@@ -19,7 +19,7 @@ from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.settings import Settings
 from spacy_padellm.texts import TokenizedText
-from spacy_padellm.tree.runs import TreeSupport
+from spacy_padellm.tree.run import TreeSupport
 from tests.sample_texts import TEXTS as RANDOM_TEXTS
 from tests.sample_tokenizers import WORDINGS
 from tests.tiny_models import random_lm

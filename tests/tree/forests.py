@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spacy_padellm.tree.runs import TreeRun
+from spacy_padellm.tree.run import TreeRun
 from spacy_padellm.tree.token_tree import ROOT, TokenTree
 from tests.tiny_models import VOCABULARY
 

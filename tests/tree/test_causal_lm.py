@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
-from spacy_padellm.tree.runs import CachedRun, RecomputedRun, SequencesRun, TreeSupport
+from spacy_padellm.tree.cached_run import CachedRun
+from spacy_padellm.tree.run import TreeSupport
+from spacy_padellm.tree.runs import RecomputedRun, SequencesRun
 from tests.sample_tokenizers import small_tokenizer
 from tests.tiny_models import plain_logits, prefix_lm_logits, tiny_lm, tiny_model
 from tests.tree.forests import expected_logits, random_forest, run_forest, written_forest
@@ -153,7 +155,7 @@ def test_run_as_runs_the_same_model():
     other = lm.run_as("sequences")
     assert other.model is lm.model
     assert other.tokenizer is lm.tokenizer
-    assert other.support == TreeSupport("sequences", "4d")
+    assert other.support == TreeSupport("sequences", "4d", in_halves=True)
     assert lm.support == TreeSupport("cached", "4d")
 
 

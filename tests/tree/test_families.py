@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from spacy_padellm.tree.model_call import ModelCall
-from spacy_padellm.tree.runs import TreeSupport, open_run
+from spacy_padellm.tree.run import TreeSupport
+from spacy_padellm.tree.runs import open_run
 from spacy_padellm.tree.token_tree import TokenTree
 from tests.sample_tokenizers import TRANSFORMERS_5
 from tests.tiny_models import FAMILIES, plain_logits, prefix_lm_logits, tiny_lm
@@ -23,7 +24,7 @@ MASK = {family: "4d" for family in FAMILIES} | {
 WAYS = [
     (family, way)
     for family in FAMILIES
-    for way in ("cached", "recomputed", "sequences")
+    for way in ("cached", "halves", "recomputed", "sequences")
     if not (family == "bloom" and way != "sequences")
 ]
 MASKED = [family for family in FAMILIES if MASK[family]]
@@ -51,6 +52,8 @@ def largest_difference(found: list[Tensor], expected: list[Tensor]) -> float:
 def runner(family: str, way: str, bidirectional: bool = False):
     call = ModelCall(tiny_lm(family).model)
     support = TreeSupport(way, MASK[family])
+    if way == "halves":
+        support = TreeSupport("cached", MASK[family], in_halves=True)
     return lambda trees: open_run(call, trees, support, bidirectional_prefix=bidirectional)
 
 
@@ -58,7 +61,8 @@ def runner(family: str, way: str, bidirectional: bool = False):
 def test_the_probe_finds_the_best_way(family):
     way = "sequences" if family == "bloom" else "cached"
     # Gemma 2 has a window of 64, within which trees hold.
-    expected = TreeSupport(way, MASK[family], 64 if family == "gemma2" else None)
+    window = 64 if family == "gemma2" else None
+    expected = TreeSupport(way, MASK[family], window, in_halves=way == "cached")
     assert tiny_lm(family).support == expected
 
 

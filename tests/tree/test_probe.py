@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from spacy_padellm.tree.probe import probe_tree_support
-from spacy_padellm.tree.runs import TreeSupport
+from spacy_padellm.tree.run import TreeSupport
 from tests.tiny_models import FAMILIES, plain_logits, tiny_model
 
 SEQUENCES = TreeSupport("sequences", None)

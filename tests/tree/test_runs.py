@@ -5,15 +5,11 @@ import copy
 import pytest
 import torch
 
+from spacy_padellm.tree.cached_run import CachedRun
 from spacy_padellm.tree.choices import Continuations
 from spacy_padellm.tree.model_call import ModelCall, Readout
-from spacy_padellm.tree.runs import (
-    CachedRun,
-    RecomputedRun,
-    SequencesRun,
-    TreeSupport,
-    open_run,
-)
+from spacy_padellm.tree.run import TreeSupport
+from spacy_padellm.tree.runs import RecomputedRun, SequencesRun, open_run
 from spacy_padellm.tree.token_tree import TokenTree
 from tests.tiny_models import plain_logits, tiny_lm, tiny_model
 
