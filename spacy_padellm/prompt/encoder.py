@@ -58,12 +58,19 @@ class EncodedText(TokenizedText):
         The ids include the end token. A span that the tokenizer normalises to nothing has no ids
         and is left out.
         """
-        spans = self.spans
-        strings = [self.text[start:end] for start, end in spans]
-        distinct = list(dict.fromkeys(strings))
-        ids = dict(zip(distinct, self.encoder.mentions(distinct), strict=True))
-        pairs = ((ids[string], span) for string, span in zip(strings, spans, strict=True))
-        return sorted((each, span) for each, span in pairs if each is not None)
+        ends: dict[int, list[int]] = {}
+        for start, end in self.spans:
+            ends.setdefault(start, []).append(end)
+        # The spans that begin at a token are beginnings of the longest.
+        longest = [self.text[start : of_start[-1]] for start, of_start in ends.items()]
+        lengths = [[end - start for end in of_start] for start, of_start in ends.items()]
+        encoded = self.encoder.beginnings(longest, lengths)
+        return sorted(
+            (ids, (start, end))
+            for (start, of_start), of_ids in zip(ends.items(), encoded, strict=True)
+            for end, ids in zip(of_start, of_ids, strict=True)
+            if ids is not None
+        )
 
     @cached_property
     def trie(self) -> Trie[Span]:
@@ -214,6 +221,21 @@ class PromptEncoder:
         for ids in filter(None, encoded):
             ids.append(self.end_id)
         return [ids or None for ids in encoded]
+
+    def beginnings(
+        self, strings: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> list[list[list[int] | None]]:
+        """Encode several beginnings of each string in the way mentions are written.
+
+        Args:
+            strings: The strings.
+            ends: For each string, the offsets at which its beginnings end, in ascending order.
+
+        Returns:
+            For each string, what `mentions` returns for its beginnings.
+        """
+        encoded = self._text.encode_beginnings(strings, ends)
+        return [[[*ids, self.end_id] if ids else None for ids in each] for each in encoded]
 
     def encode_wording(self, piece: str) -> list[int]:
         """Encode part of the template's wording, where special tokens stand for themselves."""

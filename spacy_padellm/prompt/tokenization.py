@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import Errors
@@ -152,6 +152,68 @@ class TextEncoder:
             if not self._reserved_ids.isdisjoint(ids):
                 found[i], offsets[i] = self._encode_apart(texts[i], with_offsets)
         return Encodings(found, offsets if with_offsets and self.has_offsets else None)
+
+    def encode_beginnings(
+        self, texts: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> list[list[list[int]]]:
+        """Encode several beginnings of each text, as `encode` would encode each of them.
+
+        A fast tokenizer cuts a text into words before it looks for tokens. So a beginning that ends
+        with a word has the first ids of the whole text, and is not encoded again.
+
+        Args:
+            texts: The texts.
+            ends: For each text, the offsets at which its beginnings end, in ascending order.
+
+        Returns:
+            For each text, the ids of its beginnings.
+
+        Raises:
+            ValueError: A beginning cannot be encoded without a special token.
+        """
+        found: list[list[list[int] | None]]
+        if self._fast is None:
+            found = [[None] * len(of_text) for of_text in ends]
+        else:
+            context = self._contexts[0][0]
+            encoded = self._fast.encode_batch(
+                [context + text for text in texts], add_special_tokens=False
+            )
+            found = [self._cut(*pair) for pair in zip(encoded, ends, strict=True)]
+        pairs = [(found[n], k, texts[n][:end]) for n, of in enumerate(ends) for k, end in enumerate(of)]
+        left = [(of_text, place, text) for of_text, place, text in pairs if of_text[place] is None]
+        for (of_text, place, _), ids in zip(
+            left, self.encode([text for *_, text in left]).ids, strict=True
+        ):
+            of_text[place] = ids
+        return cast("list[list[list[int]]]", found)
+
+    def _cut(self, encoded: Encoding, ends: Sequence[int]) -> list[list[int] | None]:
+        """Cut the ids of a text, encoded behind the first left context, at the ends of words.
+
+        Args:
+            encoded: The encoding.
+            ends: Offsets in the text, in ascending order.
+
+        Returns:
+            The ids up to each offset; `None` where they may not be those of the beginning alone.
+        """
+        context, context_ids = self._contexts[0]
+        size, shift = len(context_ids), len(context)
+        ids, words, offsets = encoded.ids, encoded.word_ids, encoded.offsets
+        cut: list[list[int] | None] = [None] * len(ends)
+        if ids[:size] != context_ids or not self._reserved_ids.isdisjoint(ids[size:]):
+            return cut
+        count = size
+        for place, end in enumerate(ends):
+            while count < len(ids) and offsets[count][1] <= end + shift:
+                count += 1
+            if count > size and (
+                count == len(ids)
+                or (words[count] != words[count - 1] and offsets[count][0] >= end + shift)
+            ):
+                cut[place] = ids[size:count]
+        return cut
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode ids as they stand in mid-sequence.
