@@ -197,10 +197,7 @@ class ParallelDecoder:
             tags = self._read_tags(run, texts)
         opened = [self._choose(labels, each) for each in tags]
         for state, of_text, each in zip(states, tags, opened, strict=True):
-            likely = None
-            if of_text is not None:
-                likely = {label: of_text.guess(label, self._longest) for label in each}
-            state.open(each, likely)
+            state.open(each, of_text)
         while any(proposed := [state.propose() for state in states]):
             run.retire(place for place, nodes in enumerate(proposed) if not nodes)
             choices = self.choose(run, states, proposed)
@@ -221,7 +218,7 @@ class ParallelDecoder:
         return [
             label
             for label in labels
-            if any(score <= high for _, score in tags.find(label, low, self._longest))
+            if any(score <= high for _, score in tags.find(label, low))
         ]
 
     def _read_tags(self, run: TreeRun, texts: Sequence[EncodedText]) -> list[TextTags]:
@@ -242,7 +239,9 @@ class ParallelDecoder:
             own = probs[first : first + length]
             assert text.offsets is not None  # Otherwise tags would not be read.
             names = list(self.encoder.wordings)
-            tags.append(TextTags(text, names, text.offsets, own[:, :-1], own[:, -1]))
+            tags.append(
+                TextTags(text, names, text.offsets, own[:, :-1], own[:, -1], self._longest)
+            )
             first += length
         return tags
 
@@ -278,6 +277,4 @@ class ParallelDecoder:
         """Combine the written mentions of a text with what its tags say."""
         if written.tags is None:
             return written.mentions
-        return join_tags(
-            written.tags, written.mentions, written.labels, self.options, self._longest
-        )
+        return join_tags(written.tags, written.mentions, written.labels, self.options)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..texts import Span, TokenizedText
 from ..tree.token_tree import Trie
+from .tags import TextTags
 
 # Assumed probabilities of how a mention goes on. A wrong draft only costs tokens, so these few
 # numbers serve every corpus.
@@ -18,6 +19,7 @@ _ENDS = 0.2  # that a mention ends at a token it has reached
 _ENDS_AT_PUNCTUATION = 0.7  # the same, if this or the next token is punctuation
 _BEGINS_AT_PUNCTUATION = 0.05  # factor for a mention that begins with punctuation
 _OUT_OF_ORDER = 1e-3  # that a mention does not start after the one before it
+_UNTAGGED = 1e-3  # that it is where the text tags see none
 
 
 class DraftedNode(NamedTuple):
@@ -34,12 +36,25 @@ class DraftedNode(NamedTuple):
     node: int
 
 
+class SpanWeights(NamedTuple):
+    """How likely a label's mentions are to be each span of a text.
+
+    Args:
+        starts: How likely a mention starts at each token, shape `(n_tokens,)`.
+        spans: How likely a mention that starts at a span's first token is this span, shape
+            `(n_spans,)`.
+    """
+
+    starts: np.ndarray
+    spans: np.ndarray
+
+
 class SpanDrafter:
     """A drafter, which guesses the trie nodes that a label's mentions will go through.
 
     The trie node that a mention has reached says which spans it may still be. The drafter guesses
     which one it is from two facts: the mentions of a label are numbered in order of appearance, and
-    mentions tend to end at certain places.
+    mentions tend to end at certain places. If text tags were read, they say more.
 
     Args:
         trie: The text's admissible mentions, with nodes numbered depth first.
@@ -62,17 +77,32 @@ class SpanDrafter:
             for start, end in trie.values[leaf]:
                 first.append(place_of[start])
                 last.append(last_of[end])
-        self._starts = np.array(first, dtype=np.int64)
-        self._weights = _span_weights(source, self._starts, np.array(last, dtype=np.int64))
+        self._starts, self._lasts = np.array([first, last], dtype=np.int64)
+        spans = _span_weights(source, self._starts, self._lasts)
+        self.plain = SpanWeights(np.ones(self._n_tokens), spans)
         self._ranges: dict[int, tuple[int, int]] = {}
 
-    def draft(self, nodes: Sequence[int], live: Sequence[bool]) -> list[list[DraftedNode]]:
+    def weigh(self, tags: TextTags, label: str) -> SpanWeights:
+        """Weigh the spans of a text by its tags.
+
+        Args:
+            tags: The tags.
+            label: The label.
+        """
+        probs = tags.weigh(label, self._starts, self._lasts) + _UNTAGGED * self.plain.spans
+        starts = np.bincount(self._starts, probs, self._n_tokens)
+        return SpanWeights(starts, probs / starts[self._starts])
+
+    def draft(
+        self, nodes: Sequence[int], live: Sequence[bool], weights: SpanWeights
+    ) -> list[list[DraftedNode]]:
         """Draft how the mentions of a label go on.
 
         Args:
             nodes: The trie node that each mention has reached, in the order of the mentions'
                 numbers.
             live: Whether each mention goes on from there.
+            weights: How likely each span is.
 
         Returns:
             For each mention, the nodes it will probably go through, parents first. Nodes whose
@@ -80,14 +110,15 @@ class SpanDrafter:
         """
         if not any(live):
             return [[] for _ in nodes]
-        candidates = np.zeros((len(nodes), self._n_tokens), dtype=bool)
+        candidates = np.zeros((len(nodes), self._n_tokens))
         for mention, node in enumerate(nodes):
-            candidates[mention, self._starts[slice(*self._range(node))]] = True
+            possible = self._starts[slice(*self._range(node))]
+            candidates[mention, possible] = weights.starts[possible]
         starts = _place_in_order(candidates)
         drafts: list[list[DraftedNode]] = [[] for _ in nodes]
         for mention in compress(range(len(nodes)), live):
             first, end = self._range(nodes[mention])
-            shares = starts[mention, self._starts[first:end]] * self._weights[first:end]
+            shares = starts[mention, self._starts[first:end]] * weights.spans[first:end]
             # Cumulative probabilities of the spans, beginning with 0.
             total = np.concatenate([[0.0], np.cumsum(shares)])
             least = self._threshold * total[-1]
@@ -134,20 +165,21 @@ def _span_weights(source: TokenizedText, first: np.ndarray, last: np.ndarray) ->
 def _place_in_order(candidates: np.ndarray) -> np.ndarray:
     """Estimate where mentions start, if each starts after the one before.
 
-    A forward and a backward pass sum over all ways to place them, all equally likely.
+    A forward and a backward pass sum over all ways to place them.
 
     Args:
-        candidates: Booleans, shape `(n_mentions, n_tokens)`: whether a mention may start at a
-            token.
+        candidates: How likely a mention starts at a token, if nothing is known of the others, shape
+            `(n_mentions, n_tokens)`; 0 where it cannot.
 
     Returns:
         Probabilities, not normalised for each mention, same shape.
     """
-    ahead: np.ndarray = candidates.astype(float)
-    behind: np.ndarray = candidates.astype(float)
+    ahead, behind = candidates.copy(), candidates.copy()
     for weights in (ahead, behind[::-1, ::-1]):
         for mention in range(1, len(weights)):
             before = np.cumsum(weights[mention - 1] / weights[mention - 1].sum())[:-1]
             weights[mention] *= np.concatenate([[0.0], before]) + _OUT_OF_ORDER
-    ahead *= behind
+    # Both have the candidate itself as a factor.
+    is_candidate = candidates > 0
+    ahead[is_candidate] *= behind[is_candidate] / candidates[is_candidate]
     return ahead

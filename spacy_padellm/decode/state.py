@@ -11,8 +11,9 @@ from ..prompt.encoder import EncodedText
 from ..settings import DecodingOptions
 from ..texts import Span
 from ..tree.token_tree import TokenTree, Trie
-from .drafts import SpanDrafter
+from .drafts import SpanDrafter, SpanWeights
 from .mentions import DecodedMention
+from .tags import TextTags
 
 Value = TypeVar("Value")
 
@@ -86,7 +87,8 @@ class _Label:
         count: The count while it is written.
         mentions: The mentions; empty until the count is known.
         is_open: Whether the count is known and the mentions are opened.
-        likely: The mentions that it probably has; `None` if nothing is known of them.
+        weights: How likely its mentions are to be each span of the text; `None` without drafts.
+        guess: Number of mentions that it probably has; `None` if nothing is known of them.
     """
 
     name: str
@@ -94,7 +96,8 @@ class _Label:
     count: _Branch[int]
     mentions: list[_Branch[Span]] = field(default_factory=list)
     is_open: bool = False
-    likely: Sequence[Span] | None = None
+    weights: SpanWeights | None = None
+    guess: int | None = None
 
 
 class TextState:
@@ -132,22 +135,22 @@ class TextState:
             return None
         return SpanDrafter(self._trie, self.text, self._threshold)
 
-    def open(
-        self, labels: Sequence[str], likely: Mapping[str, Sequence[Span]] | None = None
-    ) -> None:
+    def open(self, labels: Sequence[str], tags: TextTags | None = None) -> None:
         """Open the labels whose mentions are written.
 
         Args:
             labels: The labels.
-            likely: Label → the mentions that it probably has, in order of appearance. They are
-                drafted as a whole. `None` if nothing is known of them.
+            tags: The text tags, from which mentions are drafted; `None` if they were not read.
         """
         # A text of which nothing can be written has no mentions.
         for name in labels if labels and self._trie.values else ():
             start = self.tree.insert(self._encoder.branches[name], self.tree.prefix_end)[-1]
             label = _Label(name, start, _Branch(start, self._counts, scored=False))
-            if likely is not None:
-                label.likely = likely[name]
+            if self._drafter is not None:
+                label.weights = self._drafter.plain
+                if tags is not None:
+                    label.weights = self._drafter.weigh(tags, name)
+                    label.guess = min(tags.count(name), self._encoder.max_mentions)
             self._labels.append(label)
 
     def propose(self) -> dict[int, list[int]]:
@@ -160,17 +163,17 @@ class TextState:
         for label in self._labels:
             if not label.is_open:
                 proposed[label.count.node] = list(self._counts.children[label.count.place])
-                if self._threshold is None:
+                if label.weights is None:
                     continue
-                if label.likely is not None:
-                    self._draft_mentions(label, label.likely, proposed)
+                if label.guess is not None:
+                    self._draft_count(label, label.guess, proposed)
                     # What is still open after this pass differs from the draft.
-                    label.likely = None
+                    label.guess = None
                 else:
                     for count in self._likely_counts(label):
                         self._draft_count(label, count, proposed)
             elif not all(mention.is_finished for mention in label.mentions):
-                self._propose_mentions(label.mentions, proposed)
+                self._propose_mentions(label, proposed)
         return {node: ids for node, ids in proposed.items() if node not in self._choices}
 
     def advance(self, choices: Mapping[int, Choice]) -> None:
@@ -224,54 +227,47 @@ class TextState:
         return () if place is None else self._counts.values[place]
 
     def _draft_count(self, label: _Label, count: int, proposed: dict[int, list[int]]) -> None:
-        """Propose the nodes of a likely count and of the first tokens of that many mentions."""
+        """Propose the nodes of a likely count and of that many mentions.
+
+        Without text tags, only the first tokens of the mentions are proposed.
+        """
         node, place = label.start, Trie.START
         for token_id in self._encoder.count_ids[count]:
             choices = self._counts.children[place]
             if len(choices) > 1:
                 proposed[node] = list(choices)
             node, place = self.tree.insert([token_id], node)[0], choices[token_id]
-        for n in range(1, count + 1):
-            opened = self.tree.insert(self._encoder.openers[n], node)[-1]
-            proposed[opened] = list(self._trie.children[Trie.START])
+        opened = [
+            self.tree.insert(self._encoder.openers[n], node)[-1] for n in range(1, count + 1)
+        ]
+        for each in opened:
+            proposed[each] = list(self._trie.children[Trie.START])
+        if label.guess is not None:
+            self._draft(label, opened, [Trie.START] * count, [True] * count, proposed)
 
-    def _draft_mentions(
-        self, label: _Label, mentions: Sequence[Span], proposed: dict[int, list[int]]
-    ) -> None:
-        """Propose all nodes of a count and of these mentions."""
-        spelled = [ids for each in mentions if (ids := self.text.ids_of(each)) is not None]
-        spelled = spelled[: self._encoder.max_mentions]
-        if not spelled:
-            return
-        self._draft_count(label, len(spelled), proposed)
-        counted = self._encoder.count_ids[len(spelled)]
-        for n, ids in enumerate(spelled, start=1):
-            node = self.tree.insert([*counted, *self._encoder.openers[n]], label.start)[-1]
-            place, waiting = Trie.START, []
-            # The last id ends the mention, and is never run.
-            for token_id in ids[:-1]:
-                place = self._trie.children[place][token_id]
-                waiting.append(token_id)
-                choices = self._trie.children[place]
-                # No choice is made where only the end is left.
-                if len(choices) > 1 or any(c not in self._trie.values for c in choices.values()):
-                    node, waiting = self.tree.insert(waiting, node)[-1], []
-                    proposed[node] = list(choices)
-
-    def _propose_mentions(
-        self, mentions: Sequence[_Branch[Span]], proposed: dict[int, list[int]]
-    ) -> None:
+    def _propose_mentions(self, label: _Label, proposed: dict[int, list[int]]) -> None:
         """Propose the nodes that mentions have reached, and drafts of how they go on."""
-        children = self._trie.children
-        live = [not mention.is_finished for mention in mentions]
-        for mention, goes_on in zip(mentions, live, strict=True):
+        live = [not mention.is_finished for mention in label.mentions]
+        for mention, goes_on in zip(label.mentions, live, strict=True):
             if goes_on:
-                proposed[mention.node] = list(children[mention.place])
-        if self._drafter is None:
+                proposed[mention.node] = list(self._trie.children[mention.place])
+        nodes = [mention.node for mention in label.mentions]
+        self._draft(label, nodes, [mention.place for mention in label.mentions], live, proposed)
+
+    def _draft(
+        self,
+        label: _Label,
+        nodes: Sequence[int],
+        places: Sequence[int],
+        live: Sequence[bool],
+        proposed: dict[int, list[int]],
+    ) -> None:
+        """Propose drafts of how mentions go on from the nodes that they have reached."""
+        if self._drafter is None or label.weights is None:
             return
-        drafts = self._drafter.draft([mention.place for mention in mentions], live)
-        for mention, drafted in zip(mentions, drafts, strict=True):
-            node_of = {mention.place: mention.node}
+        drafts = self._drafter.draft(places, live, label.weights)
+        for node, place, drafted in zip(nodes, places, drafts, strict=True):
+            node_of = {place: node}
             for parent, token_id, child in drafted:
                 node_of[child] = self.tree.insert([token_id], node_of[parent])[0]
-                proposed[node_of[child]] = list(children[child])
+                proposed[node_of[child]] = list(self._trie.children[child])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import groupby
+from functools import cached_property
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..settings import LIKELY, DecodingOptions
 from ..texts import Span, TokenizedText
@@ -26,6 +27,7 @@ class TextTags:
         inside: Probabilities that an id is in a mention of each label, and in none, shape
             `(n_ids, n_labels + 1)`.
         begins: Probability that a mention begins at an id, shape `(n_ids,)`.
+        max_tokens: Length of the longest mention, in tokens.
 
     Attributes:
         labels: The labels.
@@ -40,6 +42,7 @@ class TextTags:
         offsets: Sequence[Span],
         inside: np.ndarray,
         begins: np.ndarray,
+        max_tokens: int,
     ) -> None:
         self.labels = tuple(labels)
         self._column = {label: column for column, label in enumerate(labels)}
@@ -54,8 +57,34 @@ class TextTags:
         self.begins = begins[ids[firsts]]
         self._places = [text.tokens[number] for number in self._numbers]
         self._starts = [start for start, _ in self._places]
+        self._max_tokens = max_tokens
         # No mention begins or ends with whitespace.
-        self._is_blank = [text.text[start:end].isspace() for start, end in self._places]
+        self._is_blank = np.array([text.text[a:b].isspace() for a, b in self._places], dtype=bool)
+
+    @cached_property
+    def _scores(self) -> np.ndarray:
+        """How probable a mention of each label is that begins at a token and has a given length.
+
+        That is the probability of its least probable token. It is lower if the first token probably
+        goes on with a mention before it, or if the mention probably goes on behind the last token.
+
+        Returns:
+            Probabilities, shape `(n_tokens, n_labels, max_tokens)`, of 1, 2, ... tokens; 0 where no
+            mention can be.
+        """
+        probs, longest = self.inside[:, : len(self.labels)], self._max_tokens
+        # How probably nothing goes on from before the first token, and from the last one on.
+        left, right = np.ones_like(probs), np.ones((len(probs) + longest + 1, probs.shape[1]))
+        left[1:] -= probs[:-1] * (1 - self.begins[1:, None])
+        right[: len(probs)] -= probs * (1 - self.begins[:, None])
+        padded = np.concatenate([probs, np.zeros((longest, probs.shape[1]))])
+        least = np.minimum.accumulate(_windows(padded, longest), axis=2)
+        scores: np.ndarray = (least * _windows(right[1:], longest))[:-1] * left[:, :, None]
+        is_end = _windows(np.append(~self._is_blank, np.zeros(longest, dtype=bool)), longest)
+        numbers = np.append(self._numbers, np.full(longest, self._numbers[-1:].sum()))
+        is_short = _windows(numbers, longest)[:-1] < self._numbers[:, None] + self._max_tokens
+        allowed = is_end[:-1] & is_short & ~self._is_blank[:, None]
+        return scores * allowed[:, None]
 
     def score(self, label: str, place: Span) -> float:
         """Return the probability that a place is a mention of a label.
@@ -65,73 +94,59 @@ class TextTags:
             place: Character offsets of the place.
         """
         first, end = bisect_left(self._starts, place[0]), bisect_left(self._starts, place[1])
-        return self._score(self._column[label], first, end)
+        if not first < end <= first + self._max_tokens:
+            return 0.0
+        return float(self._scores[first, self._column[label], end - first - 1])
 
-    def find(self, label: str, least: float, max_tokens: int) -> list[tuple[Span, float]]:
+    def find(self, label: str, least: float) -> list[tuple[Span, float]]:
         """List the places that are probably mentions of a label.
 
         Args:
             label: The label.
             least: The lowest probability, above 0.
-            max_tokens: Length of the longest mention, in tokens.
 
         Returns:
             The character offsets and the probability of each, in order of appearance.
         """
-        column, found = self._column[label], []
-        # A mention is at most as probable as each of its tokens.
-        is_likely = self.inside[:, column] >= least
-        for first in np.flatnonzero(is_likely).tolist():
-            for end in range(first + 1, len(is_likely) + 1):
-                if not is_likely[end - 1] or not self._is_short(first, end, max_tokens):
-                    break
-                if self._is_blank[first] or self._is_blank[end - 1]:
-                    continue
-                if (score := self._score(column, first, end)) >= least:
-                    found.append(((self._starts[first], self._places[end - 1][1]), score))
-        return found
+        scores = self._scores[:, self._column[label]]
+        firsts, lengths = np.nonzero(scores >= least)
+        ends = (firsts + lengths).tolist()
+        return [
+            ((self._starts[first], self._places[end][1]), score)
+            for first, end, score in zip(
+                firsts.tolist(), ends, scores[firsts, lengths].tolist(), strict=True
+            )
+        ]
 
-    def guess(self, label: str, max_tokens: int) -> list[Span]:
-        """Guess the mentions of a label: the tokens in a row at which it is the most probable.
+    def count(self, label: str) -> int:
+        """Guess how many mentions of a label there are: at how many places it is the most probable.
 
         Args:
             label: The label.
-            max_tokens: Length of the longest mention, in tokens.
+        """
+        is_own = (self.inside.argmax(axis=1) == self._column[label]) & ~self._is_blank
+        # A mention that probably begins here ends the one before.
+        goes_on = np.append(False, is_own[:-1]) & (self.begins <= LIKELY)
+        return int((is_own & ~goes_on).sum())
+
+    def weigh(self, label: str, firsts: np.ndarray, lasts: np.ndarray) -> np.ndarray:
+        """Look up how probable some mentions of a label are.
+
+        Args:
+            label: The label.
+            firsts: The first token of each, shape `(n,)`.
+            lasts: The last token of each, same shape.
 
         Returns:
-            Character offsets of the mentions, in order of appearance.
+            Their probabilities, same shape.
         """
-        is_own = self.inside.argmax(axis=1) == self._column[label]
-        # A mention that probably begins here ends the one before.
-        number = (self.begins > LIKELY).cumsum()
-        guessed = []
-        for (own, _), group in groupby(
-            range(len(is_own)), key=lambda token: (is_own[token], number[token])
-        ):
-            solid = [token for token in group if not self._is_blank[token]]
-            if own and solid and self._is_short(solid[0], solid[-1] + 1, max_tokens):
-                guessed.append((self._starts[solid[0]], self._places[solid[-1]][1]))
-        return guessed
-
-    def _score(self, column: int, first: int, end: int) -> float:
-        """Return the probability that the tokens from `first` to before `end` are a mention.
-
-        It is that of the least probable token. It is lower if the first token probably goes on with
-        a mention before it, or if the mention probably goes on behind the last token.
-        """
-        if first == end:
-            return 0.0
-        probs, begins = self.inside[:, column], self.begins
-        score = probs[first:end].min()
-        if first:
-            score *= 1 - probs[first - 1] * (1 - begins[first])
-        if end < len(probs):
-            score *= 1 - probs[end] * (1 - begins[end])
-        return float(score)
-
-    def _is_short(self, first: int, end: int, max_tokens: int) -> bool:
-        """Return whether some tokens, and those between them, are short enough for a mention."""
-        return bool(self._numbers[end - 1] - self._numbers[first] < max_tokens)
+        rows = np.searchsorted(self._numbers, firsts)
+        lengths = np.searchsorted(self._numbers, lasts, side="right") - rows - 1
+        # Nothing is known of tokens without ids.
+        is_known = (lengths >= 0) & (rows < len(self._numbers))
+        found = np.zeros(len(firsts))
+        found[is_known] = self._scores[rows[is_known], self._column[label], lengths[is_known]]
+        return found
 
 
 def join_tags(
@@ -139,7 +154,6 @@ def join_tags(
     written: Iterable[DecodedMention],
     labels: Sequence[str],
     options: DecodingOptions,
-    max_tokens: int,
 ) -> list[DecodedMention]:
     """Combine the written mentions of a text with its tags.
 
@@ -151,7 +165,6 @@ def join_tags(
         written: The written mentions.
         labels: The labels that were opened.
         options: The weight of the tags.
-        max_tokens: Length of the longest mention, in tokens.
 
     Returns:
         The written mentions with the tags' probabilities, then the mentions that the tags name.
@@ -163,9 +176,14 @@ def join_tags(
     for label in tags.labels:
         joined += [
             DecodedMention(label, (place,), None, (score,), asked=label in labels)
-            for place, score in tags.find(label, options.doubtful[1], max_tokens)
+            for place, score in tags.find(label, options.doubtful[1])
         ]
     return joined
+
+
+def _windows(values: np.ndarray, longest: int) -> np.ndarray:
+    """View the values from each place on, as many as the longest mention has tokens."""
+    return sliding_window_view(values, longest, axis=0)
 
 
 def _match(tokens: Sequence[Span], offsets: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
