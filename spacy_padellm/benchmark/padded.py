@@ -41,9 +41,17 @@ class PaddedLM(CausalLM):
         self.way = way
 
     def open(
-        self, trees: Sequence[TokenTree], depth: int, *, for_training: bool = False
+        self,
+        trees: Sequence[TokenTree],
+        depth: int,
+        *,
+        for_training: bool = False,
+        in_halves: bool = False,
     ) -> TreeRun:
-        """Start a run of a batch of trees, which may grow only below their prefixes."""
+        """Start a run of a batch of trees, which may grow only below their prefixes.
+
+        All layers run in every pass, in whole.
+        """
         self.check_depth(depth)
         mask_form, way = self.support.mask_form, self.way
         if self.support.max_depth is not None and depth > self.support.max_depth:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -211,15 +212,19 @@ class ParallelDecoder:
         """Choose the labels to open: all, or those that the tags leave in doubt."""
         if self.options.decode == "tags":
             return ()
-        low, high = self.options.doubtful
+        low, _ = self.options.doubtful
         # Tags of half the weight or less decide nothing.
         if tags is None or self.options.decode == "all" or low <= 0:
             return labels
-        return [
-            label
-            for label in labels
-            if any(score <= high for _, score in tags.find(label, low))
-        ]
+        return [label for label in labels if self._is_doubtful(tags, label)]
+
+    def _is_doubtful(self, tags: TextTags, label: str) -> bool:
+        """Return whether what the model writes of a label may change which entities are found."""
+        low, high = self.options.doubtful
+        found = tags.find(label, low)
+        # Of places that overlap, the most probable one is kept.
+        overlap = any(a[1] > b[0] for (a, _), (b, _) in pairwise(found))
+        return overlap or any(score <= high for _, score in found)
 
     def _read_tags(self, run: TreeRun, texts: Sequence[EncodedText]) -> list[TextTags]:
         """Run the texts alone, and read the tags of their tokens at the middle layer."""
@@ -239,9 +244,7 @@ class ParallelDecoder:
             own = probs[first : first + length]
             assert text.offsets is not None  # Otherwise tags would not be read.
             names = list(self.encoder.wordings)
-            tags.append(
-                TextTags(text, names, text.offsets, own[:, :-1], own[:, -1], self._longest)
-            )
+            tags.append(TextTags(text, names, text.offsets, own[:, :-1], own[:, -1], self._longest))
             first += length
         return tags
 

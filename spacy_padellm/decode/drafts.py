@@ -174,7 +174,8 @@ def _place_in_order(candidates: np.ndarray) -> np.ndarray:
     Returns:
         Probabilities, not normalised for each mention, same shape.
     """
-    ahead, behind = candidates.copy(), candidates.copy()
+    ahead: np.ndarray = candidates.copy()
+    behind = candidates.copy()
     for weights in (ahead, behind[::-1, ::-1]):
         for mention in range(1, len(weights)):
             before = np.cumsum(weights[mention - 1] / weights[mention - 1].sum())[:-1]

@@ -231,15 +231,15 @@ class TextState:
 
         Without text tags, only the first tokens of the mentions are proposed.
         """
+        if not count:
+            return
         node, place = label.start, Trie.START
         for token_id in self._encoder.count_ids[count]:
             choices = self._counts.children[place]
             if len(choices) > 1:
                 proposed[node] = list(choices)
             node, place = self.tree.insert([token_id], node)[0], choices[token_id]
-        opened = [
-            self.tree.insert(self._encoder.openers[n], node)[-1] for n in range(1, count + 1)
-        ]
+        opened = [self.tree.insert(self._encoder.openers[n], node)[-1] for n in range(1, count + 1)]
         for each in opened:
             proposed[each] = list(self._trie.children[Trie.START])
         if label.guess is not None:

@@ -84,7 +84,8 @@ class TextTags:
         numbers = np.append(self._numbers, np.full(longest, self._numbers[-1:].sum()))
         is_short = _windows(numbers, longest)[:-1] < self._numbers[:, None] + self._max_tokens
         allowed = is_end[:-1] & is_short & ~self._is_blank[:, None]
-        return scores * allowed[:, None]
+        scores *= allowed[:, None]
+        return scores
 
     def score(self, label: str, place: Span) -> float:
         """Return the probability that a place is a mention of a label.

@@ -180,12 +180,15 @@ class TextEncoder:
                 [context + text for text in texts], add_special_tokens=False
             )
             found = [self._cut(*pair) for pair in zip(encoded, ends, strict=True)]
-        pairs = [(found[n], k, texts[n][:end]) for n, of in enumerate(ends) for k, end in enumerate(of)]
-        left = [(of_text, place, text) for of_text, place, text in pairs if of_text[place] is None]
-        for (of_text, place, _), ids in zip(
-            left, self.encode([text for *_, text in left]).ids, strict=True
-        ):
-            of_text[place] = ids
+        left = [
+            (number, place)
+            for number, of_text in enumerate(found)
+            for place, ids in enumerate(of_text)
+            if ids is None
+        ]
+        alone = self.encode([texts[number][: ends[number][place]] for number, place in left]).ids
+        for (number, place), ids in zip(left, alone, strict=True):
+            found[number][place] = ids
         return cast("list[list[list[int]]]", found)
 
     def _cut(self, encoded: Encoding, ends: Sequence[int]) -> list[list[int] | None]:

@@ -57,7 +57,7 @@ class _Layout:
 
     def __init__(self, mask_form: MaskForm | None, layers: slice | None = None) -> None:
         self.layers = layers
-        self.cache = KVCache(mask_form)
+        self.cache = KVCache(mask_form, 0 if layers is None else layers.start)
         self.width = 0
         self.slots: dict[int, np.ndarray] = {}
         # The trees in each row of the batch.

@@ -62,19 +62,34 @@ class Half:
     output: Tensor | None = None
 
 
+class _PartialCache(DynamicCache):
+    """A cache of the layers from `first_layer` on, which it numbers from 0."""
+
+    def __init__(self, first_layer: int) -> None:
+        super().__init__()
+        self.first_layer = first_layer
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **others: Any
+    ) -> Any:
+        layer = layer_idx - self.first_layer
+        return super().update(keys, values, layer, *args, **others)  # type: ignore[misc]
+
+
 class KVCache:
     """The keys and values of the tokens run so far, one row for each row of the batch.
 
     Args:
         mask_form: The mask that the model takes. A model with `"3d"` is of an older kind, which
             starts without a cache and returns a tuple.
+        first_layer: The first layer that is run.
 
     Attributes:
         kept: The cache as the model takes and returns it.
     """
 
-    def __init__(self, mask_form: MaskForm | None) -> None:
-        self.kept: Any = None if mask_form == "3d" else DynamicCache()
+    def __init__(self, mask_form: MaskForm | None, first_layer: int = 0) -> None:
+        self.kept: Any = None if mask_form == "3d" else _PartialCache(first_layer)
 
     def select(self, rows: Tensor) -> None:
         """Keep only these rows, in this order; the indices have the shape `(n,)`."""

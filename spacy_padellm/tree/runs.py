@@ -148,6 +148,4 @@ def open_run(
             bidirectional_prefix=bidirectional_prefix,
             in_halves=support.in_halves,
         )
-    return _RUNS[way](
-        call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix
-    )
+    return _RUNS[way](call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix)

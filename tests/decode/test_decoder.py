@@ -17,7 +17,7 @@ from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
 from spacy_padellm.tree.model_call import Readout
 from spacy_padellm.tree.token_tree import TokenTree
-from tests.decode.decoders import assert_same, decode, make_decoder, outcome, sure_lm
+from tests.decode.decoders import LIMITS, assert_same, decode, make_decoder, outcome, sure_lm
 from tests.reference import Paper
 from tests.sample_texts import (
     NASTY,
@@ -474,6 +474,7 @@ def test_tags_are_those_of_a_run_of_their_own(family, prefix_attention):
                 text.offsets,
                 choices["inside"].numpy(),
                 1 - choices["begins"][:, -1].numpy(),
+                LIMITS["max_mention_tokens"],
             )
             assert np.allclose(written.tags.inside, expected.inside, atol=1e-4)
             assert np.allclose(written.tags.begins, expected.begins, atol=1e-4)
@@ -596,7 +597,12 @@ def test_mentions_that_tags_name_are_checked_in_one_pass():
     """Where the model writes what they say, a text takes two passes, and no token too many."""
     lm, trained = trained_lm(tag_text=1.0)
     each = make_decoder(
-        lm, labels=trained.labels, softmax=trained.softmax, text_tags=True, decode="all"
+        lm,
+        labels=trained.labels,
+        softmax=trained.softmax,
+        text_tags=True,
+        decode="all",
+        draft_threshold=0.5,
     )
     found = decode(each, [text.source for text in FLAT])
     for text, mentions in zip(FLAT, found, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.decode.drafts import SpanDrafter
+from spacy_padellm.decode.drafts import DraftedNode, SpanDrafter
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import Span, TokenizedText
@@ -22,6 +22,11 @@ def encoder_of(longest: int) -> PromptEncoder:
     """longest: Longest mention, in tokens of the text."""
     tokenizer = small_tokenizer("en")
     return make_encoder(TEMPLATES["en"], WORDINGS["en"], tokenizer, max_mention_tokens=longest)
+
+
+def draft_plain(drafter: SpanDrafter, nodes, live) -> list[list[DraftedNode]]:
+    """Without text tags."""
+    return drafter.draft(nodes, live, drafter.plain)
 
 
 def build_trie(source: TokenizedText, longest: int) -> Trie[Span]:
@@ -57,7 +62,7 @@ def test_what_follows_the_first_token_is_drafted():
     source = cut_at_spaces("Anna met Bob in New York today .")
     trie = build_trie(source, 4)
     node = node_after(trie, "New York")
-    (drafted,) = SpanDrafter(trie, source, 0.1).draft([node], [True])
+    (drafted,) = draft_plain(SpanDrafter(trie, source, 0.1), [node], [True])
     assert {"New", "New York"} <= strings_drafted(source, trie, drafted)
     assert drafted[0].parent == node
     known = {node}
@@ -71,9 +76,9 @@ def test_mentions_stop_at_punctuation():
     source = cut_at_spaces("Rome , Paris and Lyon")
     trie = build_trie(source, 4)
     node = node_after(trie, "Rome")
-    (drafted,) = SpanDrafter(trie, source, 0.35).draft([node], [True])
+    (drafted,) = draft_plain(SpanDrafter(trie, source, 0.35), [node], [True])
     assert strings_drafted(source, trie, drafted) == {"Rome"}
-    (more,) = SpanDrafter(trie, source, 0.01).draft([node], [True])
+    (more,) = draft_plain(SpanDrafter(trie, source, 0.01), [node], [True])
     assert "Rome , Paris" in strings_drafted(source, trie, more)
 
 
@@ -85,7 +90,7 @@ def test_the_order_of_mentions_says_which_place_it_is():
     drafter = SpanDrafter(trie, source, 0.2)
 
     def drafted(*nodes: int) -> set[str]:
-        drafts = drafter.draft(nodes, [node == b for node in nodes])
+        drafts = draft_plain(drafter, nodes, [node == b for node in nodes])
         assert [bool(draft) for draft in drafts] == [node == b for node in nodes]
         return {
             string[:2]
@@ -109,7 +114,7 @@ def test_drafts_are_the_nodes_at_least_so_probable(source, longest, rng: random.
     live = [rng.random() < 0.8 for _ in nodes]
     sets = []
     for threshold in (0.0, 0.05, 0.3, 1.0):
-        drafts = SpanDrafter(trie, source, threshold).draft(nodes, live)
+        drafts = draft_plain(SpanDrafter(trie, source, threshold), nodes, live)
         for node, draft, goes_on in zip(nodes, drafts, live, strict=True):
             assert goes_on or not draft
             below = set(spans_below(trie, node))
@@ -143,5 +148,5 @@ def test_many_mentions_do_not_underflow():
     trie = build_trie(source, 3)
     nodes = [node_after(trie, each) for each in "ba" * 40]
     with np.errstate(all="raise", under="ignore"):
-        drafts = SpanDrafter(trie, source, 0.05).draft(nodes, [True] * len(nodes))
+        drafts = draft_plain(SpanDrafter(trie, source, 0.05), nodes, [True] * len(nodes))
     assert all(drafts)

@@ -7,16 +7,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import ByT5Tokenizer
 
 from spacy_padellm.decode.state import Choice, TextState
+from spacy_padellm.decode.tags import TextTags
 from spacy_padellm.prompt.encoder import EncodedText, PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.settings import DecodingOptions
-from spacy_padellm.texts import Span, TokenizedText
+from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.token_tree import ROOT
 from tests.sample_texts import cut_at_spaces, tokenized_texts
 from tests.sample_tokenizers import WORDINGS, make_encoder, small_tokenizer
@@ -36,10 +38,10 @@ def open_state(
     text: EncodedText,
     labels: Sequence[str],
     options: DecodingOptions,
-    likely: Mapping[str, Sequence[Span]] | None = None,
+    tags: TextTags | None = None,
 ) -> TextState:
     state = TextState(text, options)
-    state.open(labels, likely)
+    state.open(labels, tags)
     return state
 
 
@@ -249,30 +251,43 @@ def test_drafts_change_nothing_of_what_is_written(
 
 
 @settings(max_examples=60)
-@given(data=st.data(), text=tokenized_texts(), seed=st.integers(0, 99))
-def test_likely_mentions_change_nothing_of_what_is_written(
-    data: st.DataObject, text: TokenizedText, seed: int
+@given(
+    data=st.data(),
+    text=tokenized_texts(),
+    seed=st.integers(0, 99),
+    threshold=st.sampled_from([0.0, 0.07, 0.5, 1.0]),
+)
+def test_tags_change_nothing_of_what_is_written(
+    data: st.DataObject, text: TokenizedText, seed: int, threshold: float
 ):
-    """Whatever is thought to be likely, more mentions than may be written too."""
+    """Whatever they say, and if they stand for more mentions than may be written."""
     encoder = small_encoder()
     encoded = encoder.encode(text)
     if not encoded.trie.values:
         return
     names = list(encoder.labels)
-    spans = st.lists(st.sampled_from(encoded.spans), max_size=15)
-    likely = {name: data.draw(spans) for name in names}
+    share = st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0])
+    size = len(text.tokens)
+    inside = np.array(data.draw(st.lists(share, min_size=size, max_size=size)))
+    begins = np.array(data.draw(st.lists(share, min_size=size, max_size=size)))
+    # Each label has what those before it leave, and none the rest.
+    shares = np.stack([inside * (1 - inside) ** n for n in range(len(names))], axis=1)
+    probs = np.concatenate([shares, 1 - shares.sum(axis=1, keepdims=True)], axis=1)
+    longest = encoder.max_mention_tokens
+    tags = TextTags(text, names, text.tokens, probs, begins, longest)
     plain = open_state(encoded, names, PLAIN)
-    drafting = open_state(encoded, names, DecodingOptions(), likely)
+    drafting = open_state(encoded, names, DecodingOptions(draft_threshold=threshold), tags)
     passes = write_all(plain, choose_by(seed))
     assert write_all(drafting, choose_by(seed)) <= passes
     assert mentions_of(drafting) == mentions_of(plain)
     assert drafting.count_kept() == plain.count_kept()
 
 
-def test_likely_mentions_that_are_written_take_one_pass():
-    spans = [(0, 1), (14, 16)]
+def test_mentions_that_tags_name_take_one_pass():
     text = byte_encoder().encode(cut_at_spaces("a abc abc abd ef"))
-    state = open_state(text, ["A", "B"], DecodingOptions(), {"A": spans, "B": []})
+    inside = np.array([[0.98, 0.01, 0.01], *[[0.01, 0.01, 0.98]] * 3, [0.97, 0.01, 0.02]])
+    tags = TextTags(text, "AB", text.tokens, inside, np.array([0.9, 0, 0, 0, 0.9]), 1)
+    state = open_state(text, ["A", "B"], DecodingOptions(draft_threshold=0.5), tags)
     zero, two, a, e, f, end = ids_of("02aef\n")
     following = {zero: -1, two: end, a: END, e: f, f: END}
 

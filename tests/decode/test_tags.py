@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,14 +18,15 @@ from tests.sample_texts import cut_at_spaces
 from tests.sample_tokenizers import load_tokenizer, lower_casing_tokenizer, make_encoder
 
 
-def read(text: TokenizedText, inside, begins=None, offsets=None) -> TextTags:
+def read(text: TokenizedText, inside, begins=None, offsets=None, longest: int = 9) -> TextTags:
     """inside: Of labels A, B and so on. begins: By default nothing begins anywhere. offsets: By
     default an id a token.
     """
     probs = np.array(inside, dtype=float)
     labels = "ABC"[: probs.shape[1] - 1]
     begun = np.zeros(len(probs)) if begins is None else np.array(begins, dtype=float)
-    return TextTags(text, labels, text.tokens if offsets is None else offsets, probs, begun)
+    offsets = text.tokens if offsets is None else offsets
+    return TextTags(text, labels, offsets, probs, begun, longest)
 
 
 def of_tokens(text: TokenizedText, offsets, is_tagged, begins=None) -> list[tuple[float, ...]]:
@@ -79,7 +79,7 @@ def test_case_marks_are_read_with_their_words():
 
 def test_a_text_without_ids_has_no_tags():
     tags = read(TokenizedText("\u200b", ((0, 1),)), np.zeros((0, 2)), offsets=[])
-    assert (tags.score("A", (0, 1)), tags.find("A", 0.1, 4), tags.guess("A", 4)) == (0.0, [], [])
+    assert (tags.score("A", (0, 1)), tags.find("A", 0.1), tags.count("A")) == (0.0, [], 0)
 
 
 # How probable a mention is
@@ -91,8 +91,9 @@ def test_a_mention_is_as_probable_as_its_least_probable_token():
 
 
 def test_a_mention_in_which_another_one_begins():
+    """Mentions may nest: the outer one is as probable as if nothing began in it."""
     tags = read(FOUR, [[0.9, 0.1], [0.8, 0.2], [0.8, 0.2], [0, 1]], begins=[0.9, 0.25, 0.5, 0])
-    assert tags.score("A", (0, 12)) == pytest.approx(0.8 * (1 - 0.5))
+    assert tags.score("A", (0, 12)) == pytest.approx(0.8)
     # What begins at its first token is the mention.
     assert tags.score("A", (0, 4)) == pytest.approx(0.9 * (1 - 0.8 * 0.75))
 
@@ -102,8 +103,8 @@ def test_a_part_of_a_mention():
     tags = read(FOUR, [[0.6, 0.4], [0.9, 0.1], [0.8, 0.2], [0, 1]], begins=[0.9, 0.5, 0.25, 0])
     left, right = 1 - 0.6 * (1 - 0.5), 1 - 0.8 * (1 - 0.25)
     assert tags.score("A", (5, 9)) == pytest.approx(0.9 * left * right)
-    assert tags.score("A", (0, 9)) == pytest.approx(0.6 * (1 - 0.5) * right)
-    assert tags.score("A", (5, 12)) == pytest.approx(0.8 * (1 - 0.25) * left)
+    assert tags.score("A", (0, 9)) == pytest.approx(0.6 * right)
+    assert tags.score("A", (5, 12)) == pytest.approx(0.8 * left)
 
 
 def test_tokens_of_which_nothing_is_known_are_passed_over():
@@ -111,10 +112,16 @@ def test_tokens_of_which_nothing_is_known_are_passed_over():
     tags = read(text, [[0.9, 0.1], [0.7, 0.3], [0, 1]], offsets=text.tokens[1::2])
     assert tags.score("A", (0, 15)) == tags.score("A", (2, 13)) == pytest.approx(0.7)
     assert tags.score("A", (0, 1)) == 0.0
-    assert tags.find("A", 0.5, 9) == [((2, 13), pytest.approx(0.7))]
-    assert tags.guess("A", 9) == [(2, 13)]
+    assert tags.find("A", 0.5) == [((2, 13), pytest.approx(0.7))]
+    assert tags.count("A") == 1
     # They count for the length.
-    assert tags.find("A", 0.5, 2) == tags.guess("A", 2) == []
+    longest = read(text, [[0.9, 0.1], [0.7, 0.3], [0, 1]], offsets=text.tokens[1::2], longest=2)
+    assert longest.find("A", 0.5) == []
+    # Of spans of tokens, those that are known count.
+    firsts, lasts = np.array([0, 1, 1, 4, 6, 0]), np.array([3, 3, 1, 5, 6, 0])
+    found = tags.weigh("A", firsts, lasts)
+    expected = [tags.score("A", place) for place in [(0, 13), (2, 13), (2, 6), (14, 18), (18, 19)]]
+    assert found.tolist() == pytest.approx([*expected, 0.0])
 
 
 class Drawn(NamedTuple):
@@ -128,10 +135,11 @@ class Drawn(NamedTuple):
     inside: dict[Span, tuple[float, float]]
     begins: dict[Span, float]
 
-    def tags(self) -> TextTags:
+    def tags(self, longest: int = 9) -> TextTags:
         probs = [(a, b, 1 - a - b) for a, b in self.inside.values()]
         known = list(self.inside)
-        return read(self.text, np.array(probs).reshape(-1, 3), [*self.begins.values()], known)
+        begins = [*self.begins.values()]
+        return read(self.text, np.array(probs).reshape(-1, 3), begins, known, longest)
 
     def score(self, label: str, first: int, last: int) -> float:
         """Factor by factor, of the tokens from `first` to `last`."""
@@ -141,7 +149,6 @@ class Drawn(NamedTuple):
             return 0.0
         place = "AB".index(label)
         score = min(self.inside[each][place] for each in own)
-        score *= 1 - max([self.begins[each] for each in own[1:]], default=0.0)
         before = [each for each in known if each < own[0]]
         behind = [each for each in known if each > own[-1]]
         if before:
@@ -167,12 +174,16 @@ def drawn_texts(draw: st.DrawFn) -> Drawn:
 
 @given(drawn=drawn_texts())
 def test_the_probability_of_any_place(drawn):
-    tags, tokens = drawn.tags(), drawn.text.tokens
+    """Of those that begin and end with a token that may be the first or last one of a mention."""
+    tags, tokens, text = drawn.tags(), drawn.text.tokens, drawn.text.text
     for label in "AB":
         for first, (start, _) in enumerate(tokens):
             for last in range(first, len(tokens)):
                 found = tags.score(label, (start, tokens[last][1]))
-                assert found == pytest.approx(drawn.score(label, first, last))
+                own = [each for each in tokens[first : last + 1] if each in drawn.inside]
+                is_mention = own and not any(text[slice(*own[k])].isspace() for k in (0, -1))
+                expected = drawn.score(label, first, last) if is_mention else 0.0
+                assert found == pytest.approx(expected)
 
 
 # None of them is the probability of a place.
@@ -183,7 +194,7 @@ def test_the_probability_of_any_place(drawn):
 )
 def test_all_places_that_are_probable_enough_are_found(drawn, least, longest):
     """Those that begin and end with a token that has ids and is no whitespace."""
-    tags, tokens, text = drawn.tags(), drawn.text.tokens, drawn.text.text
+    tags, tokens, text = drawn.tags(longest), drawn.text.tokens, drawn.text.text
     ends = [
         number
         for number, token in enumerate(tokens)
@@ -197,36 +208,34 @@ def test_all_places_that_are_probable_enough_are_found(drawn, least, longest):
                     score = drawn.score(label, first, last)
                     if score >= least:
                         expected[tokens[first][0], tokens[last][1]] = pytest.approx(score)
-        found = tags.find(label, least, longest)
+        found = tags.find(label, least)
         assert dict(found) == expected
         assert [place for place, _ in found] == sorted(expected)
 
 
-@given(drawn=drawn_texts(), longest=st.integers(1, 8))
-def test_places_beyond_doubt_do_not_overlap_and_are_guessed(drawn, longest):
+@given(drawn=drawn_texts())
+def test_as_many_are_counted_as_are_beyond_doubt(drawn):
+    """Where nothing probably begins within them."""
     tags = drawn.tags()
-    sure = {label: [p for p, _ in tags.find(label, 0.7698, longest)] for label in "AB"}
     for label in "AB":
-        assert set(sure[label]) <= set(tags.guess(label, longest))
-    places = sorted(sure["A"] + sure["B"])
-    assert all(a[1] <= b[0] for a, b in pairwise(places))
+        sure = [place for place, _ in tags.find(label, 0.7698)]
+        apart = [a for a in sure if not any(a != b and a[0] < b[1] and b[0] < a[1] for b in sure)]
+        assert len(apart) <= tags.count(label)
 
 
-def test_a_guess_is_cut_where_a_mention_begins():
+def test_a_count_goes_up_where_a_mention_begins():
     inside = [[0.5, 0.3, 0.2]] * 3 + [[0.2, 0.5, 0.3]]
-    assert read(FOUR, inside).guess("A", 4) == [(0, 12)]
-    assert read(FOUR, inside, [0, 0.6, 0.4, 0]).guess("A", 4) == [(0, 4), (5, 12)]
-    assert read(FOUR, inside).guess("B", 4) == [(13, 17)]
-    assert read(FOUR, inside).guess("A", 2) == []
+    assert (read(FOUR, inside).count("A"), read(FOUR, inside).count("B")) == (1, 1)
+    assert read(FOUR, inside, [0, 0.6, 0.4, 0]).count("A") == 2
 
 
 def test_no_mention_begins_or_ends_with_whitespace():
     text = TokenizedText("\nAnna\n\nBerg \n", ((0, 1), (1, 5), (5, 7), (7, 11), (12, 13)))
     tags = read(text, [[0.8, 0.2]] * 5)
-    assert tags.guess("A", 9) == [(1, 11)]
-    assert (1, 11) in [place for place, _ in tags.find("A", 0.01, 9)]
+    assert tags.count("A") == 2
+    assert (1, 11) in [place for place, _ in tags.find("A", 0.01)]
     only_blank = read(text, [[0.8, 0.2], *[[0.0, 1.0]] * 4])
-    assert only_blank.guess("A", 9) == only_blank.find("A", 0.01, 9) == []
+    assert (only_blank.count("A"), only_blank.find("A", 0.01)) == (0, [])
 
 
 # Joined with what is written
@@ -238,13 +247,13 @@ def test_tags_confirm_what_is_written_and_name_what_is_not():
     inside = [[0.9, 0.1, 0], [0, 0, 1], [0, 0.6, 0.4], [0, 0, 1], [0, 0.95, 0.05]]
     written = [DecodedMention("B", oslo, -0.1)]
     options = DecodingOptions()
-    assert join_tags(read(text, inside), written, ["B"], options, 4) == [
+    assert join_tags(read(text, inside), written, ["B"], options) == [
         DecodedMention("B", oslo, -0.1, pytest.approx((0.6, 0.95))),
         # Not asked for, and beyond doubt.
         DecodedMention("A", ((0, 4),), None, pytest.approx((0.9,)), asked=False),
         DecodedMention("B", ((15, 19),), None, pytest.approx((0.95,))),
     ]
-    alone = join_tags(read(text, inside), [], [], DecodingOptions(decode="tags"), 4)
+    alone = join_tags(read(text, inside), [], [], DecodingOptions(decode="tags"))
     assert [(each.label, *each.places) for each in alone] == [
         ("A", (0, 4)),
         ("B", (8, 12)),

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
 from spacy_padellm.tree.cached_run import CachedRun
+from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
 from spacy_padellm.tree.run import TreeSupport
 from spacy_padellm.tree.runs import RecomputedRun, SequencesRun
 from tests.sample_tokenizers import small_tokenizer

@@ -72,7 +72,7 @@ class MasksByRow(LlamaForCausalLM):
         (KnowsNoPositions, SEQUENCES),
         (RefusesMask, SEQUENCES),
         (IgnoresCache, TreeSupport("recomputed", "4d")),
-        (LlamaForCausalLM, TreeSupport("cached", "4d")),
+        (LlamaForCausalLM, TreeSupport("cached", "4d", in_halves=True)),
     ],
 )
 def test_a_way_with_wrong_logits_is_rejected(wrong, support):
@@ -151,7 +151,7 @@ def test_model_and_random_state_stay_as_they_were(family):
 )
 def test_a_window_limits_the_depth(family, changes, window):
     support = probe_tree_support(tiny_model(family, **changes))
-    assert support == TreeSupport("cached", "4d", window)
+    assert support == TreeSupport("cached", "4d", window, in_halves=True)
 
 
 def test_a_model_in_half_precision_can_be_probed():

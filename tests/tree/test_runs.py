@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spacy_padellm.tree.cached_run import CachedRun
+from spacy_padellm.tree.causal_lm import CausalLM
 from spacy_padellm.tree.choices import Continuations
 from spacy_padellm.tree.model_call import ModelCall, Readout
 from spacy_padellm.tree.run import TreeSupport
@@ -14,6 +15,7 @@ from spacy_padellm.tree.token_tree import TokenTree
 from tests.tiny_models import plain_logits, tiny_lm, tiny_model
 
 CACHED = TreeSupport("cached", "4d")
+HALVES = TreeSupport("cached", "4d", in_halves=True)
 RECOMPUTED = TreeSupport("recomputed", "4d")
 SEQUENCES = TreeSupport("sequences", None)
 
@@ -64,7 +66,7 @@ def test_passes_and_tokens_are_counted_without_padding(call, support, first, sec
     assert (run.passes, run.tokens) == second
 
 
-@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+@pytest.mark.parametrize("support", [CACHED, HALVES, RECOMPUTED, SEQUENCES])
 def test_logits_come_tree_by_tree_in_the_order_asked_for(call, support):
     expected = {
         ids: plain_logits(call.model, ids)[-1]
@@ -123,7 +125,7 @@ def test_gradients_of_the_middle_layer_are_those_of_a_model_that_ends_there(supp
         assert difference < (0.05 if bfloat16 else 1e-4), name
 
 
-@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+@pytest.mark.parametrize("support", [CACHED, HALVES, RECOMPUTED, SEQUENCES])
 @pytest.mark.parametrize("nodes", [[[], [1]], [[4], []], [[], []]])
 def test_a_tree_may_be_asked_for_nothing(call, support, nodes):
     expected = [plain_logits(call.model, ids)[-1] for ids in [(1, 2, 5)] if nodes[0]]
@@ -186,7 +188,7 @@ def test_gradients_are_those_of_the_sequences(call, support):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+@pytest.mark.parametrize("support", [CACHED, HALVES, RECOMPUTED, SEQUENCES])
 def test_finished_trees_leave_the_others_as_they_are(call, support):
     trees = two_trees()
     run = open_run(call, trees, support)
@@ -223,10 +225,10 @@ def test_finished_trees_are_no_rows_any_more(call, monkeypatch):
     run.retire([1])
     (leaf,) = trees[0].insert([6], 3)
     run.logits([[leaf], []])
-    assert shapes == [(2, 5), (1, 1)]
+    assert shapes == [(1, 7), (1, 1)]
 
 
-@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+@pytest.mark.parametrize("support", [CACHED, HALVES, RECOMPUTED, SEQUENCES])
 def test_what_was_cut_is_run_anew(call, support):
     trees = two_trees()
     run = open_run(call, trees, support)
@@ -281,7 +283,7 @@ def test_what_was_cut_is_in_the_cache_no_more(call, monkeypatch):
     assert (run.passes, run.tokens) == (3, 5 + 2 + 1)
 
 
-@pytest.mark.parametrize("support", [CACHED, RECOMPUTED, SEQUENCES])
+@pytest.mark.parametrize("support", [CACHED, HALVES, RECOMPUTED, SEQUENCES])
 @pytest.mark.parametrize("over_vocabulary", [True, False])
 def test_log_probs_of_a_trees_continuations(call, support, over_vocabulary):
     """Only the logits needed are asked for, and they do."""
@@ -297,3 +299,40 @@ def test_log_probs_of_a_trees_continuations(call, support, over_vocabulary):
         alone = plain_logits(call.model, sequence)[-1]
         expected = alone[ids] - (alone if over_vocabulary else alone[ids]).logsumexp(0)
         assert torch.allclose(log_probs[: len(ids)], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+@pytest.mark.parametrize("layers", [2, 3, 5])
+def test_the_layers_above_the_middle_one_catch_up(family, layers):
+    """On the trees that are left, without what was cut off since."""
+    whole = tiny_model(family, num_hidden_layers=layers)
+    lm = CausalLM(whole, tiny_lm(family).tokenizer)
+    trees = [TokenTree([1, 2, 3]), TokenTree([4, 5]), TokenTree([6, 7, 8, 9])]
+    trees[0].insert([8, 9], 2)
+    run = lm.open(trees, 9, in_halves=True)
+    lower = open_run(lm.call, trees, TreeSupport("recomputed", lm.support.mask_form))
+    nodes = [[0, 4], [1], [2, 3]]
+    middle = Readout(middle=torch.ones(5, dtype=torch.bool))
+    with torch.no_grad():
+        assert torch.allclose(run.logits(nodes, middle), lower.logits(nodes, middle), atol=1e-4)
+        trees[0].cut(4)
+        trees[0].insert([3, 4], 2)
+        (leaf,) = trees[2].insert([5], 3)
+        once_more = Readout(middle=torch.ones(1, dtype=torch.bool))
+        run.logits([[], [], [leaf]], once_more)
+        run.retire([1])
+        (other,) = trees[2].insert([1], 3)
+        found = [run.logits([[2, 3, 5], [], [3, leaf, other]])]
+        (last,) = trees[0].insert([7], 5)
+        found.append(run.logits([[last], [], []]))
+    sequences = [(1, 2, 3), (1, 2, 3, 8), (1, 2, 3, 3, 4)]
+    sequences += [(6, 7, 8, 9), (6, 7, 8, 9, 5), (6, 7, 8, 9, 1), (1, 2, 3, 3, 4, 7)]
+    for ours, ids in zip(torch.cat(found), sequences, strict=True):
+        assert torch.allclose(ours, plain_logits(whole, ids)[-1], atol=1e-4)
+    assert (run.passes, run.tokens) == (4, 11 + 3 + 1 + 1)
+
+
+def test_in_halves_a_pass_is_read_at_one_layer(call):
+    run = open_run(call, two_trees(), HALVES)
+    with pytest.raises(ValueError, match="middle layer or at the last"):
+        run.logits([[4], [1]], Readout(middle=torch.tensor([True, False])))
