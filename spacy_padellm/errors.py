@@ -492,6 +492,10 @@ class Errors(metaclass=_WithCodes):
         "Two results are of the decoder {decoder} on the dataset {dataset}. Pass only one of them, "
         "or draw two charts."
     )
+    P423 = (
+        "{setting!r} is not a setting with a value. Write it as NAME=VALUE, such as decode=tags, "
+        "with a comma before the next one."
+    )
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 
 

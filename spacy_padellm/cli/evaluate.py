@@ -31,7 +31,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="PIPELINE...",
-            help="Trained pipelines, or checkpoints, each run as a pipeline of its own.",
+            help="Trained pipelines, or checkpoints, each run as a pipeline of its own. Settings "
+            "of padellm_ner may follow a colon, as in padellm_en_small:decode=tags.",
         ),
     ],
     corpora: Annotated[

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from statistics import median
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import spacy
+import srsly
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import dot_to_dict
 from spacy.vocab import Vocab
 
 from ..checkpoints.files import is_checkpoint
@@ -82,13 +84,35 @@ def load_pipeline(name: str, lang: str) -> Language:
 
     Args:
         name: A trained pipeline, or a checkpoint, which becomes the only component of a new one.
+            Settings of the component may follow, as in `"padellm_en_small:decode=tags"` or
+            `"training/model-best:tag_share=0.8,model.dtype=float32"`.
         lang: Language of the new pipeline.
+
+    Raises:
+        ValueError: A setting has no value.
     """
+    settings: dict[str, Any] = {}
+    if "=" in name.rpartition(":")[2]:
+        name, _, stated = name.rpartition(":")
+        for setting in stated.split(","):
+            key, is_set, value = setting.partition("=")
+            if not is_set:
+                raise ValueError(Errors.P423.format(setting=setting))
+            settings[key] = _read_value(value)
     if not is_checkpoint(name):
-        return spacy.load(name)
+        config = {f"components.padellm_ner.{key}": value for key, value in settings.items()}
+        return spacy.load(name, config=config)
     nlp = spacy.blank(lang)
-    nlp.add_pipe("padellm_ner", config={"model": {"name": name}})
+    nlp.add_pipe("padellm_ner", config=dot_to_dict({"model.name": name, **settings}))
     return nlp
+
+
+def _read_value(value: str) -> Any:
+    """Read a number or another value of JSON; what is none is a string."""
+    try:
+        return srsly.json_loads(value)
+    except ValueError:
+        return value
 
 
 def evaluate_pipelines(

@@ -66,7 +66,7 @@ class _PartialCache(DynamicCache):
     """A cache of the layers from `first_layer` on, which it numbers from 0."""
 
     def __init__(self, first_layer: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.first_layer = first_layer
 
     def update(

@@ -133,3 +133,28 @@ def test_scores(run: Run, tmp_path: Path):
 def test_scores_of_no_file(run: Run, tmp_path: Path):
     result = run("scores", tmp_path / "absent.json")
     assert result.exit_code == 2 and "absent.json" in result.output
+
+
+def test_settings_of_a_checkpoint_and_of_a_pipeline(run: Run, toy_checkpoint, corpora, tmp_path):
+    """Each with its own, in one run."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("padellm_ner", config={"model": {"name": str(toy_checkpoint)}})
+    nlp.to_disk(tmp_path / "pipeline")
+    out = tmp_path / "scores.json"
+    names = [
+        f"{toy_checkpoint}:tag_share=0.0",
+        # Nothing is so probable.
+        f"{toy_checkpoint}:threshold=1.0,model.dtype=float32",
+        f"{tmp_path / 'pipeline'}:threshold=1.0",
+    ]
+    known = corpora / "known.spacy"
+    result = run("evaluate", *names, "--corpora", known, "--output", out)
+    assert result.exit_code == 0, result.output
+    rows = {row["pipeline"]: row["mentions_f"] for row in json.loads(out.read_text())["rows"]}
+    assert rows == {names[0]: 1, names[1]: 0, names[2]: 0}
+
+
+def test_a_setting_without_a_value(run: Run, toy_checkpoint, corpora):
+    result = run("evaluate", f"{toy_checkpoint}:threshold=1.0,decode", "--corpora", corpora)
+    assert result.exit_code == 1
+    assert "P423" in result.output and "'decode'" in result.output
