@@ -29,6 +29,7 @@ Softmax = Literal["vocabulary", "admissible"]
 Deduplicate = Literal["string", "span"]
 Occurrences = Literal["in_order", "all"]
 Decode = Literal["doubtful", "all", "tags"]
+Drafts = Literal["auto"]
 # Labels, or labels and their wording in the prompt.
 Labels = Sequence[str] | Mapping[str, str]
 
@@ -64,10 +65,9 @@ class DecodingOptions:
             with `"all"`: for all labels. `"tags"`: for none. Entities then come from the tags
             alone, in a single pass over the text.
         draft_threshold: Lowest probability of a token that is drafted. The same is found whatever
-            it is: a lower one takes fewer passes and more tokens. `None` drafts nothing: the
-            paper's two steps follow each other, one token a pass. The default takes fewer than 3.3
-            passes a text on each of the paper's test sets, and at most 1.6 times the distinct
-            tokens.
+            it is: a lower one takes fewer passes and more tokens. `"auto"` chooses it from what a
+            pass and a token take on this device. `None` drafts nothing: the paper's two steps
+            follow each other, one token a pass.
         open_counts: Numbers of mentions that are so likely that the mentions of every label are
             opened while they are being counted.
         batch_tokens: Most tokens that are run at once, padding included.
@@ -81,7 +81,7 @@ class DecodingOptions:
     occurrences: Occurrences = "in_order"
     tag_share: float = 0.65
     decode: Decode = "doubtful"
-    draft_threshold: float | None = 0.07
+    draft_threshold: float | Drafts | None = "auto"
     open_counts: tuple[int, ...] = ()
     # The fastest on a CPU.
     batch_tokens: int = 1024
@@ -89,7 +89,9 @@ class DecodingOptions:
     def __post_init__(self) -> None:
         for name in ("threshold", "tag_share", "draft_threshold"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
+            if name == "draft_threshold" and isinstance(value, str):
+                check_choice(name, value, ("auto",))
+            elif value is not None and not 0 <= value <= 1:
                 raise ValueError(Errors.P030.format(name=name, value=value))
         for name, value in (
             ("open_counts", min(self.open_counts, default=1)),

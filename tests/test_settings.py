@@ -49,6 +49,12 @@ def test_nothing_need_be_drafted():
     assert DecodingOptions(draft_threshold=None).draft_threshold is None
 
 
+def test_what_is_drafted_may_be_left_to_the_device():
+    assert DecodingOptions().draft_threshold == "auto"
+    with pytest.raises(ValueError, match=r"P031.*draft_threshold is 'often'.*auto"):
+        DecodingOptions(draft_threshold="often")
+
+
 @pytest.mark.parametrize("name", ["deduplicate", "occurrences"])
 def test_choices_in_decoding(name):
     with pytest.raises(ValueError, match=rf"P031.*{name} is 'both'"):

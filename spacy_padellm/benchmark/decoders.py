@@ -21,7 +21,8 @@ from .unconstrained import UnconstrainedDecoder
 
 # Tokens are not limited, since a decoder's name says how many texts are run at once. Tags are off,
 # since other formats have none.
-_OPTIONS = DecodingOptions(tag_share=0.0, batch_tokens=sys.maxsize)
+# A fixed threshold, so that passes and tokens are the same on every device.
+_OPTIONS = DecodingOptions(tag_share=0.0, draft_threshold=0.07, batch_tokens=sys.maxsize)
 
 
 @dataclass(frozen=True)

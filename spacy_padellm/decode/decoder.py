@@ -21,6 +21,9 @@ from .mentions import DecodedMention
 from .state import Choice, TextState
 from .tags import TextTags, join_tags
 
+# The limits of the probability of a token that is worth drafting.
+_DRAFTS = (0.02, 0.7)
+
 
 @dataclass
 class DecodingCost:
@@ -189,7 +192,7 @@ class ParallelDecoder:
 
     def _run(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[Written]:
         """Run passes until everything is written. The first one reads the tags, if any."""
-        states = [TextState(text, self.options) for text in texts]
+        states = [TextState(text, self.options.open_counts) for text in texts]
         depth = max(self._depth(text, labels) for text in texts)
         trees = [state.tree for state in states]
         run = self.lm.open(trees, depth, in_halves=self.reads_tags)
@@ -197,8 +200,9 @@ class ParallelDecoder:
         if self.reads_tags:
             tags = self._read_tags(run, texts)
         opened = [self._choose(labels, each) for each in tags]
+        threshold = self._find_threshold(sum(map(bool, opened)))
         for state, of_text, each in zip(states, tags, opened, strict=True):
-            state.open(each, of_text)
+            state.open(each, threshold, of_text)
         while any(proposed := [state.propose() for state in states]):
             run.retire(place for place, nodes in enumerate(proposed) if not nodes)
             choices = self.choose(run, states, proposed)
@@ -225,6 +229,25 @@ class ParallelDecoder:
         # Of places that overlap, the most probable one is kept.
         overlap = any(a[1] > b[0] for (a, _), (b, _) in pairwise(found))
         return overlap or any(score <= high for _, score in found)
+
+    def _find_threshold(self, n_texts: int) -> float | None:
+        """Find the lowest probability of a token that is worth drafting.
+
+        A right draft saves a text a pass, of which each text of the batch has its part. A wrong one
+        costs a token.
+
+        Args:
+            n_texts: Number of texts of which something is written.
+        """
+        threshold = self.options.draft_threshold
+        if not isinstance(threshold, str):
+            return threshold
+        least, most = _DRAFTS
+        if not n_texts:
+            return most
+        cost = self.lm.cost
+        pays = cost.token / (cost.token + cost.run / n_texts)
+        return min(max(pays, least), most)
 
     def _read_tags(self, run: TreeRun, texts: Sequence[EncodedText]) -> list[TextTags]:
         """Run the texts alone, and read the tags of their tokens at the middle layer."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 from ..prompt.encoder import EncodedText
-from ..settings import DecodingOptions
 from ..texts import Span
 from ..tree.token_tree import TokenTree, Trie
 from .drafts import SpanDrafter, SpanWeights
@@ -108,42 +106,44 @@ class TextState:
 
     Args:
         text: The text.
-        options: How much is drafted.
+        open_counts: Numbers of mentions that are so likely that the mentions of every label are
+            opened while they are being counted.
 
     Attributes:
         text: The text.
         tree: The text's prefix, and the tokens written below it.
     """
 
-    def __init__(self, text: EncodedText, options: DecodingOptions) -> None:
+    def __init__(self, text: EncodedText, open_counts: Sequence[int] = ()) -> None:
         self.text = text
         self.tree = TokenTree(text.prefix)
         self._encoder = text.encoder
         self._counts = text.encoder.counts
-        self._open_counts = options.open_counts
+        self._open_counts = open_counts
         self._choices: dict[int, Choice] = {}
-        self._threshold = options.draft_threshold
+        self._drafter: SpanDrafter | None = None
         self._labels: list[_Label] = []
 
     @property
     def _trie(self) -> Trie[Span]:
         return self.text.trie
 
-    @cached_property
-    def _drafter(self) -> SpanDrafter | None:
-        if self._threshold is None:
-            return None
-        return SpanDrafter(self._trie, self.text, self._threshold)
-
-    def open(self, labels: Sequence[str], tags: TextTags | None = None) -> None:
+    def open(
+        self, labels: Sequence[str], threshold: float | None, tags: TextTags | None = None
+    ) -> None:
         """Open the labels whose mentions are written.
 
         Args:
             labels: The labels.
+            threshold: Lowest probability of a token that is drafted; `None` to draft nothing.
             tags: The text tags, from which mentions are drafted; `None` if they were not read.
         """
         # A text of which nothing can be written has no mentions.
-        for name in labels if labels and self._trie.values else ():
+        if not labels or not self._trie.values:
+            return
+        if threshold is not None:
+            self._drafter = SpanDrafter(self._trie, self.text, threshold)
+        for name in labels:
             start = self.tree.insert(self._encoder.branches[name], self.tree.prefix_end)[-1]
             label = _Label(name, start, _Branch(start, self._counts, scored=False))
             if self._drafter is not None:
@@ -185,7 +185,7 @@ class TextState:
         self._choices.update(choices)
         for label in self._labels:
             label.count.advance(self.tree, self._choices)
-        if self._threshold is None and not all(each.count.is_finished for each in self._labels):
+        if self._drafter is None and not all(each.count.is_finished for each in self._labels):
             # Without drafts, as in the paper, all counts are finished before any mention is opened.
             return
         for label in self._labels:

@@ -10,7 +10,15 @@ from thinc.api import Config, Model
 
 from ..errors import Errors
 from ..prompt.template import PRESETS, Preset, find_preset
-from ..settings import SPANS_KEY, Decode, DecodingOptions, Deduplicate, Occurrences, Overrides
+from ..settings import (
+    SPANS_KEY,
+    Decode,
+    DecodingOptions,
+    Deduplicate,
+    Drafts,
+    Occurrences,
+    Overrides,
+)
 
 DEFAULT_CONFIG = f"""
 [padellm_ner]
@@ -28,7 +36,7 @@ tag_share = {DecodingOptions.tag_share}
 decode = "{DecodingOptions.decode}"
 spans_key = "{SPANS_KEY}"
 overwrite = false
-draft_threshold = {DecodingOptions.draft_threshold}
+draft_threshold = "{DecodingOptions.draft_threshold}"
 open_counts = []
 batch_tokens = {DecodingOptions.batch_tokens}
 augment = null
@@ -73,7 +81,7 @@ def make_padellm_ner(
     decode: str,
     spans_key: str,
     overwrite: bool,
-    draft_threshold: float,
+    draft_threshold: float | Drafts,
     open_counts: list[int],
     batch_tokens: int,
     augment: Callable[..., Any] | None,
@@ -128,7 +136,8 @@ def make_padellm_ner(
             that overlap them are left out of `doc.ents`.
         draft_threshold: Lowest probability of a token that is drafted, so that one pass checks
             several tokens. A lower value takes fewer passes and more tokens; 1 drafts only what is
-            certain. The mentions found are the same. Only for `"parallel"`.
+            certain. `"auto"` chooses it from what a pass and a token take on the device. The
+            mentions found are the same. Only for `"parallel"`.
         open_counts: Likely numbers of mentions, for example `[1]`. For every label, that many
             mentions are opened while the model still counts them. This saves a pass where the
             number is right, and takes more tokens everywhere. It is for GPUs, where passes cost

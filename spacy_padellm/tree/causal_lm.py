@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import Errors
 from .model_call import ModelCall
-from .probe import probe_tree_support
+from .probe import PassCost, measure_cost, probe_tree_support
 from .run import TreeRun, TreeSupport, Way
 from .runs import open_run
 from .token_tree import TokenTree
@@ -59,6 +60,11 @@ class CausalLM:
         window = self.support.max_depth if self.bidirectional_prefix else None
         self.max_depth = min(filter(None, (self._positions, window)), default=None)
 
+    @cached_property
+    def cost(self) -> PassCost:
+        """What a pass and a token take, measured once, on the device that the model is on."""
+        return measure_cost(self.call, self.support, longest=self.max_depth)
+
     def to(self, device: str) -> CausalLM:
         """Move the model to a device and return this object.
 
@@ -72,6 +78,7 @@ class CausalLM:
             torch.nn.Module.to(self.model, torch.device(device))
         except (RuntimeError, AssertionError) as error:
             raise ValueError(Errors.P045.format(device=device, error=error)) from error
+        vars(self).pop("cost", None)
         return self
 
     def run_as(self, way: Way) -> CausalLM:

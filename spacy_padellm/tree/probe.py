@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ..errors import Errors
-from .model_call import ModelCall
+from .model_call import ModelCall, Readout
 from .run import TreeSupport
 from .runs import open_run
 from .token_tree import TokenTree
@@ -31,6 +33,20 @@ _WAYS = (
     TreeSupport("recomputed", "3d"),
 )
 _SEQUENCES = TreeSupport("sequences", None)
+# Lengths of the sequences that are timed, in tokens.
+_FEW, _MANY = 8, 72
+
+
+class PassCost(NamedTuple):
+    """What a forward pass takes on the device that a model is on, in seconds.
+
+    Args:
+        run: A pass of hardly any tokens.
+        token: Each token more.
+    """
+
+    run: float
+    token: float
 
 
 def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
@@ -76,6 +92,38 @@ def probe_tree_support(model: PreTrainedModel) -> TreeSupport:
         support.max_depth or "any",
     )
     return support
+
+
+def measure_cost(call: ModelCall, support: TreeSupport, *, longest: int | None = None) -> PassCost:
+    """Measure what a pass and a token take.
+
+    Args:
+        call: The model's forward pass.
+        support: How it runs trees.
+        longest: Length of the longest sequence that can be run, in tokens; `None` if there is no
+            limit.
+    """
+    many = _MANY if longest is None else max(2, min(_MANY, longest))
+    few = min(_FEW, many - 1)
+    seconds: dict[int, list[float]] = {few: [], many: []}
+    with torch.inference_mode():
+        for size in (few, few, many, few, many):
+            # Some id: only the time counts.
+            run = open_run(call, [TokenTree([1] * size)], replace(support, in_halves=False))
+            begun = time.perf_counter()
+            # A transfer waits for the device.
+            run.logits([[size - 1]], Readout(torch.tensor([1]))).cpu()
+            seconds[size].append(time.perf_counter() - begun)
+    least, most = min(seconds[few]), min(seconds[many])
+    token = max((most - least) / (many - few), 1e-7)
+    cost = PassCost(max(least - few * token, 0.0), token)
+    logger.info(
+        "%s: a pass takes %.2f ms, and each token %.3f ms more",
+        type(call.model).__name__,
+        1e3 * cost.run,
+        1e3 * cost.token,
+    )
+    return cost
 
 
 def _window(config: PretrainedConfig) -> int | None:

@@ -14,11 +14,11 @@ from tests.tiny_models import random_lm
 
 SOURCE = cut_at_spaces("Anna met Bob in New York City")
 OPTIONS = [
-    DecodingOptions(tag_share=0.0),
+    DecodingOptions(tag_share=0.0, draft_threshold=0.07),
     DecodingOptions(tag_share=0.0, draft_threshold=0.0),
     DecodingOptions(tag_share=0.0, draft_threshold=1.0),
-    DecodingOptions(tag_share=0.0, open_counts=(1,)),
-    DecodingOptions(tag_share=0.0, open_counts=(1, 2, 3)),
+    DecodingOptions(tag_share=0.0, draft_threshold=0.07, open_counts=(1,)),
+    DecodingOptions(tag_share=0.0, draft_threshold=0.07, open_counts=(1, 2, 3)),
 ]
 STEPWISE = DecodingOptions(tag_share=0.0, draft_threshold=None)
 

@@ -33,12 +33,17 @@ def make_decoder(
     text_tags: bool = False,
     **options,
 ) -> ParallelDecoder:
-    """labels: Labels and their wordings, or some of the sample's labels in any order."""
+    """labels: Labels and their wordings, or some of the sample's labels in any order.
+
+    draft_threshold: By default one that does not depend on the device.
+    """
     if not isinstance(labels, Mapping):
         labels = {label: WORDINGS[lang][label] for label in labels or WORDINGS[lang]}
     settings = Settings(TEMPLATES[lang], labels, softmax=softmax, text_tags=text_tags, **limits)
     encoder = make_encoder(TEMPLATES[lang], labels, lm.tokenizer, **limits)
-    return ParallelDecoder(lm, encoder, settings, DecodingOptions(**options))
+    return ParallelDecoder(
+        lm, encoder, settings, DecodingOptions(**{"draft_threshold": 0.07, **options})
+    )
 
 
 def sure_lm(family: str, prefix_attention: str, seed: int = 0, factor: float = 25.0) -> CausalLM:

@@ -16,6 +16,7 @@ from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
 from spacy_padellm.tree.model_call import Readout
+from spacy_padellm.tree.probe import PassCost
 from spacy_padellm.tree.token_tree import TokenTree
 from tests.decode.decoders import LIMITS, assert_same, decode, make_decoder, outcome, sure_lm
 from tests.reference import Paper
@@ -591,6 +592,38 @@ def test_tags_alone_need_a_model_that_has_them(changes, request):
         lm = CausalLM(tiny_model("llama", vocab_size=len(tokenizer)), tokenizer)
     with pytest.raises(ValueError, match=r'P039.*decode = "tags".*tag_text.*"doubtful"'):
         make_decoder(lm, text_tags=changes["text_tags"], decode="tags")
+
+
+@pytest.mark.parametrize(
+    "run, token, n_texts, expected",
+    [
+        # A CPU, with one text and with many.
+        (2.0, 0.25, 1, 0.25 / 2.25),
+        (2.0, 0.25, 8, 0.5),
+        (2.0, 0.25, 100, 0.7),
+        # A GPU.
+        (20.0, 0.001, 1, 0.02),
+        (20.0, 0.05, 16, 0.05 / 1.3),
+        # Nothing is written.
+        (2.0, 0.25, 0, 0.7),
+    ],
+)
+def test_drafts_pay_by_what_a_pass_and_a_token_take(run, token, n_texts, expected):
+    lm = random_lm("llama", "en", "causal", 1).run_as("cached")
+    lm.cost = PassCost(run, token)
+    each = make_decoder(lm, draft_threshold="auto")
+    assert each._find_threshold(n_texts) == pytest.approx(expected)
+    assert make_decoder(lm, draft_threshold=0.3)._find_threshold(n_texts) == 0.3
+    assert make_decoder(lm, draft_threshold=None)._find_threshold(n_texts) is None
+
+
+@pytest.mark.parametrize("cost", [PassCost(1.0, 1e-6), PassCost(0.0, 1.0)], ids=str)
+def test_what_pays_does_not_change_what_is_found(cost):
+    lm = random_lm("llama", "en", "causal", 1).run_as("cached")
+    lm.cost = cost
+    expected = decode(make_decoder(lm, draft_threshold=None), TEXTS["en"])
+    each = make_decoder(lm, draft_threshold="auto")
+    assert_same(decode(each, TEXTS["en"]), expected)
 
 
 def test_mentions_that_tags_name_are_checked_in_one_pass():

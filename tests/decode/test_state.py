@@ -40,8 +40,8 @@ def open_state(
     options: DecodingOptions,
     tags: TextTags | None = None,
 ) -> TextState:
-    state = TextState(text, options)
-    state.open(labels, tags)
+    state = TextState(text, options.open_counts)
+    state.open(labels, options.draft_threshold, tags)
     return state
 
 

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from typing import ClassVar
 
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from spacy_padellm.tree.causal_lm import CausalLM
 from spacy_padellm.tree.probe import probe_tree_support
 from spacy_padellm.tree.run import TreeSupport
-from tests.tiny_models import FAMILIES, plain_logits, tiny_model
+from tests.tiny_models import FAMILIES, plain_logits, tiny_lm, tiny_model
 
 SEQUENCES = TreeSupport("sequences", None)
 
@@ -156,3 +158,22 @@ def test_a_window_limits_the_depth(family, changes, window):
 
 def test_a_model_in_half_precision_can_be_probed():
     assert probe_tree_support(tiny_model("llama").bfloat16()).way == "cached"
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom"])
+def test_what_a_pass_takes_is_measured_once_and_logged(family, caplog):
+    lm = CausalLM(tiny_model(family), tiny_lm(family).tokenizer)
+    with caplog.at_level(logging.INFO, logger="spacy_padellm"):
+        cost = lm.cost
+        assert lm.cost is cost
+    assert cost.run >= 0 and cost.token > 0
+    logged = [each.getMessage() for each in caplog.records if "each token" in each.getMessage()]
+    assert len(logged) == 1 and f"{1e3 * cost.token:.3f} ms" in logged[0]
+    # On another device, it may be another.
+    assert lm.to("cpu").cost is not cost
+
+
+@pytest.mark.parametrize("longest", [2, 5, 40])
+def test_a_model_with_few_positions_is_timed_too(longest):
+    lm = CausalLM(tiny_model("gpt2", n_positions=longest), tiny_lm("gpt2").tokenizer)
+    assert lm.cost.token > 0
