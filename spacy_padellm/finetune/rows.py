@@ -146,7 +146,7 @@ class RowDataset(Dataset[list[SupervisedTree]]):
         for number in row:
             text = self._texts[number]
             draw = random.Random(f"{self._seed}-{version}-{number}")
-            tree = self._versions.build(text.text, version, draw)
+            tree = self._versions.build(text.text, version, draw, number)
             more = len(tree.tree) - text.size
             if more > max(0, room):
                 tree, more = self._versions.build(text.text), 0

@@ -267,8 +267,9 @@ def _make_rows(
     objective: Objective,
 ) -> tuple[RowDataset, RowFigures]:
     swap = config.augment
-    # No cache: equal texts share an entry in it, but their augmented versions differ here.
-    versions = TextVersions(objective, swap=swap, fits=padellm.lm.fits, max_bytes=0)
+    # Workers last for an epoch, in which nothing is used again.
+    cached = {"max_bytes": 0} if arguments.dataloader_num_workers else {}
+    versions = TextVersions(objective, swap=swap, fits=padellm.lm.fits, **cached)
     # Leave room in the rows for what augmentation adds.
     planned = int(config.row_tokens / (1 if swap is None else swap.growth))
     rows = pack_rows([text.size for text in taught], planned, arguments.seed)
