@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..model import PaDeLLM
 from ..prompt.encoder import EncodedText
 from ..texts import AnnotatedText, Mention, TokenizedText
@@ -59,11 +61,10 @@ class OutputObjective(Objective):
         nodes = [opened, *tree.insert(ids[:-1], opened)]
         return SupervisedTree(tree, nodes, ids, [1.0] * len(ids), admissible=None)
 
-    def lengths(self, text: EncodedText, taught: Taught) -> list[int]:
-        """Count the tokens of the output after the text. The list is empty if nothing is taught."""
-        if not taught:
-            return []
-        return [len(self.encoder.count_end) + len(self._write(text, taught))]
+    def sequences(self, text: EncodedText, taught: Taught) -> Iterator[list[int]]:
+        """List the ids of the output after the text; none if nothing is taught."""
+        if taught:
+            yield self.encoder.count_end + self._write(text, taught)
 
     def _write(self, text: TokenizedText, taught: Taught) -> list[int]:
         return self.encoder.encode_output(self._render(text, taught)[0])

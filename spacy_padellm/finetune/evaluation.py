@@ -10,8 +10,8 @@ from torch import Tensor
 from ..model import PaDeLLM
 from ..scoring import MentionScores
 from ..texts import AnnotatedText
-from ..train.objective import Objective
 from ..train.supervised import list_weights, target_log_probs, weighted_loss
+from ..train.versions import TextVersions
 from .rows import TaughtText, pack_rows
 
 # The scores of an evaluation, by the names that `metric_for_best_model` can take.
@@ -24,7 +24,7 @@ class DevEvaluation:
     Args:
         texts: Whole texts, in which the model looks for mentions.
         taught: The same texts prepared as for training, for the loss.
-        objective: Builds their trees.
+        versions: Builds their trees.
         max_tokens: Most tokens of a row.
     """
 
@@ -32,13 +32,13 @@ class DevEvaluation:
         self,
         texts: Sequence[AnnotatedText],
         taught: Sequence[TaughtText],
-        objective: Objective,
+        versions: TextVersions,
         max_tokens: int,
     ) -> None:
         self.texts = texts
         self._taught = taught
         self._rows = pack_rows([text.size for text in taught], max_tokens, seed=0)
-        self._objective = objective
+        self._versions = versions
 
     @torch.no_grad()
     def count(self, model: PaDeLLM, at_once: int, share: int, shares: int) -> Tensor:
@@ -61,7 +61,7 @@ class DevEvaluation:
             for text, entities in zip(batch, found, strict=True):
                 scores.add_text(text, entities, model.settings.labels)
         for row in self._rows[share::shares]:
-            trees = [self._objective.build(self._taught[place].text)[0] for place in row]
+            trees = [self._versions.build(self._taught[place].text) for place in row]
             loss += float(
                 weighted_loss(trees, target_log_probs(model.lm, trees, model.encoder), total=1.0)
             )

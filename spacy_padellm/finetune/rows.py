@@ -46,7 +46,7 @@ def prepare_texts(
     Args:
         texts: Texts with their gold mentions.
         model: The model. Texts that are too long for it are cut into windows.
-        objective: Builds the trees.
+        objective: Measures their trees.
 
     Returns:
         The texts and windows that teach something, and a report on all texts.
@@ -58,16 +58,13 @@ def prepare_texts(
     report = GoldReport(objective.labels, model.lm.check_depth)
     for text in texts:
         windowed = WindowedText.cut(text, model.cut(text.source))
-        examined = []
-        for _, window in windowed.windows:
-            built, left_out = objective.build(window)
-            examined.append((left_out, built.depth, bool(built.nodes)))
-            if built.nodes:
+        examined = [objective.examine(window) for _, window in windowed.windows]
+        report.add(windowed, examined)
+        for (_, window), found in zip(windowed.windows, examined, strict=True):
+            if found.is_taught:
                 # Encoded texts would fill the memory with their ids and tries.
                 plain = replace(window, source=window.source.plain())
-                size, sequence_tokens = len(built.tree), built.sequence_tokens
-                taught.append(TaughtText(plain, left_out, size, sequence_tokens))
-        report.add(windowed, examined)
+                taught.append(TaughtText(plain, found.left_out, found.size, found.sequence_tokens))
     return taught, report
 
 
@@ -149,7 +146,7 @@ class RowDataset(Dataset[list[SupervisedTree]]):
         for number in row:
             text = self._texts[number]
             draw = random.Random(f"{self._seed}-{version}-{number}")
-            tree = self._versions.build(text.text, version, draw)
+            tree = self._versions.build(text.text, version, draw, number)
             more = len(tree.tree) - text.size
             if more > max(0, room):
                 tree, more = self._versions.build(text.text), 0

@@ -23,7 +23,6 @@ from ..errors import Errors, Warnings, require
 from ..model import PaDeLLM
 from ..settings import Settings
 from ..texts import AnnotatedText
-from ..train.objective import Objective
 from ..train.versions import TextVersions
 from ..tree.causal_lm import CausalLM
 from .arguments import make_arguments
@@ -210,13 +209,16 @@ def prepare(
             _warn(Warnings.W074, count=len(large), row_tokens=config.row_tokens, longest=max(large))
     if not taught:
         raise ValueError(Errors.P078.format(labels=labels))
-    rows, figures = _make_rows(config, arguments, taught, padellm, objective)
+    # Workers last for an epoch, in which nothing is used again.
+    cached = {"max_bytes": 0} if arguments.dataloader_num_workers else {}
+    versions = TextVersions(objective, swap=config.augment, fits=padellm.lm.fits, **cached)
+    rows, figures = _make_rows(config, arguments, taught, versions)
     evaluation = None
     if dev:
         evaluated, gold = prepare_texts(dev, padellm, objective)
         if arguments.process_index == 0 and not gold.gold:
             _warn(Warnings.W076, labels=labels)
-        evaluation = DevEvaluation(dev, evaluated, objective, config.row_tokens)
+        evaluation = DevEvaluation(dev, evaluated, versions, config.row_tokens)
     return Finetuning(config, arguments, padellm, rows, figures, evaluation, sequences)
 
 
@@ -263,14 +265,11 @@ def _make_rows(
     config: FinetuneConfig,
     arguments: TrainingArguments,
     taught: Sequence[TaughtText],
-    padellm: PaDeLLM,
-    objective: Objective,
+    versions: TextVersions,
 ) -> tuple[RowDataset, RowFigures]:
-    swap = config.augment
-    # No cache: equal texts share an entry in it, but their augmented versions differ here.
-    versions = TextVersions(objective, swap=swap, fits=padellm.lm.fits, max_bytes=0)
     # Leave room in the rows for what augmentation adds.
-    planned = int(config.row_tokens / (1 if swap is None else swap.growth))
+    growth = 1 if config.augment is None else config.augment.growth
+    planned = int(config.row_tokens / growth)
     rows = pack_rows([text.size for text in taught], planned, arguments.seed)
     at_once = arguments.per_device_train_batch_size
     figures = measure_rows(rows, taught, config.row_tokens, at_once)

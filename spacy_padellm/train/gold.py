@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..decode.windows import Window
 from ..errors import Errors, Warnings
@@ -58,6 +59,24 @@ class LeftOut:
             for reason, entries in self.by_reason.items()
             for text, mention in entries[:1]
         )
+
+
+class Examination(NamedTuple):
+    """What a text would teach, and the measures of its tree.
+
+    Args:
+        left_out: The gold mentions that cannot be taught.
+        is_taught: Whether the text teaches anything.
+        depth: Length of the longest sequence to run, in tokens.
+        size: Number of tokens in the tree.
+        sequence_tokens: Number of tokens if the tree's sequences ran separately.
+    """
+
+    left_out: LeftOut
+    is_taught: bool
+    depth: int
+    size: int
+    sequence_tokens: int
 
 
 def find_teachable(
@@ -165,13 +184,12 @@ class GoldReport:
         """The labels that are only taught as absent: annotated, but without any mention."""
         return sorted(self._annotated.intersection(self.labels) - self._found)
 
-    def add(self, text: WindowedText, examined: Sequence[tuple[LeftOut, int, bool]]) -> None:
+    def add(self, text: WindowedText, examined: Sequence[Examination]) -> None:
         """Add a text to the report.
 
         Args:
             text: The text in windows.
-            examined: For each window the gold mentions that cannot be taught, the depth of its
-                tree, and whether it teaches anything.
+            examined: What each window would teach.
 
         Raises:
             ValueError: A window is too long for the model.
@@ -180,19 +198,17 @@ class GoldReport:
         missing = set(gold)
         tokens = text.text.source.tokens or ((0, 0),)
         reasons: dict[Mention, str] = {}
-        for (start, window), (left_out, depth, is_taught) in zip(
-            text.windows, examined, strict=True
-        ):
+        for (start, window), of_window in zip(text.windows, examined, strict=True):
             try:
-                self.check_depth(depth)
+                self.check_depth(of_window.depth)
             except ValueError as error:
                 beginning = window.source.text[:60]
                 raise ValueError(Errors.P208.format(text=beginning, error=error)) from error
-            found = {mention.moved(start): reason for reason, mention in left_out}
+            found = {mention.moved(start): reason for reason, mention in of_window.left_out}
             reasons = {**found, **reasons}
             missing -= {mention.moved(start) for mention in window.mentions} - set(found)
             self.windows += 1
-            self.idle += not is_taught
+            self.idle += not of_window.is_taught
         for mention in sorted(missing):
             # Windows start and end with tokens, so a mention beyond the tokens fits into none.
             is_within = tokens[0][0] <= mention.start and mention.end <= tokens[-1][1]

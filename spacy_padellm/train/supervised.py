@@ -49,7 +49,7 @@ class SupervisedTree:
     @property
     def depth(self) -> int:
         """Length of the longest sequence that is run, in tokens."""
-        return max(self.tree.depths) + 1
+        return max(self.tree.depths, default=-1) + 1
 
     @property
     def sequence_tokens(self) -> int:

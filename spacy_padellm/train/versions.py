@@ -12,11 +12,15 @@ from .gold import LeftOut
 from .objective import Objective
 from .supervised import SupervisedTree
 
+# The hash of a text, and its number among equal ones; `None` for the tree of the text itself.
+_Key = tuple[int, int | None]
+
 
 class TextVersions:
     """A builder of the trees of texts and their versions, with a cache of those used last.
 
-    Version 0 of a text is the text itself. All others are augmented.
+    Version 0 of a text is the text itself. All others are augmented. The cache keeps what may be
+    used again: the trees of the texts themselves, and the others if a version has several uses.
 
     Args:
         objective: Builds the trees.
@@ -40,7 +44,7 @@ class TextVersions:
         self._uses: Counter[int] = Counter()
         self._room = max_bytes
         # By hash, because the texts themselves might take too much memory.
-        self._kept: OrderedDict[int, tuple[int, SupervisedTree]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[int, SupervisedTree]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -82,7 +86,11 @@ class TextVersions:
         return self.build(text, self.version(uses))
 
     def build(
-        self, text: AnnotatedText, version: int = 0, draw: random.Random | None = None
+        self,
+        text: AnnotatedText,
+        version: int = 0,
+        draw: random.Random | None = None,
+        number: int = 0,
     ) -> SupervisedTree:
         """Build the tree of a version of a text, or return it from the cache.
 
@@ -90,15 +98,33 @@ class TextVersions:
             text: The text with its gold mentions.
             version: The version; 0 for the text itself.
             draw: The source of randomness, by default the state of `random`.
+            number: Tells equal texts apart, if each is to have versions of its own.
         """
-        key = hash(text)
+        own = hash(text)
+        if self.swap is None or version == 0:
+            tree = self._recall((own, None), 0)
+            if tree is None:
+                tree, _ = self.objective.build(text)
+            return self._keep((own, None), 0, tree)
+        key = (own, number)
+        tree = self._recall(key, version)
+        if tree is None:
+            augmented = self.swap(text, draw)
+            # Often nothing is swapped, and the text's own tree may be there already.
+            tree = None if hash(augmented) == own else self._try(augmented, text)
+            if tree is None:
+                tree = self.build(text)
+        return self._keep(key, version, tree) if self.swap.uses > 1 else tree
+
+    def _recall(self, key: _Key, version: int) -> SupervisedTree | None:
+        """Take a tree out of the cache; `None` if there is only another version, or none."""
         kept_version, tree = self._kept.pop(key, (None, None))
         if tree is not None:
             self._room += tree.bytes
-        if tree is None or kept_version != version:
-            tree = self._augment(text, draw) if version else None
-            if tree is None:
-                tree, _ = self.objective.build(text)
+        return tree if kept_version == version else None
+
+    def _keep(self, key: _Key, version: int, tree: SupervisedTree) -> SupervisedTree:
+        """Put a tree into the cache, as the one used last, and return it."""
         self._kept[key] = (version, tree)
         self._room -= tree.bytes
         while self._room < 0:
@@ -106,9 +132,9 @@ class TextVersions:
             self._room += oldest.bytes
         return tree
 
-    def _augment(self, text: AnnotatedText, draw: random.Random | None) -> SupervisedTree | None:
-        assert self.swap is not None  # Without it, the only version is 0.
-        tree, left_out = self.objective.build(self.swap(text, draw))
+    def _try(self, augmented: AnnotatedText, text: AnnotatedText) -> SupervisedTree | None:
+        """Build the tree of an augmented text; `None` if the text itself is to take its place."""
+        tree, left_out = self.objective.build(augmented)
         # Joined texts may have more mentions than can be taught.
         own = self.objective.examine(text).left_out if left_out else left_out
         is_worse = len(left_out) > len(own)

@@ -114,7 +114,9 @@ def test_the_tree_is_one_chain(name):
         assert tree.nodes == list(range(len(prefix), len(tree.tree)))
         assert tree.targets == rest[1:] and tree.weights == [1.0] * len(tree.targets)
         assert (tree.admissible, tree.tags) == (None, None)
-        assert objective(name).examine(text).depth == tree.depth == len(tree.tree)
+        size = len(tree.tree)
+        assert tree.depth == tree.sequence_tokens == size
+        assert objective(name).examine(text)[1:] == (True, size, size, size)
 
 
 @settings(max_examples=200)
@@ -196,7 +198,7 @@ def test_partly_annotated_texts_are_not_taught(name, tag_text):
     assert left_out.by_reason == reported
     examined = each.examine(text)
     assert examined.left_out.by_reason == reported
-    assert (examined.depth, examined.is_taught) == (tree.depth, False)
+    assert (examined.depth, examined.size, examined.is_taught) == (tree.depth, tree.depth, False)
     # Nor is what nothing is asked for.
     assert objective(name, labels=[]).build(text)[0].nodes == []
     for labels in (["PER"], ["LOC", "PER"]):

@@ -6,16 +6,18 @@ import torch
 from spacy_padellm.finetune.evaluation import DevEvaluation
 from spacy_padellm.scoring import MentionScores
 from spacy_padellm.train.supervised import target_log_probs
+from spacy_padellm.train.versions import TextVersions
 from tests.finetune.test_rows import LM, MODEL, OBJECTIVE, prepare
 from tests.toy_corpus import SENTENCES, parse
 
+VERSIONS = TextVersions(OBJECTIVE, fits=LM.fits)
 # Some that the model knows by heart, and others.
 TEXTS = [parse(sentence) for sentence in SENTENCES[4:16]]
 
 
 @pytest.fixture(scope="module")
 def dev() -> DevEvaluation:
-    return DevEvaluation(TEXTS, prepare(TEXTS)[0], OBJECTIVE, 150)
+    return DevEvaluation(TEXTS, prepare(TEXTS)[0], VERSIONS, 150)
 
 
 def test_scores_are_those_of_what_is_predicted(dev: DevEvaluation):
@@ -50,11 +52,11 @@ def test_shares_add_up(dev: DevEvaluation):
 
 def test_only_labels_a_text_is_annotated_for_count():
     partly = [parse("[Bob Hill|PER] works for Acme .", labels=["PER"])]
-    counts = DevEvaluation(partly, prepare(partly)[0], OBJECTIVE, 150).count(MODEL, 1, 0, 1)
+    counts = DevEvaluation(partly, prepare(partly)[0], VERSIONS, 150).count(MODEL, 1, 0, 1)
     assert counts[:3].tolist() == [1, 1, 1]
 
 
 def test_nothing_to_count():
     counts = torch.zeros(5, dtype=torch.float64)
-    empty = DevEvaluation(TEXTS, [], OBJECTIVE, 150)
+    empty = DevEvaluation(TEXTS, [], VERSIONS, 150)
     assert set(empty.score(counts).values()) == {0.0}

@@ -188,11 +188,12 @@ def dataset(
     seed: int = 0,
     fits: Callable[[int], bool] = LM.fits,
     multiple: int = 1,
+    max_bytes: int = 0,
     **changes,
 ) -> RowDataset:
     """All texts in one row, unless stated otherwise."""
     swap = MentionSwap(**{"rate": 0.5, "uses": 1, "join": 1, **changes})
-    versions = TextVersions(OBJECTIVE, swap=swap, fits=fits, max_bytes=0)
+    versions = TextVersions(OBJECTIVE, swap=swap, fits=fits, max_bytes=max_bytes)
     rows = [range(len(taught))] if rows is None else rows
     return RowDataset(rows, taught, versions, max_tokens, seed, multiple)
 
@@ -269,6 +270,22 @@ def test_a_version_depends_on_seed_epoch_and_text_alone():
     backwards = [trees_of(dataset(rows=[[place]], **changes), 3)[0] for place in reversed(ALL)]
     assert ids(backwards[::-1]) == epochs[3]
     assert ids(trees_of(dataset(**changes, seed=5), 3)) != epochs[3]
+
+
+@pytest.mark.parametrize("changes", [{}, {"uses": 2}, {"uses": 2, "join": 2, "capitals": 0.2}])
+def test_trees_are_the_same_with_a_cache(changes: dict):
+    """Equal texts have versions of their own in both."""
+    taught, _ = prepare(TRAIN * 2)
+    room = sum(each.size for each in taught) + 30
+    half = 2**10 * len(taught)
+    made = []
+    for max_bytes in (0, half, 2**30):
+        of = dataset(taught, max_tokens=room, max_bytes=max_bytes, **changes)
+        epochs = [trees_of(of, epoch) for epoch in (0, 1, 2, 3, 4, 2, 0)]
+        made.append([[(t.tree.ids, t.targets, t.weights) for t in trees] for trees in epochs])
+    assert made[0] == made[1] == made[2]
+    first, second = ids(epochs[2])[: len(TRAIN)], ids(epochs[2])[len(TRAIN) :]
+    assert first != second and epochs[0][0] is epochs[-1][0]
 
 
 def test_chance_elsewhere_is_left_alone():

@@ -20,7 +20,7 @@ from thinc.api import Adam
 from spacy_padellm.decode.state import TextState
 from spacy_padellm.pipeline.shim import PaDeLLMShim
 from spacy_padellm.texts import AnnotatedText, Entity
-from spacy_padellm.train.objective import Objective
+from spacy_padellm.train.augmentation import MentionSwap
 from spacy_padellm.train.supervised import SupervisedTree
 from tests.pipeline.toy_pipeline import (
     SMALL_MODEL,
@@ -436,14 +436,14 @@ def test_windows_of_what_no_component_sets():
 
 
 def test_training_texts_are_augmented_as_the_config_says(monkeypatch: pytest.MonkeyPatch):
-    taught = []
-    build = Objective.build
+    made = []
+    augment = MentionSwap.__call__
 
-    def recording_build(self: Objective, text: AnnotatedText) -> Any:
-        taught.append(text)
-        return build(self, text)
+    def recording_augment(self: MentionSwap, *arguments: Any) -> AnnotatedText:
+        made.append(augment(self, *arguments))
+        return made[-1]
 
-    monkeypatch.setattr(Objective, "build", recording_build)
+    monkeypatch.setattr(MentionSwap, "__call__", recording_augment)
     swap = {"@misc": "spacy_padellm.swap_mentions.v1", "rate": 1.0, "uses": 2}
     nlp = initialized_nlp(augment=swap)
     examples = [make_example(nlp, markup) for markup in ("[Ada|PER] left", "met [Bob Hill|PER]")]
@@ -451,10 +451,13 @@ def test_training_texts_are_augmented_as_the_config_says(monkeypatch: pytest.Mon
     for _ in range(12):
         component(nlp).update(examples)
     # As they are at first, and then anew for every second time.
-    assert len(taught) == 2 * 12 / 2
-    assert [text.source.text for text in taught[:2]] == ["Ada left", "met Bob Hill"]
-    found = {text.source.text for text in taught[2:]}
-    assert found == {"Ada left", "Bob Hill left", "met Ada", "met Bob Hill"}
+    assert len(made) == 2 * (12 / 2 - 1)
+    assert {text.source.text for text in made} == {
+        "Ada left",
+        "Bob Hill left",
+        "met Ada",
+        "met Bob Hill",
+    }
     assert [eg.reference.text for eg in examples] == ["Ada left", "met Bob Hill"]
 
 

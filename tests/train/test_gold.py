@@ -11,7 +11,7 @@ from spacy_padellm.decode.windows import Window
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.settings import Settings
 from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
-from spacy_padellm.train.gold import GoldReport, LeftOut, WindowedText
+from spacy_padellm.train.gold import Examination, GoldReport, LeftOut, WindowedText
 from spacy_padellm.train.objective import ParallelObjective
 from tests.sample_texts import cut_at_spaces, tokenized_texts
 from tests.sample_tokenizers import lower_casing_tokenizer, make_encoder
@@ -140,6 +140,10 @@ def long_ones(text: AnnotatedText) -> LeftOut:
     return found
 
 
+def examination(found: LeftOut, is_taught: bool = True) -> Examination:
+    return Examination(found, is_taught, depth=99, size=99, sequence_tokens=99)
+
+
 def report_of(
     windowed: WindowedText,
     find: Callable[[AnnotatedText], LeftOut] = lambda text: LeftOut(),
@@ -147,7 +151,7 @@ def report_of(
     check_depth: Callable[[int], None] = lambda depth: None,
 ) -> GoldReport:
     report = GoldReport(labels, check_depth)
-    report.add(windowed, [(find(window), 99, True) for _, window in windowed.windows])
+    report.add(windowed, [examination(find(window)) for _, window in windowed.windows])
     return report
 
 
@@ -216,7 +220,7 @@ def test_what_is_told_of_a_corpus():
     idle = parse("in [Oslo|LOC]", labels=["LOC"])
     report = GoldReport(["PER", "ORG"], lambda depth: None)
     for each, is_taught in ((text, True), (idle, False)):
-        report.add(WindowedText(each, ((0, each),)), [(LeftOut(), 9, is_taught)])
+        report.add(WindowedText(each, ((0, each),)), [examination(LeftOut(), is_taught)])
     assert (report.gold, report.windows, report.idle) == (1, 2, 1)
     assert (report.others, report.absent) == ({"LOC": 2}, ["ORG"])
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from spacy_padellm.model import PaDeLLM
@@ -19,7 +21,7 @@ from spacy_padellm.train.tags import TextTag
 from spacy_padellm.tree.causal_lm import CausalLM
 from spacy_padellm.tree.model_call import Readout
 from tests.reference import Paper
-from tests.sample_texts import cut_at_spaces
+from tests.sample_texts import cut_at_spaces, tokenized_texts
 from tests.sample_tokenizers import (
     WORDINGS,
     load_tokenizer,
@@ -212,16 +214,32 @@ def test_what_teaches_a_model(softmax):
     assert (made.settings, made.encoder, made.tag_text) == (settings, model.encoder, 0.5)
 
 
+def check_examination(each: ParallelObjective, text: AnnotatedText) -> None:
+    tree, left_out = each.build(text)
+    examined = each.examine(text)
+    assert examined.left_out.by_reason == left_out.by_reason
+    measures = (bool(tree.nodes), tree.depth, len(tree.tree), tree.sequence_tokens)
+    assert examined[1:] == measures
+
+
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_a_trees_depth_without_building_it(lang):
+def test_what_a_text_would_teach_without_building_its_tree(lang):
     every = tuple(WORDINGS[lang])
     unknown = [dataclasses.replace(text, labels=()) for text in CASES[lang]]
     for text in [*CASES[lang], *unknown]:
         for labels in (every, every[:1]):
             each = objective(lang, labels=labels)
-            tree, _ = each.build(text)
-            examined = each.examine(text)
-            assert (examined.depth, examined.is_taught) == (tree.depth, bool(tree.nodes))
+            check_examination(each, text)
+
+
+@given(tokenized_texts(), st.sampled_from(["vocabulary", "admissible"]), st.data())
+def test_trees_of_any_text_are_measured_without_building_them(source, softmax, data):
+    """Rows are planned with these sizes."""
+    places = st.integers(0, len(source.text))
+    mentions = st.builds(Mention, places, places, st.sampled_from(["PER", "LOC", "ORG"]))
+    drawn = data.draw(st.lists(mentions.filter(lambda m: m.start < m.end), max_size=8))
+    text = AnnotatedText(source, tuple(sorted(drawn)))
+    check_examination(objective(softmax=softmax), text)
 
 
 def test_a_mention_listed_twice_is_one():

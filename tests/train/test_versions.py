@@ -54,7 +54,7 @@ def test_texts_are_augmented_as_often_as_wanted():
     made = set()
     for _ in range(40):
         (tree, _), (again, _) = ([cache.build_next(text) for text in texts] for _ in range(2))
-        assert again is tree is not first[0]
+        assert again is tree
         made.add(tuple(tree.tree.ids))
     sources = [cut_at_spaces(f"{a} met {b} .") for a in ("Anna", "Bob") for b in ("Anna", "Bob")]
     expected = [
@@ -99,12 +99,34 @@ def test_mentions_of_one_training_are_not_in_another():
 def test_a_version_that_is_asked_for_is_built_whatever_was_built_before():
     text = annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob"))
     plain = PEOPLE.build(text)[0].tree.ids
-    cache = versions(swap=MentionSwap(rate=1.0))
+    cache = versions(swap=MentionSwap(rate=1.0, uses=2))
     cache.collect(text)
     made = cache.build(text, 1, random.Random(3))
     assert cache.build(text, 1, random.Random(4)) is made
     assert cache.build(text).tree.ids == plain
     assert cache.build(text, 1, random.Random(3)).tree.ids == made.tree.ids
+
+
+def test_what_is_not_used_again_is_not_kept():
+    text = annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob"))
+    cache = versions(swap=MentionSwap(rate=1.0))
+    plain = cache.build_next(text)
+    built = [cache.build_next(text) for _ in range(40)]
+    assert len({tuple(tree.tree.ids) for tree in built}) == 4 and len(cache) == 1
+    # Where the same mentions are swapped in, the text stays as it was.
+    assert {tree is plain for tree in built} == {True, False}
+    assert all((tree is plain) == (tree.tree.ids == plain.tree.ids) for tree in built)
+
+
+def test_equal_texts_may_have_versions_of_their_own():
+    text = annotate(cut_at_spaces("Anna met Bob ."), ("PER", "Anna"), ("PER", "Bob"))
+    cache = versions(swap=MentionSwap(rate=1.0, uses=2))
+    cache.collect(text)
+    built = [cache.build(text, 1, random.Random(number), number) for number in range(9)]
+    assert len({tuple(tree.tree.ids) for tree in built}) > 1
+    again = [cache.build(text, 1, random.Random(number), number) for number in range(9)]
+    assert all(new is old for new, old in zip(again, built, strict=True))
+    assert len({id(cache.build(text, 0, None, number)) for number in range(9)}) == 1
 
 
 def test_texts_that_are_collected_are_kept_without_their_encoding():
