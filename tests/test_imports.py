@@ -108,3 +108,41 @@ def test_the_scorer_loads_no_model():
     rooms = {name.split(".")[1] for name in ours(modules) if "." in name}
     assert rooms == {"corpus", "errors", "pipeline", "prompt", "scoring", "settings", "texts"}
     assert modules.isdisjoint(["transformers", "tokenizers", "spacy_transformers"])
+
+
+# What only other models, training or the laboratory need.
+NOT_FOR_PREDICTION = {
+    "spacy_padellm.benchmark",
+    "spacy_padellm.checkpoints.conversion.baichuan",
+    "spacy_padellm.checkpoints.encoder_lm",
+    "spacy_padellm.checkpoints.small_lm",
+    "spacy_padellm.finetune",
+    "bitsandbytes",
+    "matplotlib",
+    "peft",
+    "scipy",
+    "transformers.trainer",
+}
+PREDICTIONS = {
+    "core": """
+from spacy_padellm import PaDeLLM
+PaDeLLM.from_pretrained().predict(["Ada met Bob."])
+""",
+    "spacy": """
+import spacy
+nlp = spacy.blank("en")
+nlp.add_pipe("padellm_ner")
+nlp("Ada met Bob.")
+""",
+}
+
+
+@pytest.mark.parametrize("edge", PREDICTIONS)
+def test_a_prediction_loads_one_family_of_models(edge: str):
+    if edge == "spacy":
+        pytest.importorskip("spacy")
+    modules = loaded_after(PREDICTIONS[edge])
+    families = {name.split(".")[2] for name in modules if name.startswith("transformers.models.")}
+    # Generation needs the second, whatever is loaded.
+    assert families - {"auto", "encoder_decoder"} == {"bert"}
+    assert modules.isdisjoint(NOT_FOR_PREDICTION)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import transformers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -14,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..errors import Errors, Warnings, require
 from ..settings import Settings
@@ -107,11 +110,31 @@ def load_model(files: CheckpointFiles) -> PreTrainedModel:
         return conversion.load_model(arguments)
     with loading_errors(name):
         model: PreTrainedModel
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = _find_class(files.config).from_pretrained(
             name, output_loading_info=True, **arguments
         )
     check_complete(name, report["missing_keys"])
     return model
+
+
+def _find_class(config: Mapping[str, Any]) -> Any:
+    """Find the class to load a model with.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        The class that the configuration names, if transformers has it and would choose it, too.
+        Otherwise `AutoModelForCausalLM`, which chooses one.
+    """
+    kind = config.get("model_type", "")
+    usual = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    if usual is None or config.get("architectures") != [usual] or "auto_map" in config:
+        return AutoModelForCausalLM
+    # Before transformers 5, `AutoModelForCausalLM` imports the configurations of all families.
+    named = getattr(transformers, usual, None)
+    taken = getattr(named, "config_class", None)
+    return named if getattr(taken, "model_type", None) == kind else AutoModelForCausalLM
 
 
 def _quantization_config(options: LoadOptions) -> BitsAndBytesConfig:

@@ -24,7 +24,6 @@ from ..checkpoints.saving import save_settings
 from ..decode.replicas import Replicas
 from ..errors import Errors, Warnings
 from ..model import PaDeLLM
-from ..prompt.tokenization import TextEncoder
 from ..settings import DecodingOptions, Overrides, Settings
 from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, target_log_probs
@@ -161,7 +160,7 @@ class PaDeLLMShim(Shim):
 
     def find_untrained(self) -> list[str]:
         """Find the labels whose wording the model was never trained on."""
-        encoder = TextEncoder(self.lm.tokenizer)
+        encoder = self.padellm.encoder
         # Compared by ids, since a tokenizer that lower-cases reads "PERSON" as "person".
         trained = [encoder.encode_wording(each) for each in self._find_trained()]
         return [

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..checkpoints.encoder_lm import build_encoder_lm
 from ..checkpoints.loading import load_causal_lm, load_settings
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
 from ..errors import Errors
 from ..prompt.template import Preset
 from ..settings import BUNDLED_MODEL, Settings
 from ..tree.causal_lm import CausalLM
+
+if TYPE_CHECKING:
+    from ..checkpoints.small_lm import SmallModelShape
 
 
 class LMSource(Protocol):
@@ -141,6 +142,10 @@ class FreshSource:
 
     def create(self, settings: Settings, texts: Iterable[str]) -> CausalLM | None:
         """Create the model. A small model gets a tokenizer trained on the training texts."""
+        # Only training needs these, and they import more of transformers.
+        from ..checkpoints.encoder_lm import build_encoder_lm
+        from ..checkpoints.small_lm import SmallModelShape, build_small_lm, train_tokenizer
+
         bidirectional = settings.prefix_attention == "bidirectional"
         if self.encoder is not None:
             lm = build_encoder_lm(

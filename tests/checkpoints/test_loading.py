@@ -5,12 +5,20 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from spacy_padellm.checkpoints import files
-from spacy_padellm.checkpoints.loading import check_trainable, load_causal_lm, load_settings
+from spacy_padellm.checkpoints.files import CheckpointFiles
+from spacy_padellm.checkpoints.loading import (
+    check_trainable,
+    load_causal_lm,
+    load_model,
+    load_settings,
+)
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint
 from spacy_padellm.model import PaDeLLM
@@ -182,10 +190,8 @@ def test_a_hub_id_that_is_neither(hub: Hub):
 
 
 def test_options_reach_transformers(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     asked = []
-    for loader in (AutoModelForCausalLM, AutoTokenizer):
+    for loader in (LlamaForCausalLM, AutoTokenizer):
         load = loader.from_pretrained
 
         def spy(name, *, load=load, **options):
@@ -219,6 +225,35 @@ def test_code_that_comes_along_is_not_run_unless_asked_for(checkpoint: Path, tmp
     with pytest.raises(ValueError, match=r"(?s)P042.*trust_remote_code"):
         load_causal_lm(str(folder))
     assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    "changes, is_asked",
+    [
+        ({}, False),
+        # Trained for something else, written by hand, with code of its own, a family with parts.
+        ({"architectures": ["LlamaModel"]}, True),
+        ({"architectures": None}, True),
+        ({"auto_map": {"AutoModelForCausalLM": "remote.RemoteModel"}}, True),
+        ({"model_type": "emu3", "architectures": ["Emu3ForCausalLM"]}, True),
+    ],
+)
+def test_transformers_chooses_the_class_unless_it_is_clear(
+    checkpoint: Path, tmp_path: Path, monkeypatch, changes: dict[str, Any], is_asked: bool
+):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "changed"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    asked = []
+
+    def choose(name: str, **options: Any) -> Any:
+        asked.append(name)
+        return LlamaForCausalLM.from_pretrained(checkpoint, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", choose)
+    model = load_model(CheckpointFiles(str(folder)))
+    assert asked == [str(folder)] * is_asked
+    assert torch.equal(plain_logits(model.eval(), IDS), plain_logits(trained_lm()[0].model, IDS))
 
 
 # Whether it can be trained

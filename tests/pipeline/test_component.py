@@ -429,7 +429,7 @@ def test_building_it_loads_nothing(monkeypatch: pytest.MonkeyPatch):
     def load(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("loaded")
 
-    for name in ("AutoTokenizer", "AutoModelForCausalLM"):
+    for name in ("AutoTokenizer", "PreTrainedModel"):
         monkeypatch.setattr(getattr(transformers, name), "from_pretrained", load)
     # A name that is not there is not looked at, either.
     nlp = checkpoint_nlp(Path("/absent/folder"), labels=["PER"])

@@ -16,7 +16,7 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.language import Language
 from spacy.util import load_model_from_config
-from transformers import AutoModelForCausalLM
+from transformers import PreTrainedModel
 
 from tests.pipeline.toy_pipeline import component, make_example, mentions
 
@@ -37,7 +37,7 @@ def test_only_settings_are_saved(
         raise AssertionError("weights were read")
 
     # Neither saving nor loading reads weights.
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", load)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", load)
     nlp = referring_nlp(toy_checkpoint)
     nlp.to_disk(tmp_path / "pipeline")
     folder = tmp_path / "pipeline" / "padellm_ner" / "model"

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..files import CheckpointFiles
-from .baichuan import load_baichuan
 from .sentencepiece_tokenizer import is_bare_llama, load_sentencepiece_tokenizer
 
 
@@ -38,5 +37,8 @@ def find_conversion(files: CheckpointFiles) -> Conversion | None:
     """
     load_tokenizer = partial(load_sentencepiece_tokenizer, files)
     if files.config.get("model_type") == "baichuan":
+        # It imports Llama's code, which other families do without.
+        from .baichuan import load_baichuan
+
         return Conversion(load_tokenizer, partial(load_baichuan, files))
     return Conversion(load_tokenizer) if is_bare_llama(files) else None
