@@ -220,7 +220,7 @@ class ModelCall:
         """
         kept = None if cache is None else cache.kept
         inputs |= {**dict.fromkeys(_CACHE_NAMES, kept), "use_cache": cache is not None}
-        known = {name: value for name, value in inputs.items() if name in self.parameters}
+        known = {name: inputs[name] for name in inputs if name in self.parameters}
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
         selected = readout.ids
@@ -233,8 +233,9 @@ class ModelCall:
             if half is not None:
                 stack.enter_context(_only(half, *self._place_of_layers))
             elif readout.middle is not None:
-                middle = index[readout.middle.to(index.device)]
-                stack.enter_context(_middle_layer_at(self._layers, middle))
+                early = index[readout.middle.to(index.device)]
+                layers = getattr(*self._place_of_layers)
+                stack.enter_context(_middle_layer_at(layers, self.halves[0].stop - 1, early))
             if torch.is_grad_enabled() and index.device.type == "cpu":
                 stack.enter_context(_attention_for_training(self.model))
             output = self._outermost(**known, return_dict=True)
@@ -248,16 +249,11 @@ class ModelCall:
 
     @property
     def halves(self) -> tuple[slice, slice]:
-        """The layers up to the middle one, and those above it."""
-        count = len(self._layers)
-        above = _middle(count) + 1
+        """The layers up to the middle one, at which text tags are read, and those above it."""
+        # Not counted: another thread may run a half just now.
+        count = self.model.config.num_hidden_layers
+        above = (count + 1) // 2
         return slice(0, above), slice(above, count)
-
-    @property
-    def _layers(self) -> torch.nn.ModuleList:
-        """The list of the model's layers."""
-        module, name = self._place_of_layers
-        return cast(torch.nn.ModuleList, getattr(module, name))
 
     @cached_property
     def _place_of_layers(self) -> tuple[torch.nn.Module, str]:
@@ -268,11 +264,6 @@ class ModelCall:
                 if isinstance(child, torch.nn.ModuleList) and len(child) == count:
                     return module, name
         raise ValueError(Errors.P013.format(model=type(self.model).__name__))
-
-
-def _middle(count: int) -> int:
-    """Return the middle one of some layers, at which text tags are read."""
-    return (count - 1) // 2
 
 
 @contextmanager
@@ -331,12 +322,14 @@ def _only(half: Half, module: torch.nn.Module, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _middle_layer_at(layers: torch.nn.ModuleList, index: Tensor) -> Iterator[None]:
+def _middle_layer_at(layers: torch.nn.ModuleList, middle: int, index: Tensor) -> Iterator[None]:
     """Make the last layer return the middle layer's output at some places.
 
     What follows the layers (a norm, BERT's transform) is applied to this output as well.
 
     Args:
+        layers: The layers.
+        middle: The number of the middle one.
         index: The places, as flat indices into `(batch * length)`.
     """
     kept: list[Tensor] = []
@@ -358,7 +351,7 @@ def _middle_layer_at(layers: torch.nn.ModuleList, index: Tensor) -> Iterator[Non
         last_layer.gradient_checkpointing = False
     # This order matters if the model has one layer, which is both middle and last.
     hooks = [
-        layers[_middle(len(layers))].register_forward_hook(keep),
+        layers[middle].register_forward_hook(keep),
         last_layer.register_forward_hook(replace),
     ]
     try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -336,3 +337,22 @@ def test_in_halves_a_pass_is_read_at_one_layer(call):
     run = open_run(call, two_trees(), HALVES)
     with pytest.raises(ValueError, match="middle layer or at the last"):
         run.logits([[4], [1]], Readout(middle=torch.tensor([True, False])))
+
+
+def test_threads_that_share_a_model_run_its_halves_in_turn():
+    lm = CausalLM(tiny_model("llama", num_hidden_layers=4), tiny_lm("llama").tokenizer)
+    middle = Readout(middle=torch.ones(2, dtype=torch.bool))
+
+    def run_both(number: int) -> torch.Tensor:
+        trees = [TokenTree([number, 2]), TokenTree([3])]
+        with torch.no_grad():
+            run = lm.open(trees, 9, in_halves=True)
+            lower = run.logits([[1], [0]], middle)
+            (leaf,) = trees[0].insert([5], 1)
+            return torch.cat([lower, run.logits([[leaf], [0]])])
+
+    expected = [run_both(number) for number in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(run_both, [*range(8)] * 10))
+    for number, each in enumerate(found):
+        assert torch.allclose(each, expected[number % 8], atol=1e-5)
