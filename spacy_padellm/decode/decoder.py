@@ -245,7 +245,7 @@ class ParallelDecoder:
         least, most = _DRAFTS
         if not n_texts:
             return most
-        cost = self.lm.cost
+        cost = self.lm.pass_cost
         pays = cost.token / (cost.token + cost.run / n_texts)
         return min(max(pays, least), most)
 

@@ -61,7 +61,7 @@ class CausalLM:
         self.max_depth = min(filter(None, (self._positions, window)), default=None)
 
     @cached_property
-    def cost(self) -> PassCost:
+    def pass_cost(self) -> PassCost:
         """What a pass and a token take, measured once, on the device that the model is on."""
         return measure_cost(self.call, self.support, longest=self.max_depth)
 
@@ -78,7 +78,7 @@ class CausalLM:
             torch.nn.Module.to(self.model, torch.device(device))
         except (RuntimeError, AssertionError) as error:
             raise ValueError(Errors.P045.format(device=device, error=error)) from error
-        vars(self).pop("cost", None)
+        vars(self).pop("pass_cost", None)
         return self
 
     def run_as(self, way: Way) -> CausalLM:

@@ -610,7 +610,7 @@ def test_tags_alone_need_a_model_that_has_them(changes, request):
 )
 def test_drafts_pay_by_what_a_pass_and_a_token_take(run, token, n_texts, expected):
     lm = random_lm("llama", "en", "causal", 1).run_as("cached")
-    lm.cost = PassCost(run, token)
+    lm.pass_cost = PassCost(run, token)
     each = make_decoder(lm, draft_threshold="auto")
     assert each._find_threshold(n_texts) == pytest.approx(expected)
     assert make_decoder(lm, draft_threshold=0.3)._find_threshold(n_texts) == 0.3
@@ -620,7 +620,7 @@ def test_drafts_pay_by_what_a_pass_and_a_token_take(run, token, n_texts, expecte
 @pytest.mark.parametrize("cost", [PassCost(1.0, 1e-6), PassCost(0.0, 1.0)], ids=str)
 def test_what_pays_does_not_change_what_is_found(cost):
     lm = random_lm("llama", "en", "causal", 1).run_as("cached")
-    lm.cost = cost
+    lm.pass_cost = cost
     expected = decode(make_decoder(lm, draft_threshold=None), TEXTS["en"])
     each = make_decoder(lm, draft_threshold="auto")
     assert_same(decode(each, TEXTS["en"]), expected)
