@@ -19,9 +19,9 @@ from .padded import PaddedLM, PaddedWay
 from .replay import ReplayingDecoder
 from .unconstrained import UnconstrainedDecoder
 
-# Tokens are not limited, since a decoder's name says how many texts are run at once. Tags are off,
-# since other formats have none.
-# A fixed threshold, so that passes and tokens are the same on every device.
+# Tokens are not limited, since a decoder's name says how many texts are run at once. Tags are off
+# where the name does not say so, since other formats have none. The threshold is fixed, so that
+# passes and tokens are the same on every device.
 _OPTIONS = DecodingOptions(tag_share=0.0, draft_threshold=0.07, batch_tokens=sys.maxsize)
 
 
@@ -170,6 +170,9 @@ _KINDS: Mapping[str, _Kind] = {
     # Opens a mention of every label while mentions are still counted.
     "tree-early": _Kind(_parallel(open_counts=(1,)), drafts=True, batches=True),
     "tree-plain": _Kind(_parallel(draft_threshold=None), batches=True),
+    # With text tags: first their pass, then the labels that they leave in doubt, or nothing.
+    "tree-tags": _Kind(_parallel(tag_share=DecodingOptions.tag_share), drafts=True, batches=True),
+    "tags": _Kind(_parallel(tag_share=DecodingOptions.tag_share, decode="tags"), batches=True),
     # The tree on several devices, which divide the texts of a batch or the labels of a text.
     "replicas": _Kind(_parallel(), drafts=True, batches=True, replicas=True),
     "batch": _Kind(_plain("batch")),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spacy_padellm.benchmark.decoders import (
@@ -21,7 +23,7 @@ from spacy_padellm.tree.causal_lm import CausalLM
 from tests.sample_texts import cut_at_spaces
 from tests.sample_tokenizers import WORDINGS
 from tests.tiny_models import random_lm
-from tests.trained import TEXTS, trained_lm
+from tests.trained import FLAT, TEXTS, trained_lm
 
 SETTINGS = Settings(labels=WORDINGS["en"], max_mentions=5, max_mention_tokens=4)
 TEXT = AnnotatedText(
@@ -70,7 +72,7 @@ def test_names_are_taken_apart(name, spec):
         (
             "batch:0.1",
             r"P409.*'batch:0.1'.*batch takes no threshold.*"
-            r"take a threshold: tree, tree-early, replicas\..*take a batch size: ",
+            r"take a threshold: tree, tree-early, tree-tags, replicas\..*take a batch size: ",
         ),
         ("structured:0.1", r"P409.*structured takes no threshold"),
         ("batch@4", r"P409.*batch takes no batch size"),
@@ -83,7 +85,11 @@ def test_names_of_no_decoder(name, error):
         parse_spec(name)
 
 
-@pytest.mark.parametrize("name", DECODERS)
+# A replayed model has no text tags.
+REPLAYED = [name for name in DECODERS if name != "tags"]
+
+
+@pytest.mark.parametrize("name", REPLAYED)
 def test_every_decoder_replays_gold(name):
     """What it finds is the gold, and what it takes does not come from the model's choices."""
     costs = []
@@ -102,7 +108,7 @@ def test_every_decoder_replays_gold(name):
 def test_the_fewest_passes_are_those_of_the_tree():
     lm = random_lm("llama", "en", "causal", 0)
     passes, tokens = {}, {}
-    for name in DECODERS:
+    for name in REPLAYED:
         decoder, text = replay_with(name, lm)
         decoder.decode([text])
         passes[name], tokens[name] = decoder.cost.passes, decoder.cost.tokens
@@ -114,6 +120,22 @@ def test_the_fewest_passes_are_those_of_the_tree():
     assert passes["augmented-lookup"] < passes["augmented"]
     # The tree alone runs nothing twice.
     assert tokens["tree-plain"] < tokens["batch-shared"] < tokens["batch"]
+
+
+def test_decoders_that_read_tags():
+    lm, settings = trained_lm(tag_text=1.0)
+    padellm = PaDeLLM(lm, replace(settings, text_tags=True))
+    for text in FLAT:
+        encoded = padellm.encode(text.source)
+        for name in ("tree-tags", "tags"):
+            decoder = build_decoder(parse_spec(name), padellm)
+            found = resolve(text.source.text, decoder.decode([encoded])[0], decoder.options)
+            assert {(e.start, e.end, e.label) for e in found} == {
+                (m.start, m.end, m.label) for m in text.mentions
+            }
+            assert decoder.cost.passes == 1 or name == "tree-tags"
+    with pytest.raises(ValueError, match="P039"):
+        replay_with("tags", random_lm("llama", "en", "causal", 0))
 
 
 def test_trained_models_find_the_same_on_every_way():
