@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
+from spacy_padellm.tree import causal_lm
+from spacy_padellm.tree.probe import PassCost
 from tests.sample_tokenizers import TOKENIZERS, WORDINGS, load_tokenizer, make_encoder
 
 # The same examples at every run; HYPOTHESIS_PROFILE=explore looks for new ones. No deadline, as
@@ -50,6 +52,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def steady_drafts() -> Iterator[None]:
+    """What is drafted does not depend on the time that passes take on this machine just now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(causal_lm, "measure_cost", lambda *_, **__: PassCost(2e-3, 2e-4))
+        yield
 
 
 @pytest.fixture(scope="session", params=TOKENIZERS)

@@ -156,7 +156,7 @@ def test_run_as_runs_the_same_model():
     assert other.model is lm.model
     assert other.tokenizer is lm.tokenizer
     assert other.support == TreeSupport("sequences", "4d", in_halves=True)
-    assert lm.support == TreeSupport("cached", "4d")
+    assert lm.support == TreeSupport("cached", "4d", in_halves=True)
 
 
 def test_support_that_is_known_is_not_probed():

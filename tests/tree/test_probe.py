@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from spacy_padellm.tree import causal_lm
 from spacy_padellm.tree.causal_lm import CausalLM
-from spacy_padellm.tree.probe import probe_tree_support
+from spacy_padellm.tree.probe import PassCost, measure_cost, probe_tree_support
 from spacy_padellm.tree.run import TreeSupport
 from tests.tiny_models import FAMILIES, plain_logits, tiny_lm, tiny_model
 
@@ -161,19 +162,30 @@ def test_a_model_in_half_precision_can_be_probed():
 
 
 @pytest.mark.parametrize("family", ["llama", "bloom"])
-def test_what_a_pass_takes_is_measured_once_and_logged(family, caplog):
+def test_what_a_pass_takes_is_measured_and_logged(family, caplog):
     lm = CausalLM(tiny_model(family), tiny_lm(family).tokenizer)
     with caplog.at_level(logging.INFO, logger="spacy_padellm"):
-        cost = lm.pass_cost
-        assert lm.pass_cost is cost
+        cost = measure_cost(lm.call, lm.support)
     assert cost.run >= 0 and cost.token > 0
     logged = [each.getMessage() for each in caplog.records if "each token" in each.getMessage()]
     assert len(logged) == 1 and f"{1e3 * cost.token:.3f} ms" in logged[0]
-    # On another device, it may be another.
-    assert lm.to("cpu").pass_cost is not cost
+
+
+def test_it_is_measured_once_on_each_device(monkeypatch):
+    lm = CausalLM(tiny_model("llama"), tiny_lm("llama").tokenizer)
+    measured = []
+
+    def measure(call, support, longest):
+        measured.append((call, support, longest))
+        return PassCost(1.0, len(measured))
+
+    monkeypatch.setattr(causal_lm, "measure_cost", measure)
+    assert lm.pass_cost is lm.pass_cost
+    assert measured == [(lm.call, lm.support, lm.max_depth)]
+    assert lm.to("cpu").pass_cost == PassCost(1.0, 2)
 
 
 @pytest.mark.parametrize("longest", [2, 5, 40])
 def test_a_model_with_few_positions_is_timed_too(longest):
     lm = CausalLM(tiny_model("gpt2", n_positions=longest), tiny_lm("gpt2").tokenizer)
-    assert lm.pass_cost.token > 0
+    assert measure_cost(lm.call, lm.support, longest=lm.max_depth).token > 0
