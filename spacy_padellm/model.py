@@ -98,6 +98,8 @@ class PaDeLLM:
             trained = found.trained_wordings
             untrained = [label for label, word in settings.labels.items() if word not in trained]
             settings = replace(settings, untrained=tuple(untrained))
+        if decoding_options.decode == "tags" and not settings.reads_tags:
+            raise ValueError(Errors.P039)
         bidirectional = settings.prefix_attention == "bidirectional"
         lm = load_causal_lm(name, bidirectional_prefix=bidirectional, options=load_options)
         replicas = Replicas(devices) if devices else None
