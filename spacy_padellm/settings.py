@@ -90,7 +90,7 @@ class DecodingOptions:
         for name in ("threshold", "tag_share", "draft_threshold"):
             value = getattr(self, name)
             if name == "draft_threshold" and isinstance(value, str):
-                check_choice(name, value, ("auto",))
+                check_choice(name, value, get_args(Drafts))
             elif value is not None and not 0 <= value <= 1:
                 raise ValueError(Errors.P030.format(name=name, value=value))
         for name, value in (

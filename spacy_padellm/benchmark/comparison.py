@@ -15,6 +15,7 @@ from ..prompt.encoder import EncodedText
 from ..settings import PARALLEL, DecodingOptions
 from ..texts import TokenizedText
 from ..tree.run import TreeSupport
+from .decoders import DRAFT_THRESHOLD
 from .padded import PaddedLM
 from .unconstrained import UnconstrainedDecoder, WrittenText
 
@@ -91,7 +92,7 @@ def compare_decoders(padellm: PaDeLLM, texts: Iterable[TokenizedText]) -> Compar
     if settings.output_format != PARALLEL:
         raise ValueError(Errors.P038.format(output_format=settings.output_format))
     sequences = lm.run_as("sequences")
-    options = DecodingOptions(tag_share=0.0, draft_threshold=0.07)
+    options = DecodingOptions(tag_share=0.0, draft_threshold=DRAFT_THRESHOLD)
     stepwise = replace(options, draft_threshold=None)
     tree = ParallelDecoder(lm, padellm.encoder, settings, options)
     walkers: dict[Walk, ParallelDecoder] = {

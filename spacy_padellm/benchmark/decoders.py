@@ -19,10 +19,11 @@ from .padded import PaddedLM, PaddedWay
 from .replay import ReplayingDecoder
 from .unconstrained import UnconstrainedDecoder
 
+# Fixed, so that passes and tokens are the same on every device.
+DRAFT_THRESHOLD = 0.07
 # Tokens are not limited, since a decoder's name says how many texts are run at once. Tags are off
-# where the name does not say so, since other formats have none. The threshold is fixed, so that
-# passes and tokens are the same on every device.
-_OPTIONS = DecodingOptions(tag_share=0.0, draft_threshold=0.07, batch_tokens=sys.maxsize)
+# where the name does not say so, since other formats have none.
+_OPTIONS = DecodingOptions(tag_share=0.0, draft_threshold=DRAFT_THRESHOLD, batch_tokens=sys.maxsize)
 
 
 @dataclass(frozen=True)

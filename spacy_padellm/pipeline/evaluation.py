@@ -92,8 +92,10 @@ def load_pipeline(name: str, lang: str) -> Language:
         ValueError: A setting has no value.
     """
     settings: dict[str, Any] = {}
-    if "=" in name.rpartition(":")[2]:
-        name, _, stated = name.rpartition(":")
+    place, colon, stated = name.rpartition(":")
+    # A path may have an equals sign, too.
+    if colon and "=" in stated and not Path(name).exists():
+        name = place
         for setting in stated.split(","):
             key, is_set, value = setting.partition("=")
             if not is_set:

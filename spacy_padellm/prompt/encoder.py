@@ -84,13 +84,6 @@ class EncodedText(TokenizedText):
             trie.insert(ids, span)
         return trie
 
-    def ids_of(self, span: Span) -> list[int] | None:
-        """Return the ids of a span where mentions are written, with the end token.
-
-        `None` if the tokenizer normalises it to nothing.
-        """
-        return self.encoder.mentions([self.text[slice(*span)]])[0]
-
     def ids_before(self, characters: Iterable[int]) -> dict[int, int]:
         """Count, for each character offset, the text's ids that end at or before it.
 

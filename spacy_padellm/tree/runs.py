@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -114,9 +115,6 @@ def _chain(tree: TokenTree, leaf: int) -> TokenTree:
     return chain
 
 
-_RUNS: Mapping[Way, type[TreeRun]] = {"recomputed": RecomputedRun, "sequences": SequencesRun}
-
-
 def open_run(
     call: ModelCall,
     trees: Sequence[TokenTree],
@@ -139,13 +137,14 @@ def open_run(
         raise ValueError(Errors.P021.format(model=type(call.model).__name__))
     # Without a custom mask, only separate sequences give the right logits.
     way = "sequences" if support.mask_form is None else support.way
-    mask_form = support.mask_form
-    if way == "cached":
-        return CachedRun(
-            call,
-            trees,
-            mask_form=mask_form,
-            bidirectional_prefix=bidirectional_prefix,
-            in_halves=support.in_halves,
-        )
-    return _RUNS[way](call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix)
+    kinds: Mapping[Way, Callable[..., TreeRun]] = {
+        "cached": partial(CachedRun, in_halves=support.in_halves),
+        "recomputed": RecomputedRun,
+        "sequences": SequencesRun,
+    }
+    return kinds[way](
+        call,
+        trees,
+        mask_form=support.mask_form,
+        bidirectional_prefix=bidirectional_prefix,
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,15 @@ def test_settings_of_a_checkpoint_and_of_a_pipeline(run: Run, toy_checkpoint, co
     assert result.exit_code == 0, result.output
     rows = {row["pipeline"]: row["mentions_f"] for row in json.loads(out.read_text())["rows"]}
     assert rows == {names[0]: 1, names[1]: 0, names[2]: 0}
+
+
+def test_a_path_with_an_equals_sign(run: Run, toy_checkpoint, corpora, tmp_path):
+    for name in ("rate=0.1", "at 9:rate=0.1"):
+        folder = tmp_path / name
+        shutil.copytree(toy_checkpoint, folder)
+        for pipeline in (folder, f"{folder}:threshold=0.0"):
+            result = run("evaluate", pipeline, "--corpora", corpora / "known.spacy")
+            assert result.exit_code == 0, result.output
 
 
 def test_a_setting_without_a_value(run: Run, toy_checkpoint, corpora):
