@@ -84,7 +84,7 @@ class DecodingOptions:
     draft_threshold: float | Drafts | None = "auto"
     open_counts: tuple[int, ...] = ()
     # The fastest on a CPU.
-    batch_tokens: int = 1024
+    batch_tokens: int = 2048
 
     def __post_init__(self) -> None:
         for name in ("threshold", "tag_share", "draft_threshold"):

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..tree.causal_lm import CausalLM
-from ..tree.model_call import ALL, KVCache, Readout
+from ..tree.kv_cache import KVCache
+from ..tree.model_call import ALL, Readout
 from ..tree.run import TreeRun
 from ..tree.token_tree import TokenTree
 from .meters import Clock

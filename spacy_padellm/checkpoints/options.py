@@ -26,7 +26,10 @@ class LoadOptions:
     Args:
         device: The device to run on, such as `"cuda:0"`. `"auto"` means the first GPU, or the CPU
             if there is none.
-        dtype: The dtype of the weights, such as `"bfloat16"`; `"auto"` for the stored one.
+        dtype: The dtype of the weights, such as `"bfloat16"`; `"stored"` for the stored one.
+            `"auto"` means the stored one on a GPU. On a CPU it means `"float32"`, with linear
+            layers that predict in bfloat16 if the processor can. If it can, weights that are stored
+            as bfloat16 stay so.
         device_map: Where to put the parts of a model that is too large for one device: `"auto"`, or
             module names → devices. It replaces `device`.
         attn_implementation: `"sdpa"` or `"eager"`, by default what transformers chooses.
@@ -64,7 +67,7 @@ class LoadOptions:
         Raises:
             ValueError: torch has no floating point dtype of this name.
         """
-        return "auto" if self.dtype == "auto" else get_dtype(self.dtype)
+        return "auto" if self.dtype in ("auto", "stored") else get_dtype(self.dtype)
 
     @property
     def place(self) -> str:
@@ -103,6 +106,17 @@ def get_dtype(name: str) -> torch.dtype:
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(Errors.P043.format(dtype=name))
     return dtype
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """Return whether a type of torch device, such as `"cuda"`, has bfloat16 without emulation."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
 
 
 def find_device(name: str) -> torch.device:

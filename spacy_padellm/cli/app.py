@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .benchmark import benchmark
-from .chart import chart
+from .benchmark import benchmark, chart
 from .compare import compare
 from .convert import convert
 from .evaluate import evaluate, scores

@@ -1,4 +1,7 @@
-"""`benchmark`: the cost and scores of decoders, on trained models or with replayed gold."""
+"""`benchmark`: the cost and scores of decoders, on trained models or with replayed gold.
+
+`chart` draws a picture of what it measured.
+"""
 
 from __future__ import annotations
 
@@ -196,3 +199,23 @@ def _measure(
                 yield run.rows, True
                 return
             yield run.rows, False
+
+
+def chart(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULT...", help="JSON files that `benchmark --output` wrote.", dir_okay=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Write the picture to this PNG file.")],
+) -> None:
+    """Draw the mean latency of each decoder on each dataset, with the machine and the date below.
+    Needs the extra `benchmark`.
+    """
+    with shown_errors():
+        from ..benchmark.chart import draw_chart
+        from ..benchmark.report import read_json
+
+        check_writable(output)
+        draw_chart(output, [read_json(path) for path in results])

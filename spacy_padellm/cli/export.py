@@ -19,7 +19,7 @@ def export(
         ),
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
-    dtype: DtypeOption = "auto",
+    dtype: DtypeOption = "stored",
 ) -> None:
     """Write the checkpoint of a trained pipeline to a folder of its own. --dtype float16 takes half
     the space of float32. Several pipelines trained from the same checkpoint are averaged, which is

@@ -43,8 +43,10 @@ def build_causal_lm_v1(
             weights are loaded at first use.
         device: The device to run on, such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. `"auto"`
             means the first GPU, or the CPU if there is none.
-        dtype: The dtype of the weights: `"float32"`, `"bfloat16"` or `"float16"`; `"auto"` for the
-            stored one.
+        dtype: The dtype of the weights: `"float32"`, `"bfloat16"` or `"float16"`; `"stored"` for
+            the stored one. `"auto"` means the stored one on a GPU. On a CPU it means `"float32"`,
+            with linear layers that predict in bfloat16 if the processor can. If it can, weights
+            that are stored as bfloat16 stay so.
         device_map: Where to put the parts of a model that is too large for one device: `"auto"`, or
             a mapping from module names to devices. It replaces `device`.
         attn_implementation: `"sdpa"` or `"eager"`; `null` for what transformers chooses.

@@ -20,6 +20,7 @@ from thinc.types import Floats1d
 
 from ..checkpoints.files import SETTINGS_FILE, has_weights
 from ..checkpoints.loading import load_causal_lm, read_settings
+from ..checkpoints.options import has_fast_bfloat16
 from ..checkpoints.saving import save_settings
 from ..decode.replicas import Replicas
 from ..errors import Errors, Warnings
@@ -29,7 +30,7 @@ from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, target_log_probs
 from ..tree.causal_lm import CausalLM
 from .sources import LMSource
-from .steps import has_fast_bfloat16, make_adamw
+from .steps import make_adamw
 
 logger = logging.getLogger(__name__)
 

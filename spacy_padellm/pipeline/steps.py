@@ -1,4 +1,4 @@
-"""Training steps: torch's AdamW with the config's settings, and a check for fast bfloat16."""
+"""Training steps: torch's AdamW with the config's settings."""
 
 from __future__ import annotations
 
@@ -43,12 +43,3 @@ def make_adamw(model: PreTrainedModel, stated: Optimizer) -> torch.optim.AdamW:
         # On a CPU, fused steps are many times as fast.
         fused=True,
     )
-
-
-def has_fast_bfloat16(device: str) -> bool:
-    """Return whether a type of torch device, such as `"cuda"`, has bfloat16 without emulation."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .model_call import ALL, Half, KVCache, MaskForm, ModelCall, Readout
-from .packing import pack
+from .kv_cache import KVCache, MaskForm
+from .model_call import ALL, Half, ModelCall, Readout
+from .packing import pack, work
 from .run import TreeRun
 from .token_tree import TokenTree
 
-# Short trees share a row of the batch. Later, the new nodes of a row are then more alike in number
-# than those of a tree, so that less is padding. Wider rows cost more attention.
-_NARROWEST_ROW = 128
+# To move a slot of the cache to another row takes as long as attending to this many keys.
+_MOVE = 20
 
 
 class _Inputs(NamedTuple):
@@ -60,28 +60,18 @@ class _Layout:
         self.cache = KVCache(mask_form, 0 if layers is None else layers.start)
         self.width = 0
         self.slots: dict[int, np.ndarray] = {}
-        # The trees in each row of the batch.
-        self._rows: list[list[int]] = []
+        # Number of rows, and tree → its row.
+        self._height = 0
+        self._rows: dict[int, int] = {}
         # Tree → the serial number of the last node that was run.
         self._last: dict[int, int] = {}
 
     def shrink(self, trees: Sequence[TokenTree], retired: AbstractSet[int]) -> None:
-        """Drop retired trees and nodes that were cut off from the cache."""
-        rows = [[tree for tree in row if tree not in retired] for row in self._rows]
-        live = [number for number, row in enumerate(rows) if row]
-        if len(live) < len(rows):
-            # On the CPU, as the layers of one model may be on several devices.
-            self.cache.select(torch.tensor(live, dtype=torch.long))
-        self._rows = [rows[number] for number in live]
-        width = 0
-        for tree in (tree for row in self._rows for tree in row):
-            kept = bisect_right(trees[tree].serials, self._last[tree])
-            self.slots[tree] = self.slots[tree][:kept]
-            if kept:
-                width = max(width, int(self.slots[tree][-1]) + 1)
-        if width < self.width:
-            self.cache.cut(self.width - width)
-            self.width = width
+        """Forget retired trees and nodes that were cut off."""
+        for tree in self.slots.keys() & retired:
+            del self.slots[tree]
+        for tree, slots in self.slots.items():
+            self.slots[tree] = slots[: bisect_right(trees[tree].serials, self._last[tree])]
 
     def grow(
         self, trees: Sequence[TokenTree], retired: AbstractSet[int], *, bidirectional_prefix: bool
@@ -93,50 +83,92 @@ class _Layout:
             retired: The trees that are not run any more.
             bidirectional_prefix: Whether the prefix attends in both directions.
         """
-        if not self._rows:
-            live = [number for number in range(len(trees)) if number not in retired]
-            packing = pack([len(trees[number]) for number in live], _NARROWEST_ROW)
-            self._rows = [[] for _ in range(packing.shape[0])]
-            for number, row in zip(live, packing.rows, strict=True):
-                self._rows[row].append(number)
-                self.slots[number] = np.zeros(0, dtype=np.int64)
-        counts = {
-            tree: len(trees[tree]) - len(self.slots[tree]) for row in self._rows for tree in row
-        }
-        length = max(sum(counts[tree] for tree in row) for row in self._rows)
-        tokens = np.zeros((len(self._rows), length), dtype=np.int64)
+        live = [number for number in range(len(trees)) if number not in retired]
+        for number in live:
+            self.slots.setdefault(number, np.zeros(0, dtype=np.int64))
+        counts = {number: len(trees[number]) - len(self.slots[number]) for number in live}
+        length = self._arrange(counts)
+        tokens = np.zeros((self._height, length), dtype=np.int64)
         positions = np.zeros_like(tokens)
         visible = np.zeros((*tokens.shape, self.width + length), dtype=bool)
         # Padding attends to itself, as a softmax needs at least one key.
         visible[:, np.arange(length), self.width + np.arange(length)] = True
-        places: dict[int, tuple[int, int]] = {}
-        for row, members in enumerate(self._rows):
-            begin = 0
-            for number in members:
-                tree, start = trees[number], len(self.slots[number])
-                own = slice(begin, begin + counts[number])
-                tokens[row, own] = tree.ids[start:]
-                positions[row, own] = tree.depths[start:]
-                added = self.width + np.arange(own.start, own.stop)
-                slots = self.slots[number] = np.concatenate([self.slots[number], added])
-                self._last[number] = tree.serials[-1] if tree.serials else -1
-                seen = tree.visible(start, bidirectional_prefix=bidirectional_prefix)
-                visible[row, own, slots] = seen.T
-                places[number] = (row, begin)
-                begin = own.stop
+        ends = [0] * self._height
+        rows, columns = [], []
+        for number in live:
+            tree, start, row = trees[number], len(self.slots[number]), self._rows[number]
+            own = slice(ends[row], ends[row] + counts[number])
+            ends[row] = own.stop
+            tokens[row, own] = tree.ids[start:]
+            positions[row, own] = tree.depths[start:]
+            places = np.arange(own.start, own.stop)
+            slots = self.slots[number] = np.concatenate([self.slots[number], self.width + places])
+            self._last[number] = tree.serials[-1] if tree.serials else -1
+            seen = tree.visible(start, bidirectional_prefix=bidirectional_prefix)
+            visible[row, own, slots] = seen.T
+            rows.append(np.full(counts[number], row))
+            columns.append(places)
         self.width += length
-        ordered = sorted(places)
-        sizes = [counts[number] for number in ordered]
-        rows = np.repeat([places[number][0] for number in ordered], sizes)
-        columns = [places[number][1] + np.arange(counts[number]) for number in ordered]
         return _Inputs(
-            tokens,
-            positions,
-            visible,
-            rows,
-            np.concatenate(columns),
-            {number: counts[number] for number in ordered},
+            tokens, positions, visible, np.concatenate(rows), np.concatenate(columns), counts
         )
+
+    def _arrange(self, counts: Mapping[int, int]) -> int:
+        """Divide the trees among rows, so that the next pass takes little time.
+
+        Args:
+            counts: Tree → number of its new nodes.
+
+        Returns:
+            The number of slots to add to each row.
+        """
+        kept = {tree: len(self.slots[tree]) for tree in counts}
+        width = max((int(self.slots[tree][-1]) + 1 for tree in counts if kept[tree]), default=0)
+        packing = pack(list(counts.values()), list(kept.values()))
+        moved_width = max(_sums(packing.rows, kept.values(), packing.shape[0]))
+        height, length = packing.shape
+        moved = work(height, length, moved_width) + _MOVE * height * moved_width
+        if self._height and self._rows.keys() >= counts.keys():
+            rows = [self._rows[tree] for tree in counts]
+            added = max(_sums(rows, counts.values(), self._height))
+            if work(self._height, added, width) <= moved:
+                if width < self.width:
+                    self.cache.cut(self.width - width)
+                self.width = width
+                return added
+        self._move(dict(zip(counts, packing.rows, strict=True)), height, moved_width)
+        return length
+
+    def _move(self, rows: dict[int, int], height: int, width: int) -> None:
+        """Move the trees to other rows.
+
+        Args:
+            rows: Tree → its row.
+            height: Number of rows.
+            width: Number of slots in each row.
+        """
+        # What padding is filled with does not matter, as nothing attends to it.
+        row_of, slot_of = np.zeros((2, height, width), dtype=np.int64)
+        ends = [0] * height
+        for tree, row in rows.items():
+            slots = self.slots[tree]
+            own = slice(ends[row], ends[row] + len(slots))
+            ends[row] = own.stop
+            if len(slots):
+                row_of[row, own] = self._rows[tree]
+                slot_of[row, own] = slots
+            self.slots[tree] = np.arange(own.start, own.stop)
+        if self._height:
+            self.cache.move(torch.from_numpy(row_of), torch.from_numpy(slot_of))
+        self._rows, self._height, self.width = rows, height, width
+
+
+def _sums(rows: Iterable[int], sizes: Iterable[int], height: int) -> list[int]:
+    """Add up the sizes of the trees in each row."""
+    totals = [0] * height
+    for row, size in zip(rows, sizes, strict=True):
+        totals[row] += size
+    return totals
 
 
 class CachedRun(TreeRun):

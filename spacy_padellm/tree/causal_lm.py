@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import Errors
@@ -20,6 +21,38 @@ from .token_tree import TokenTree
 
 class TextTooLongError(ValueError):
     """The error for a text that is longer than a model can run."""
+
+
+class _ShortLinear(torch.nn.Linear):
+    """A linear layer that multiplies in bfloat16 to predict on a CPU, and in float32 to train.
+
+    The weight is kept in both. Bias, input and output are float32.
+    """
+
+    _kept: tuple[tuple[int, int], Tensor] | None = None
+
+    @classmethod
+    def of(cls, layer: torch.nn.Linear) -> _ShortLinear:
+        """Return such a layer with the parameters of another one."""
+        has_bias = layer.bias is not None
+        short = cls(layer.in_features, layer.out_features, has_bias, device="meta")
+        short.weight, short.bias = layer.weight, layer.bias
+        return short.train(layer.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer."""
+        # With gradient checkpointing, a layer in training runs without gradients first.
+        if self.training or torch.is_grad_enabled() or input.device.type != "cpu":
+            return super().forward(input)
+        output = torch.nn.functional.linear(input.bfloat16(), self._short_weight()).float()
+        return output if self.bias is None else output.add_(self.bias)
+
+    def _short_weight(self) -> Tensor:
+        """Return the weight in bfloat16, made anew if the weight was changed since."""
+        state = (self.weight.data_ptr(), self.weight._version)
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, self.weight.detach().bfloat16())
+        return self._kept[1]
 
 
 class CausalLM:
@@ -80,6 +113,17 @@ class CausalLM:
             raise ValueError(Errors.P045.format(device=device, error=error)) from error
         vars(self).pop("pass_cost", None)
         return self
+
+    def predict_in_bfloat16(self) -> None:
+        """Let the linear layers multiply in bfloat16 to predict on a CPU; they train in float32.
+
+        The output layer is left out.
+        """
+        for module in list(self.model.base_model.modules()):
+            for name, child in module.named_children():
+                if type(child) is torch.nn.Linear:
+                    setattr(module, name, _ShortLinear.of(child))
+        vars(self).pop("pass_cost", None)
 
     def run_as(self, way: Way) -> CausalLM:
         """Return the same model with another way to run trees."""

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..errors import Errors
-
-MaskForm = Literal["4d", "3d"]
-
-# The KV cache's name as argument and output: since transformers 5.24, and before.
-_CACHE_NAMES = ("cache", "past_key_values")
+from .kv_cache import CACHE_NAMES, KVCache, MaskForm
 
 
 @dataclass(frozen=True)
@@ -60,55 +55,6 @@ class Half:
     layers: slice
     hidden: Tensor | None = None
     output: Tensor | None = None
-
-
-class _PartialCache(DynamicCache):
-    """A cache of the layers from `first_layer` on, which it numbers from 0."""
-
-    def __init__(self, first_layer: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.first_layer = first_layer
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **others: Any
-    ) -> Any:
-        layer = layer_idx - self.first_layer
-        return super().update(keys, values, layer, *args, **others)  # type: ignore[misc]
-
-
-class KVCache:
-    """The keys and values of the tokens run so far, one row for each row of the batch.
-
-    Args:
-        mask_form: The mask that the model takes. A model with `"3d"` is of an older kind, which
-            starts without a cache and returns a tuple.
-        first_layer: The first layer that is run.
-
-    Attributes:
-        kept: The cache as the model takes and returns it.
-    """
-
-    def __init__(self, mask_form: MaskForm | None, first_layer: int = 0) -> None:
-        self.kept: Any = None if mask_form == "3d" else _PartialCache(first_layer)
-
-    def select(self, rows: Tensor) -> None:
-        """Keep only these rows, in this order; the indices have the shape `(n,)`."""
-        if isinstance(self.kept, tuple):
-            self.kept = tuple((k[rows], v[rows]) for k, v in self.kept)
-        elif self.kept is not None:
-            self.kept.batch_select_indices(rows)
-
-    def cut(self, count: int) -> None:
-        """Drop the last `count` slots of every row; `count` is at least 1."""
-        if isinstance(self.kept, tuple):
-            self.kept = tuple((k[:, :, :-count], v[:, :, :-count]) for k, v in self.kept)
-        elif self.kept is not None:
-            # Negative: the number to remove. Transformers 5 takes no other form.
-            self.kept.crop(-count)
-
-    def copy(self) -> KVCache:
-        """Return a deep copy."""
-        return copy.deepcopy(self)
 
 
 class ModelCall:
@@ -219,7 +165,7 @@ class ModelCall:
                 read and the model's layers cannot be identified.
         """
         kept = None if cache is None else cache.kept
-        inputs |= {**dict.fromkeys(_CACHE_NAMES, kept), "use_cache": cache is not None}
+        inputs |= {**dict.fromkeys(CACHE_NAMES, kept), "use_cache": cache is not None}
         known = {name: inputs[name] for name in inputs if name in self.parameters}
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
@@ -240,7 +186,7 @@ class ModelCall:
                 stack.enter_context(_attention_for_training(self.model))
             output = self._outermost(**known, return_dict=True)
         if cache is not None:
-            returned = (output.get(name) for name in _CACHE_NAMES)
+            returned = (output.get(name) for name in CACHE_NAMES)
             cache.kept = next((each for each in returned if each is not None), None)
             if cache.kept is None:
                 raise ValueError(Errors.P025.format(model=type(self.model).__name__))

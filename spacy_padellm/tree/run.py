@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .model_call import ALL, Half, KVCache, MaskForm, ModelCall, Readout
+from .kv_cache import KVCache, MaskForm
+from .model_call import ALL, Half, ModelCall, Readout
 from .token_tree import TokenTree
 
 Way = Literal["cached", "recomputed", "sequences"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import shutil
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from spacy_padellm.checkpoints import files
+from spacy_padellm.checkpoints import files, loading
 from spacy_padellm.checkpoints.files import CheckpointFiles
 from spacy_padellm.checkpoints.loading import (
     check_trainable,
@@ -91,8 +92,36 @@ def test_the_dtype_that_is_stored(tmp_path: Path):
     lm = random_lm("llama")
     half = CausalLM(type(lm.model)(lm.model.config).bfloat16(), lm.tokenizer, support=lm.support)
     save_checkpoint(tmp_path, half, trained_lm()[1])
-    loaded = load_causal_lm(str(tmp_path), options=LoadOptions(dtype="auto"))
+    loaded = load_causal_lm(str(tmp_path), options=LoadOptions(dtype="stored"))
     assert loaded.model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
+def test_the_fastest_dtype_on_a_cpu(checkpoint, tmp_path, monkeypatch, caplog, stored, is_fast):
+    monkeypatch.setattr(loading, "has_fast_bfloat16", lambda device: is_fast)
+    lm = load_causal_lm(str(checkpoint), options=LoadOptions(dtype=stored))
+    save_checkpoint(tmp_path, lm, trained_lm()[1])
+    with caplog.at_level(logging.INFO, logger=loading.__name__):
+        loaded = load_causal_lm(str(tmp_path), options=LoadOptions(dtype="auto"))
+    kept = is_fast and stored == "bfloat16"
+    assert loaded.model.dtype == (torch.bfloat16 if kept else torch.float32)
+    # Which one is said.
+    (said,) = [record.getMessage() for record in caplog.records if record.name == loading.__name__]
+    assert ("predict in bfloat16" in said) == (is_fast and not kept)
+    assert ("as stored" in said) == kept
+    full = load_causal_lm(str(tmp_path), options=LoadOptions(dtype="float32"))
+    expected = plain_logits(full.model, IDS)
+    # With gradients, as in training, layers of float32 weights multiply in float32.
+    assert torch.equal(plain_logits(loaded.model, IDS).float(), expected) != kept
+    with torch.no_grad():
+        found = plain_logits(loaded.model, IDS).float()
+    assert torch.equal(found, expected) != is_fast
+    assert torch.allclose(found, expected, atol=0.1)
+    # What was learnt by heart outlives the rounding.
+    assert [[(m.label, m.start, m.end) for m in mentions] for mentions in found_by(loaded)] == [
+        [(m.label, m.start, m.end) for m in mentions] for mentions in found_by(trained_lm()[0])
+    ]
 
 
 @pytest.mark.parametrize("quantization, layer", [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])

@@ -16,13 +16,12 @@ import torch
 from spacy.language import Language
 from thinc.api import SGD, Adam, Optimizer, RAdam
 
-from spacy_padellm.checkpoints.options import LoadOptions
+from spacy_padellm.checkpoints.options import LoadOptions, has_fast_bfloat16
 from spacy_padellm.checkpoints.saving import save_checkpoint
 from spacy_padellm.checkpoints.small_lm import SmallModelShape
 from spacy_padellm.pipeline import shim as shim_module
 from spacy_padellm.pipeline.shim import PaDeLLMShim, build_model, get_shim
 from spacy_padellm.pipeline.sources import FreshSource, LMSource, PretrainedSource
-from spacy_padellm.pipeline.steps import has_fast_bfloat16
 from spacy_padellm.settings import DecodingOptions, Overrides
 from spacy_padellm.train.supervised import target_log_probs
 from spacy_padellm.tree.causal_lm import CausalLM

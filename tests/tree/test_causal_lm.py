@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -215,3 +218,73 @@ def test_a_device_that_is_not_there(device):
     with pytest.raises(ValueError, match=rf"(?s)P045.*'{device}'.*for example 'cpu'"):
         tiny_lm("llama").to(device)
     assert tiny_lm("llama").to("cpu").model.device.type == "cpu"
+
+
+# Layers that predict in bfloat16
+
+
+def short_lm(family: str = "llama") -> CausalLM:
+    lm = copy.deepcopy(tiny_lm(family))
+    lm.predict_in_bfloat16()
+    return lm
+
+
+@torch.no_grad()
+def predicted(lm: CausalLM) -> torch.Tensor:
+    return plain_logits(lm.model, [3, 4, 5, 6])
+
+
+def test_linear_layers_predict_in_bfloat16():
+    exact, lm = tiny_lm("llama"), short_lm()
+    difference = (predicted(lm) - predicted(exact)).abs().max()
+    assert 0 < difference < 0.1
+    assert predicted(lm).dtype == torch.float32
+    layer = short_lm("bert").model.base_model.encoder.layer[0].output.dense
+    given = torch.randn(3, layer.in_features, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        product = given.bfloat16() @ layer.weight.bfloat16().T
+        assert torch.allclose(layer(given), product.float() + layer.bias, atol=1e-6)
+        # The bias is not rounded.
+        layer.bias.add_(1000.001)
+        assert torch.allclose(layer(given), product.float() + layer.bias, atol=1e-4)
+
+
+def test_they_train_in_float32():
+    gradients = []
+    for lm in (copy.deepcopy(tiny_lm("llama")), short_lm()):
+        plain_logits(lm.model, [3, 4, 5, 6]).sum().backward()
+        gradients.append({name: p.grad for name, p in lm.model.named_parameters()})
+    exact, found = gradients
+    assert found.keys() == exact.keys()
+    assert all(torch.equal(found[name], exact[name]) for name in exact)
+    # Also where a pass in training needs no gradients, as with gradient checkpointing.
+    lm = short_lm()
+    lm.model.train()
+    assert torch.equal(predicted(lm), predicted(tiny_lm("llama")))
+
+
+def test_they_predict_with_what_was_trained_since():
+    lm = short_lm()
+    before = predicted(lm)
+    plain_logits(lm.model, [3, 4, 5, 6]).sum().backward()
+    torch.optim.SGD(lm.model.parameters(), lr=1e-2).step()
+    after = predicted(lm)
+    assert not torch.equal(after, before)
+    fresh = copy.deepcopy(tiny_lm("llama"))
+    fresh.model.load_state_dict(lm.model.state_dict())
+    fresh.predict_in_bfloat16()
+    assert torch.equal(predicted(fresh), after)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "gpt2"])
+def test_trees_and_copies_run_in_bfloat16_too(family):
+    lm = short_lm(family)
+    for seed in range(3):
+        forest = random_forest(seed, 3, prefix=(2, 6))
+        depth = depth_of(forest)
+        with torch.no_grad():
+            found = run_forest(forest, lambda trees, depth=depth: lm.open(trees, depth))
+            expected = expected_logits(forest, lambda ids, _: plain_logits(lm.model, ids))
+        assert torch.allclose(found, expected, atol=0.1)
+    for copied in (copy.deepcopy(lm), pickle.loads(pickle.dumps(lm))):
+        assert torch.equal(predicted(copied), predicted(lm))

@@ -108,7 +108,7 @@ def test_the_precision_it_is_stored_in(stated, expected, weights, tmp_path):
     config = {key: value for key, value in CONFIG.items() if key != "torch_dtype"}
     stored = {name: weight.bfloat16() for name, weight in weights.items()}
     folder = write_folder(tmp_path, stored, config={**config, **stated})
-    model = load_causal_lm(folder, options=LoadOptions(dtype="auto")).model
+    model = load_causal_lm(folder, options=LoadOptions(dtype="stored")).model
     assert {parameter.dtype for parameter in model.parameters()} == {expected}
 
 
