@@ -36,6 +36,9 @@ Labels = Sequence[str] | Mapping[str, str]
 SPANS_KEY = "padellm"
 # If text tags are read, an entity must be more probable than this.
 LIKELY = 0.5
+# Labels are not opened for mentions that would have to be written with a higher probability than
+# this. The value is the best on the development sets of the bundled model.
+SURE = 0.7
 # The checkpoint that comes with the package: English names.
 BUNDLED_MODEL = "padellm_en_small"
 # Every label and mention in a sequence of its own. Other output formats are plugged in.
@@ -61,9 +64,9 @@ class DecodingOptions:
             then has to be more probable than not, and what only the tags name is found, too.
             More than half by default, as counts err more than tags.
         decode: For which labels the model writes mentions, if it was taught text tags.
-            `"doubtful"`: for those that the tags leave in doubt. The same entities are found as
-            with `"all"`: for all labels. `"tags"`: for none. Entities then come from the tags
-            alone, in a single pass over the text.
+            `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels.
+            `"tags"`: for none. Entities then come from the tags alone, in a single pass over the
+            text.
         draft_threshold: Lowest probability of a token that is drafted. The same is found whatever
             it is: a lower one takes fewer passes and more tokens. `"auto"` chooses it from what a
             pass and a token take on this device. `None` drafts nothing: the paper's two steps
@@ -107,14 +110,14 @@ class DecodingOptions:
     def doubtful(self) -> tuple[float, float]:
         """The lowest and the highest probability by the tags that leave a mention in doubt.
 
-        Below the lowest, a mention is dropped even if the model is sure to write it. Above the
-        highest, it is kept even if the model does not write it.
+        Below the lowest, a mention is dropped unless the model writes it with a probability above
+        `SURE`. Above the highest, it is kept even if the model does not write it.
         """
         least = max(LIKELY, self.threshold)
         if self.decode == "tags":
             return (least, least)
         share = max(self.tag_share, 1e-9)
-        return ((least - (1 - share)) / share, least / share)
+        return ((least - (1 - share) * SURE) / share, least / share)
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ class ParallelDecoder:
         if self.options.decode == "tags":
             return ()
         low, _ = self.options.doubtful
-        # Tags of half the weight or less decide nothing.
+        # Tags of little weight decide nothing.
         if tags is None or self.options.decode == "all" or low <= 0:
             return labels
         return [label for label in labels if self._is_doubtful(tags, label)]

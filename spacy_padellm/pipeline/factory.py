@@ -128,8 +128,8 @@ def make_padellm_ner(
             mentions nest: with tags, mentions inside others are lost.
         decode: For which labels the model writes mentions, if it was trained with `tag_text`.
             `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels; this
-            finds the same mentions and takes longer. `"tags"`: for none; this is the fastest and
-            finds a little less.
+            takes longer and finds nearly the same mentions. `"tags"`: for none; this is the fastest
+            and finds a little less.
         spans_key: The span group that predicted mentions are written to and gold mentions are read
             from.
         overwrite: Whether to remove the entities already in `doc.ents`. If not, predicted entities

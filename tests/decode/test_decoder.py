@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from functools import cache, partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_padellm import settings as settings_module
 from spacy_padellm.decode.mentions import resolve
 from spacy_padellm.decode.tags import TextTags
 from spacy_padellm.prompt.template import TEMPLATES
@@ -499,8 +501,9 @@ def test_all_labels_are_written_as_without_tags(family, prefix_attention):
 
 
 @pytest.mark.parametrize("family, prefix_attention", TAGGED)
-def test_what_tags_decide_need_not_be_written(family, prefix_attention):
-    """The same entities are found, whichever labels are left in doubt."""
+def test_what_tags_decide_need_not_be_written(family, prefix_attention, monkeypatch):
+    """The same entities are found if all labels are opened that could change one."""
+    monkeypatch.setattr(settings_module, "SURE", 1.0)
     opened = Counter()
     for seed in range(6):
         lm = sure_lm(family, prefix_attention, seed)
@@ -535,11 +538,20 @@ cached_sure_lm = cache(sure_lm)
     share=st.floats(0.51, 1.0),
     threshold=st.sampled_from([0.0, 0.5, 0.6, 0.9]),
     occurrences=st.sampled_from(["in_order", "all"]),
+    sure=st.sampled_from([0.7, 1.0]),
 )
-def test_entities_of_any_text_are_those_of_all_labels(
-    texts, family, seed, softmax, share, threshold, occurrences
+def test_entities_of_any_text_are_those_of_the_labels_in_doubt(
+    texts, family, seed, softmax, share, threshold, occurrences, sure
 ):
-    """And with all labels, what is written is what is written without tags."""
+    """What is written of a label does not depend on the others. If the model may be sure of
+    everything, the entities are those of all labels. And with all labels, what is written is what
+    is written without tags.
+    """
+    with mock.patch.object(settings_module, "SURE", sure):
+        check_labels_in_doubt(texts, family, seed, softmax, share, threshold, occurrences)
+
+
+def check_labels_in_doubt(texts, family, seed, softmax, share, threshold, occurrences):
     lm = cached_sure_lm(family, "bidirectional", seed)
     plain, every, doubtful = (
         reading_decoder(
@@ -554,17 +566,21 @@ def test_entities_of_any_text_are_those_of_all_labels(
         for name, weight in (("all", 0.0), ("all", share), ("doubtful", share))
     )
     texts = [text for text in texts if plain.fits(plain.encoder.encode(text))]
-    without, of_all, of_some = (decode(each, texts) for each in (plain, every, doubtful))
-    for text, expected, ours, less in zip(texts, without, of_all, of_some, strict=True):
+    without, of_all = (decode(each, texts) for each in (plain, every))
+    of_some = doubtful.write([doubtful.encoder.encode(text) for text in texts], labels())
+    for text, expected, ours, some in zip(texts, without, of_all, of_some, strict=True):
+        less = doubtful.join(some)
         written = [m for m in ours if m.log_prob is not None]
         assert [(m.label, m.places) for m in written] == [(m.label, m.places) for m in expected]
         log_probs = [m.log_prob for m in expected]
         assert [m.log_prob for m in written] == pytest.approx(log_probs, abs=1e-3)
+        in_doubt = [(m.label, m.places) for m in written if m.label in some.labels]
+        assert [(m.label, m.places) for m in less if m.log_prob is not None] == in_doubt
         entities = [
             [(e.start, e.end, e.label) for e in resolve(text.text, each, every.options)]
             for each in (ours, less)
         ]
-        assert entities[0] == entities[1]
+        assert entities[0] == entities[1] or settings_module.SURE < 1
     assert doubtful.cost.distinct_tokens <= every.cost.distinct_tokens
 
 
