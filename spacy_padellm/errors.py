@@ -485,8 +485,8 @@ class Errors(metaclass=_WithCodes):
         "the training corpora to --exclude."
     )
     P421 = (
-        "{path} isn't a result of `padellm benchmark`: {error}. Pass a JSON file that it wrote "
-        "with --output."
+        "{path} isn't a result of `padellm benchmark` or `padellm evaluate`: {error}. Pass a JSON "
+        "file that one of them wrote with --output."
     )
     P422 = (
         "Two results are of the decoder {decoder} on the dataset {dataset}. Pass only one of them, "
@@ -495,6 +495,10 @@ class Errors(metaclass=_WithCodes):
     P423 = (
         "{setting!r} is not a setting with a value. Write it as NAME=VALUE, such as decode=tags, "
         "with a comma before the next one."
+    )
+    P424 = (
+        "Results of `padellm benchmark` and of `padellm evaluate` don't fit into one chart. Draw "
+        "two charts."
     )
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 

@@ -37,7 +37,7 @@ SPANS_KEY = "padellm"
 # If text tags are read, an entity must be more probable than this.
 LIKELY = 0.5
 # Labels are not opened for mentions that would have to be written with a higher probability than
-# this. The value is the best on the development sets of the bundled model.
+# this to be more probable than not. It is the best value on the bundled model's development sets.
 SURE = 0.7
 # The checkpoint that comes with the package: English names.
 BUNDLED_MODEL = "padellm_en_small"
@@ -110,14 +110,16 @@ class DecodingOptions:
     def doubtful(self) -> tuple[float, float]:
         """The lowest and the highest probability by the tags that leave a mention in doubt.
 
-        Below the lowest, a mention is dropped unless the model writes it with a probability above
-        `SURE`. Above the highest, it is kept even if the model does not write it.
+        Below the lowest, a mention is dropped unless the model is very sure to write it. Above the
+        highest, it is kept even if the model does not write it.
         """
         least = max(LIKELY, self.threshold)
         if self.decode == "tags":
             return (least, least)
         share = max(self.tag_share, 1e-9)
-        return ((least - (1 - share) * SURE) / share, least / share)
+        # Closer to 1 if more is asked for.
+        sure = 1 - (1 - SURE) * (1 - least) / (1 - LIKELY)
+        return ((least - (1 - share) * sure) / share, least / share)
 
 
 @dataclass(frozen=True)

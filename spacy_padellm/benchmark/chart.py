@@ -1,13 +1,14 @@
-"""A bar chart of mean latencies, like the paper's Figure 3."""
+"""Charts: mean latencies as bars, like the paper's Figure 3, and F1 against speed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import Errors, require
+from .report import is_evaluation
 from .rows import Row
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 # Only our decoder has a warm colour. The others go from dark to light, so that they differ in black
 # and white, too.
-_OURS, _OURS_COLOR = "tree", "#d55e00"
+_OURS, _OURS_PREFIX, _OURS_COLOR = "tree", "padellm", "#d55e00"
 _DARKEST, _LIGHTEST = (0.10, 0.22, 0.40), (0.76, 0.86, 0.94)
 
 # The scale is logarithmic if the longest bar is more than this many times the shortest.
@@ -44,20 +45,26 @@ class _Bars:
     latencies: Mapping[tuple[str, str], float]
 
 
-def draw_chart(path: Path, results: Sequence[tuple[Sequence[Row], Mapping[str, Any]]]) -> None:
-    """Draw a chart of the mean latency of each decoder on each dataset.
+def draw_chart(path: Path, results: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]) -> None:
+    """Draw a chart of the latency of decoders, or of the F1 and speed of pipelines.
 
     Args:
         path: PNG file to write.
-        results: The rows and the environment of each benchmark, as from `read_json`.
+        results: The rows and the environment of each run of `benchmark` or of `evaluate`, as from
+            `read_json`.
 
     Raises:
         ImportError: matplotlib isn't installed.
-        ValueError: No row has a latency, or two are of the same decoder and dataset.
+        ValueError: No row has what is drawn, two are of the same decoder and dataset, or there are
+            rows of both commands.
     """
     rows = [row for of_run, _ in results for row in of_run]
+    kinds = {is_evaluation(row) for row in rows}
+    if len(kinds) > 1:
+        raise ValueError(Errors.P424)
     captions = dict.fromkeys(_describe(environment) for _, environment in results)
-    figure = make_figure(rows, "; ".join(captions))
+    make = make_scatter if kinds == {True} else make_figure
+    figure = make(rows, "; ".join(captions))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
 
@@ -73,17 +80,79 @@ def make_figure(rows: Sequence[Row], caption: str = "") -> Figure:
         ImportError: matplotlib isn't installed.
         ValueError: No row has a latency, or two are of the same decoder and dataset.
     """
+    bars = _collect(rows)
+    figure = _make_canvas(_choose_width(bars), caption)
+    _draw(figure, bars)
+    return figure
+
+
+def make_scatter(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
+    """Make a chart with a point for each pipeline: its mean F1 and its mean speed.
+
+    A line through the point leads from its slowest to its fastest corpus.
+
+    Args:
+        rows: The results of `evaluate`. All pipelines were run on the same corpora.
+        caption: A line below the chart.
+
+    Raises:
+        ImportError: matplotlib isn't installed.
+        ValueError: A pipeline has no score.
+    """
+    speeds: dict[str, list[float]] = {}
+    scores: dict[str, list[float | None]] = {}
+    for row in rows:
+        speeds.setdefault(row["pipeline"], []).append(row["texts_per_s"])
+        scores.setdefault(row["pipeline"], []).append(row["ents_f"])
+    if any(score is None for each in scores.values() for score in each):
+        raise ValueError(Errors.P404)
+    figure = _make_canvas(_WIDTH, caption)
+    axes = figure.add_subplot()
+    # Above and below in turn, as pipelines of similar speed may have similar scores.
+    for number, pipeline in enumerate(sorted(speeds, key=lambda name: sum(speeds[name]))):
+        measured = speeds[pipeline]
+        found = cast("list[float]", scores[pipeline])
+        place = (sum(measured) / len(measured), sum(found) / len(found))
+        color = _OURS_COLOR if _OURS_PREFIX in pipeline else _DARKEST
+        axes.plot([min(measured), max(measured)], [place[1]] * 2, color=color, alpha=0.3, lw=3)
+        axes.plot(*place, "o", color=color, ms=8)
+        above = number % 2 == 0
+        axes.annotate(
+            _title(pipeline),
+            place,
+            xytext=(0, 9 if above else -9),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.set_xlabel("texts per second (log scale): mean, slowest and fastest corpus", fontsize=11)
+    axes.set_ylabel("mean F1 of entities (ents_f)", fontsize=11)
+    axes.margins(x=0.12, y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _make_canvas(width: float, caption: str) -> Figure:
     require("matplotlib", "Drawing a chart", extra="benchmark")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    bars = _collect(rows)
-    figure = Figure(figsize=(_choose_width(bars), _HEIGHT), dpi=180, layout="constrained")
+    figure = Figure(figsize=(width, _HEIGHT), dpi=180, layout="constrained")
     FigureCanvasAgg(figure)
-    _draw(figure, bars)
     if caption:
         figure.supxlabel(caption, fontsize=9, color="0.4")
     return figure
+
+
+def _title(pipeline: str) -> str:
+    """Shorten a pipeline's name: of a path, the last folder that is not `model-best`."""
+    path, colon, stated = pipeline.partition(":")
+    parts = [part for part in path.split("/") if part not in ("", "model-best", "model-last")]
+    return f"{(parts or [path])[-1]}{colon} {stated}".strip()
 
 
 def _describe(environment: Mapping[str, Any]) -> str:

@@ -75,6 +75,8 @@ _COLUMNS = (
 # What a file of results must contain about the machine, and in each row.
 _MACHINE = {"date", "torch", "cpu_threads", "device", "device_name", "dtype"}
 _MEASURED = {"dataset", "decoder", "latency_ms"}
+# The same for the rows of `evaluate`.
+_EVALUATED = {"pipeline", "corpus", "texts_per_s", "ents_f"}
 # Number of columns with names, aligned left, in the table of rows and in that of ratios.
 _NAMES, _RATIO_NAMES = 2, 1
 
@@ -115,8 +117,13 @@ def write_json(path: Path, rows: Sequence[Row], environment: Mapping[str, Any]) 
     part_path.replace(path)
 
 
-def read_json(path: Path) -> tuple[list[Row], dict[str, Any]]:
-    """Read the rows and the environment from a file that `write_json` wrote.
+def is_evaluation(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is one of `evaluate`, not of `benchmark`."""
+    return "pipeline" in row
+
+
+def read_json(path: Path) -> tuple[list[Any], dict[str, Any]]:
+    """Read the rows and the environment from a file that `benchmark` or `evaluate` wrote.
 
     Raises:
         ValueError: The file cannot be read, or is no such file.
@@ -124,7 +131,8 @@ def read_json(path: Path) -> tuple[list[Row], dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf8"))
         rows, environment = content["rows"], content["environment"]
-        for part, keys in ((environment, _MACHINE), *((row, _MEASURED) for row in rows)):
+        parts = [(row, _EVALUATED if is_evaluation(row) else _MEASURED) for row in rows]
+        for part, keys in ((environment, _MACHINE), *parts):
             if missing := keys - part.keys():
                 raise ValueError(f"{', '.join(sorted(missing))} is missing")
         return rows, environment

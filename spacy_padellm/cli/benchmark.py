@@ -205,13 +205,16 @@ def chart(
     results: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RESULT...", help="JSON files that `benchmark --output` wrote.", dir_okay=False
+            metavar="RESULT...",
+            help="JSON files that --output of `benchmark` or of `evaluate` wrote.",
+            dir_okay=False,
         ),
     ],
     output: Annotated[Path, typer.Option(help="Write the picture to this PNG file.")],
 ) -> None:
-    """Draw the mean latency of each decoder on each dataset, with the machine and the date below.
-    Needs the extra `benchmark`.
+    """Draw what `benchmark` or `evaluate` measured, with the machine and the date below: the mean
+    latency of each decoder on each dataset, or the F1 of each pipeline against its speed. Needs
+    the extra `benchmark`.
     """
     with shown_errors():
         from ..benchmark.chart import draw_chart

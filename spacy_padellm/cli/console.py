@@ -45,6 +45,9 @@ DtypeOption = Annotated[
         "hardly any entity."
     ),
 ]
+LabelMapOption = Annotated[
+    list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Rename a label.")
+]
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,23 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 def parse_labels(value: str | None) -> list[str] | None:
     """Split labels that are separated by commas."""
     return None if value is None else [label.strip() for label in value.split(",")]
+
+
+def parse_label_map(values: Sequence[str]) -> dict[str, str]:
+    """Parse the values of `--map`.
+
+    Raises:
+        ValueError: A value is not OLD=NEW, or a label is mapped twice.
+    """
+    label_map: dict[str, str] = {}
+    for value in values:
+        old, equals, new = value.partition("=")
+        if not (old and equals and new):
+            raise ValueError(Errors.P303.format(value=value))
+        if old in label_map:
+            raise ValueError(Errors.P304.format(label=old))
+        label_map[old] = new
+    return label_map
 
 
 @contextmanager

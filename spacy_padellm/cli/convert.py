@@ -11,7 +11,15 @@ import typer
 
 from ..errors import Errors, require
 from ..settings import SPANS_KEY
-from .console import FormatOption, echo_list, parse_labels, shown_errors, with_progress
+from .console import (
+    FormatOption,
+    LabelMapOption,
+    echo_list,
+    parse_label_map,
+    parse_labels,
+    shown_errors,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     from ..texts import AnnotatedText, Mention
@@ -53,9 +61,7 @@ def convert(
             help="Labels the corpus is annotated for, if it lacks annotations for others.",
         ),
     ] = None,
-    label_map: Annotated[
-        list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Rename a label.")
-    ] = None,
+    label_map: LabelMapOption = None,
     drop: Annotated[
         str | None,
         typer.Option(metavar="X,Y,...", help="Labels to leave out, by their names in the file."),
@@ -96,7 +102,7 @@ def convert(
             tag_column=tag_column,
             offsets=offsets,
             annotated_labels=parse_labels(annotated_labels),
-            label_map=_parse_label_map(label_map or []),
+            label_map=parse_label_map(label_map or []),
             dropped_labels=parse_labels(drop),
         )
         texts = read_annotated_texts(*input_paths, options=options, spans_key=spans_key)
@@ -110,18 +116,6 @@ def convert(
             missed = _write_jsonl(output_path, texts)
         _echo_summary(texts, missed, verbose=verbose)
         typer.echo(f"Written to {output_path}")
-
-
-def _parse_label_map(values: Sequence[str]) -> dict[str, str]:
-    label_map: dict[str, str] = {}
-    for value in values:
-        old, equals, new = value.partition("=")
-        if not (old and equals and new):
-            raise ValueError(Errors.P303.format(value=value))
-        if old in label_map:
-            raise ValueError(Errors.P304.format(label=old))
-        label_map[old] = new
-    return label_map
 
 
 # Which tokens, and the entities of each text that aren't on their boundaries.

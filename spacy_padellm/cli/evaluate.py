@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import require
-from .console import LimitOption, parse_labels, shown_errors
+from .console import LabelMapOption, LimitOption, parse_label_map, parse_labels, shown_errors
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation import Evaluation
@@ -41,6 +41,7 @@ def evaluate(
     labels: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Count only these labels.")
     ] = None,
+    label_map: LabelMapOption = None,
     exclude: Annotated[
         list[Path] | None,
         typer.Option(help="A .spacy file, or a folder of them. Skip the texts in it."),
@@ -54,12 +55,16 @@ def evaluate(
         Path | None, typer.Option(help="Write the results to this JSON file.")
     ] = None,
 ) -> None:
-    """Score and time pipelines that set entities, on the same texts."""
+    """Score and time pipelines that set entities, on the same texts. --map renames labels of
+    predicted entities. With --labels, entities with other labels do not count.
+    """
     with shown_errors():
         require("spacy", "Evaluating")
         from tqdm import tqdm
 
+        from ..benchmark.report import describe_environment
         from ..pipeline.evaluation import (
+            device_of,
             evaluate_pipelines,
             find_corpora,
             find_texts,
@@ -76,6 +81,7 @@ def evaluate(
                 found,
                 limit=limit,
                 labels=parse_labels(labels),
+                label_map=parse_label_map(label_map or []),
                 exclude=find_texts(exclude or []),
                 repeat=repeat,
                 tell=progress.set_description,
@@ -84,7 +90,10 @@ def evaluate(
                 progress.update()
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
-            content = json.dumps({"rows": results}, ensure_ascii=False, indent=2)
+            # Each pipeline has a dtype of its own.
+            environment = describe_environment(device_of(loaded.values()), "")
+            results_and_machine = {"rows": results, "environment": environment}
+            content = json.dumps(results_and_machine, ensure_ascii=False, indent=2)
             output.write_text(f"{content}\n", encoding="utf8")
         typer.echo(to_tables(results))
         for corpus, left_out in {each["corpus"]: each["left_out"] for each in results}.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from statistics import median
 from typing import Any, TypedDict
@@ -11,15 +11,17 @@ from typing import Any, TypedDict
 import spacy
 import srsly
 from spacy.language import Language
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import dot_to_dict
 from spacy.vocab import Vocab
 
 from ..checkpoints.files import is_checkpoint
+from ..checkpoints.options import DEFAULT_DEVICE
 from ..corpus.docs import keep_labels, load_docs
 from ..errors import Errors
 from ..settings import SPANS_KEY
+from .component import PaDeLLMNER
 from .scorer import score_mentions
 
 
@@ -109,6 +111,15 @@ def load_pipeline(name: str, lang: str) -> Language:
     return nlp
 
 
+def device_of(pipelines: Iterable[Language]) -> str:
+    """Return the device of the first of our components in some pipelines, else the CPU."""
+    for nlp in pipelines:
+        for name, pipe in nlp.pipeline:
+            if isinstance(pipe, PaDeLLMNER):
+                return str(nlp.get_pipe_config(name)["model"].get("device", DEFAULT_DEVICE))
+    return DEFAULT_DEVICE
+
+
 def _read_value(value: str) -> Any:
     """Read a number or another value of JSON; what is none is a string."""
     try:
@@ -123,6 +134,7 @@ def evaluate_pipelines(
     *,
     limit: int | None = None,
     labels: Sequence[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
     exclude: Set[str] = frozenset(),
     repeat: int = 1,
     tell: Callable[[str], object] = lambda name: None,
@@ -134,6 +146,7 @@ def evaluate_pipelines(
         corpora: .spacy files by name.
         limit: How many docs of each corpus to take, from its beginning; `None` for all.
         labels: The labels that count; `None` for all.
+        label_map: Labels of predicted entities → the labels they become.
         exclude: Texts to leave out, from `find_texts`.
         repeat: Number of runs. The median time counts. Loading is not timed.
         tell: Called with the name of each corpus before it is run.
@@ -165,6 +178,8 @@ def evaluate_pipelines(
                 found[name] = list(nlp.pipe(texts[name]))
                 seconds[name].append(time.perf_counter() - start)
         for name in pipelines:
+            for doc in found[name] if label_map else ():
+                _rename_labels(doc, label_map or {})
             if labels is not None:
                 for doc in gold[name]:
                     keep_labels(doc, labels, SPANS_KEY)
@@ -185,6 +200,19 @@ def evaluate_pipelines(
                 ents_r=scores["ents_r"],
                 ents_f=scores["ents_f"],
             )
+
+
+def _rename_labels(doc: Doc, label_map: Mapping[str, str]) -> None:
+    """Rename the labels of a doc's entities, and of the spans in our span group."""
+    spans = {key: group for key, group in doc.spans.items() if key == SPANS_KEY}
+    for key, group in spans.items():
+        doc.spans[key] = [_rename(span, label_map) for span in group]
+    doc.set_ents([_rename(ent, label_map) for ent in doc.ents])
+
+
+def _rename(span: Span, label_map: Mapping[str, str]) -> Span:
+    label = label_map.get(span.label_, span.label_)
+    return Span(span.doc, span.start, span.end, label=label)
 
 
 def _find_files(paths: Sequence[Path]) -> Iterator[Path]:

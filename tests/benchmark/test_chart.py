@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spacy_padellm.benchmark import chart
-from spacy_padellm.benchmark.chart import draw_chart, make_figure
+from spacy_padellm.benchmark.chart import draw_chart, make_figure, make_scatter
 from spacy_padellm.benchmark.rows import make_row
 from tests.benchmark.sample_rows import row_of
 
@@ -123,3 +123,43 @@ def test_the_caption_names_machine_and_date(tmp_path: Path, monkeypatch: pytest.
         "A CPU, 2 threads, float32, torch 2.13.0, 2026-11-29; "
         "A GPU, float32, torch 2.13.0, 2026-12-01"
     ]
+
+
+def evaluation(pipeline: str, corpus: str, speed: float, score: float | None) -> dict:
+    return {"pipeline": pipeline, "corpus": corpus, "texts_per_s": speed, "ents_f": score}
+
+
+EVALUATIONS = [
+    evaluation("padellm_en_small:decode=tags", "a", 100, 0.5),
+    evaluation("padellm_en_small:decode=tags", "b", 300, 0.7),
+    evaluation("training/names-cnn/model-best", "a", 1000, 0.4),
+    evaluation("training/names-cnn/model-best", "b", 3000, 0.2),
+]
+
+
+def test_a_point_for_each_pipeline():
+    pytest.importorskip("matplotlib")
+    (axes,) = make_scatter(EVALUATIONS).axes
+    ranges, points = axes.lines[::2], axes.lines[1::2]
+    assert [list(line.get_xdata()) for line in ranges] == [[100, 300], [1000, 3000]]
+    places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in points]
+    assert places == [(200, pytest.approx(0.6)), (2000, pytest.approx(0.3))]
+    assert [text.get_text() for text in axes.texts] == [
+        "padellm_en_small: decode=tags",
+        "names-cnn",
+    ]
+    assert axes.get_xscale() == "log"
+    ours, theirs = (line.get_color() for line in points)
+    assert ours != theirs
+
+
+def test_pipelines_are_drawn_or_decoders(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "chart.png"
+    draw_chart(path, [(EVALUATIONS, ENVIRONMENT)])
+    assert path.read_bytes().startswith(PNG)
+    both = [(EVALUATIONS, ENVIRONMENT), ([row_of("a", "tree", 10)], ENVIRONMENT)]
+    with pytest.raises(ValueError, match=r"\[P424\]"):
+        draw_chart(path, both)
+    with pytest.raises(ValueError, match=r"\[P404\]"):
+        draw_chart(path, [([evaluation("a", "b", 1, None)], ENVIRONMENT)])

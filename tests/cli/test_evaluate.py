@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -70,6 +71,26 @@ def test_some_labels_only(run: Run, toy_checkpoint, rules, corpora, tmp_path):
     assert result.exit_code == 0, result.output
     for row in json.loads(out.read_text())["rows"]:
         assert (row["ents_f"], row["mentions_f"]) == (1, 1)
+
+
+def test_labels_of_predictions_are_renamed(run: Run, rules, corpora, tmp_path):
+    out = tmp_path / "scores.json"
+    options = ["--corpora", corpora / "other.spacy", "--output", out]
+    scores = []
+    for renamed in ([], ["--map", "PER=ORG"], ["--map", "LOC=ORG"]):
+        assert run("evaluate", rules, *options, *renamed).exit_code == 0
+        written = json.loads(out.read_text())
+        scores.append(written["rows"][0]["ents_p"])
+        assert scores[-1] == written["rows"][0]["mentions_p"]
+    assert scores == [0, 1, 0]
+    assert run("evaluate", rules, *options, "--map", "PER").exit_code == 1
+    # With the machine, so that they can be drawn.
+    assert written["environment"]["device"] == "cpu"
+    chart = run("chart", out, "--output", tmp_path / "chart.png")
+    if importlib.util.find_spec("matplotlib") is None:
+        assert chart.exit_code == 1 and "P301" in chart.output
+    else:
+        assert chart.exit_code == 0, chart.output
 
 
 def test_the_first_texts_and_the_median_of_runs(run: Run, rules, corpora, tmp_path):
