@@ -8,12 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..decode.decoder import Decoder
+import torch
+
+from ..decode.decoder import Decoder, ParallelDecoder, Written
 from ..decode.replicas import SharedDecoder
 from ..errors import Errors
 from ..model import PaDeLLM
+from ..prompt.encoder import EncodedText
 from ..settings import PARALLEL, DecodingOptions
 from ..tree.causal_lm import CausalLM
+from ..tree.model_call import Readout
+from ..tree.packing import batch_by_padded
+from ..tree.token_tree import TokenTree
 from .autoregressive import AutoregressiveDecoder
 from .padded import PaddedLM, PaddedWay
 from .replay import ReplayingDecoder
@@ -132,6 +138,29 @@ def _parallel(way: PaddedWay | None = None, **changes: Any) -> Build:
     return build
 
 
+class _TextReader(ParallelDecoder):
+    """A decoder that runs the texts alone, through all layers, and writes nothing.
+
+    Its time is what it takes to read them.
+    """
+
+    @torch.inference_mode()
+    def write(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[Written]:
+        """Run the texts."""
+        sizes = [len(text.prefix) for text in texts]
+        for batch in batch_by_padded(sizes, self.options.batch_tokens):
+            trees = [TokenTree(texts[item].prefix) for item in batch]
+            run = self.lm.open(trees, max(map(len, trees)), for_training=True)
+            run.logits([[tree.prefix_end] for tree in trees], Readout(torch.tensor([0])))
+            self.cost.add(run, sum(map(len, trees)))
+        return [Written([]) for _ in texts]
+
+
+def _read(spec: DecoderSpec, padellm: PaDeLLM, lms: Sequence[CausalLM]) -> Decoder:
+    """Build a decoder that only runs the texts."""
+    return _TextReader(lms[0], padellm.encoder, padellm.settings, _OPTIONS)
+
+
 def _plain(way: PaddedWay) -> Build:
     """Return a builder of decoders for the paper's two steps, without tries."""
     return lambda spec, padellm, lms: UnconstrainedDecoder(
@@ -174,6 +203,8 @@ _KINDS: Mapping[str, _Kind] = {
     # With text tags: first their pass, then the labels that they leave in doubt, or nothing.
     "tree-tags": _Kind(_parallel(tag_share=DecodingOptions.tag_share), drafts=True, batches=True),
     "tags": _Kind(_parallel(tag_share=DecodingOptions.tag_share, decode="tags"), batches=True),
+    # What the others can be compared with: the texts alone, all layers, nothing is written.
+    "text": _Kind(_read, batches=True),
     # The tree on several devices, which divide the texts of a batch or the labels of a text.
     "replicas": _Kind(_parallel(), drafts=True, batches=True, replicas=True),
     "batch": _Kind(_plain("batch")),

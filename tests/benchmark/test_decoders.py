@@ -85,8 +85,8 @@ def test_names_of_no_decoder(name, error):
         parse_spec(name)
 
 
-# A replayed model has no text tags.
-REPLAYED = [name for name in DECODERS if name != "tags"]
+# A replayed model has no text tags, and one decoder writes nothing.
+REPLAYED = [name for name in DECODERS if name not in ("tags", "text")]
 
 
 @pytest.mark.parametrize("name", REPLAYED)
@@ -120,6 +120,17 @@ def test_the_fewest_passes_are_those_of_the_tree():
     assert passes["augmented-lookup"] < passes["augmented"]
     # The tree alone runs nothing twice.
     assert tokens["tree-plain"] < tokens["batch-shared"] < tokens["batch"]
+
+
+@pytest.mark.parametrize("prefix_attention", ["causal", "bidirectional"])
+def test_texts_that_are_only_read(prefix_attention):
+    lm = random_lm("llama", "en", prefix_attention, 0)
+    padellm = PaDeLLM(lm, trained_lm()[1])
+    decoder = build_decoder(parse_spec("text@4"), padellm)
+    texts = [padellm.encode(text.source) for text in FLAT[:4]]
+    assert decoder.decode(texts) == [[]] * 4
+    size = sum(len(text.prefix) for text in texts)
+    assert (decoder.cost.passes, decoder.cost.tokens) == (1, size)
 
 
 def test_decoders_that_read_tags():
