@@ -61,10 +61,7 @@ class EncodedText(TokenizedText):
         ends: dict[int, list[int]] = {}
         for start, end in self.spans:
             ends.setdefault(start, []).append(end)
-        # The spans that begin at a token are beginnings of the longest.
-        longest = [self.text[start : of_start[-1]] for start, of_start in ends.items()]
-        lengths = [[end - start for end in of_start] for start, of_start in ends.items()]
-        encoded = self.encoder.beginnings(longest, lengths)
+        encoded = self.encoder.stretches(self.text, list(ends), list(ends.values()))
         return sorted(
             (ids, (start, end))
             for (start, of_start), of_ids in zip(ends.items(), encoded, strict=True)
@@ -215,19 +212,20 @@ class PromptEncoder:
             ids.append(self.end_id)
         return [ids or None for ids in encoded]
 
-    def beginnings(
-        self, strings: Sequence[str], ends: Sequence[Sequence[int]]
+    def stretches(
+        self, text: str, starts: Sequence[int], ends: Sequence[Sequence[int]]
     ) -> list[list[list[int] | None]]:
-        """Encode several beginnings of each string in the way mentions are written.
+        """Encode stretches of a text in the way mentions are written.
 
         Args:
-            strings: The strings.
-            ends: For each string, the offsets at which its beginnings end, in ascending order.
+            text: The text.
+            starts: The offsets at which stretches start.
+            ends: For each start, the offsets at which its stretches end, in ascending order.
 
         Returns:
-            For each string, what `mentions` returns for its beginnings.
+            For each start, what `mentions` returns for its stretches.
         """
-        encoded = self._text.encode_beginnings(strings, ends)
+        encoded = self._text.encode_stretches(text, starts, ends)
         return [[[*ids, self.end_id] if ids else None for ids in each] for each in encoded]
 
     def encode_wording(self, piece: str) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -69,6 +71,8 @@ class TextEncoder:
             self._fast.no_truncation()
             self._fast.encode_special_tokens = True
         self.has_offsets = self._fast is not None
+        # Whether the ids of a word depend on the word alone.
+        self._is_wordwise = self._fast is not None and _encodes_words(self._fast)
         self._contexts = [(c, self._encode_all([c]).ids[0]) for c in _LEFT_CONTEXTS]
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         # Ordinary text may become the unknown token, unless this is also the start or end token.
@@ -153,69 +157,90 @@ class TextEncoder:
                 found[i], offsets[i] = self._encode_apart(texts[i], with_offsets)
         return Encodings(found, offsets if with_offsets and self.has_offsets else None)
 
-    def encode_beginnings(
-        self, texts: Sequence[str], ends: Sequence[Sequence[int]]
+    def encode_stretches(
+        self, text: str, starts: Sequence[int], ends: Sequence[Sequence[int]]
     ) -> list[list[list[int]]]:
-        """Encode several beginnings of each text, as `encode` would encode each of them.
+        """Encode stretches of a text, as `encode` would encode each of them.
 
-        A fast tokenizer cuts a text into words before it looks for tokens. So a beginning that ends
-        with a word has the first ids of the whole text, and is not encoded again.
+        A fast tokenizer cuts a text into words before it looks for tokens. So of two stretches that
+        start at the same place, the shorter one has the first ids of the longer one if it ends with
+        a word, and is not encoded again. BERT's tokenizer encodes each word on its own. Then a
+        stretch that also starts with a word has the ids that it has in the whole text.
 
         Args:
-            texts: The texts.
-            ends: For each text, the offsets at which its beginnings end, in ascending order.
+            text: The text.
+            starts: The offsets at which stretches start.
+            ends: For each start, the offsets at which its stretches end, in ascending order.
 
         Returns:
-            For each text, the ids of its beginnings.
+            For each start, the ids of its stretches.
 
         Raises:
-            ValueError: A beginning cannot be encoded without a special token.
+            ValueError: A stretch cannot be encoded without a special token.
         """
-        found: list[list[list[int] | None]]
+        context = self._contexts[0][0]
+        found: list[list[list[int] | None]] = []
         if self._fast is None:
-            found = [[None] * len(of_text) for of_text in ends]
+            found = [[None] * len(of_start) for of_start in ends]
+        elif self._is_wordwise:
+            encoded = self._fast.encode(context + text, add_special_tokens=False)
+            found = self._cut(encoded, starts, ends)
         else:
-            context = self._contexts[0][0]
-            encoded = self._fast.encode_batch(
-                [context + text for text in texts], add_special_tokens=False
-            )
-            found = [self._cut(*pair) for pair in zip(encoded, ends, strict=True)]
+            pairs = list(zip(starts, ends, strict=True))
+            longest = [context + text[start : of_start[-1]] for start, of_start in pairs]
+            batch = self._fast.encode_batch(longest, add_special_tokens=False)
+            for each, (start, of_start) in zip(batch, pairs, strict=True):
+                found += self._cut(each, [0], [[end - start for end in of_start]])
         left = [
             (number, place)
-            for number, of_text in enumerate(found)
-            for place, ids in enumerate(of_text)
+            for number, of_start in enumerate(found)
+            for place, ids in enumerate(of_start)
             if ids is None
         ]
-        alone = self.encode([texts[number][: ends[number][place]] for number, place in left]).ids
-        for (number, place), ids in zip(left, alone, strict=True):
+        alone = self.encode([text[starts[number] : ends[number][place]] for number, place in left])
+        for (number, place), ids in zip(left, alone.ids, strict=True):
             found[number][place] = ids
         return cast("list[list[list[int]]]", found)
 
-    def _cut(self, encoded: Encoding, ends: Sequence[int]) -> list[list[int] | None]:
-        """Cut the ids of a text, encoded behind the first left context, at the ends of words.
+    def _cut(
+        self, encoded: Encoding, starts: Sequence[int], ends: Sequence[Sequence[int]]
+    ) -> list[list[list[int] | None]]:
+        """Cut stretches out of the ids of a text that was encoded behind the first left context.
 
         Args:
             encoded: The encoding.
-            ends: Offsets in the text, in ascending order.
+            starts: Offsets in the text at which stretches start.
+            ends: For each start, the offsets at which its stretches end, in ascending order.
 
         Returns:
-            The ids up to each offset; `None` where they may not be those of the beginning alone.
+            For each start, the ids of its stretches; `None` where they may not be those of the
+            stretch alone.
         """
         context, context_ids = self._contexts[0]
         size, shift = len(context_ids), len(context)
         ids, words, offsets = encoded.ids, encoded.word_ids, encoded.offsets
-        cut: list[list[int] | None] = [None] * len(ends)
+        cut: list[list[list[int] | None]] = [[None] * len(of_start) for of_start in ends]
         if ids[:size] != context_ids or not self._reserved_ids.isdisjoint(ids[size:]):
             return cut
-        count = size
-        for place, end in enumerate(ends):
-            while count < len(ids) and offsets[count][1] <= end + shift:
-                count += 1
-            if count > size and (
-                count == len(ids)
-                or (words[count] != words[count - 1] and offsets[count][0] >= end + shift)
-            ):
-                cut[place] = ids[size:count]
+
+        def is_between_words(index: int, offset: int) -> bool:
+            """Return whether a word ends before an id, and the next one starts behind an offset."""
+            return index in (size, len(ids)) or (
+                words[index] != words[index - 1]
+                and offsets[index - 1][1] <= offset + shift <= offsets[index][0]
+            )
+
+        firsts = [first for first, _ in offsets]
+        for start, of_start, found in zip(starts, ends, cut, strict=True):
+            begin = max(size, bisect_left(firsts, start + shift))
+            if not is_between_words(begin, start):
+                continue
+            count = begin
+            for place, end in enumerate(of_start):
+                while count < len(ids) and offsets[count][1] <= end + shift:
+                    count += 1
+                if count > begin and is_between_words(count, end):
+                    found[place] = ids[begin:count]
         return cut
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -255,6 +280,13 @@ class TextEncoder:
             return Encodings([each.ids for each in encoded], [each.offsets for each in encoded])
         encoded = self._fast.encode_batch_fast(texts, add_special_tokens=False)
         return Encodings([each.ids for each in encoded])
+
+
+def _encodes_words(tokenizer: Tokenizer) -> bool:
+    """Return whether a tokenizer is like BERT's, which encodes each word on its own."""
+    parts = json.loads(tokenizer.to_str())
+    kinds = [(parts[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
+    return kinds[0] in (None, "BertNormalizer") and kinds[1:] == ["BertPreTokenizer", "WordPiece"]
 
 
 @dataclass(frozen=True)

@@ -261,7 +261,7 @@ def test_replicas_find_what_was_learnt(count):
 def test_labels_of_a_single_text_are_divided(monkeypatch):
     decoders = parallel_decoders(random_lm("llama", "en", "causal", 1), 2, text_tags=True)
     written, read, listed = [], [], []
-    write, beginnings = ParallelDecoder.write, PromptEncoder.beginnings
+    write, stretches = ParallelDecoder.write, PromptEncoder.stretches
 
     def recording_write(self, texts, labels):
         written.append(labels)
@@ -270,12 +270,12 @@ def test_labels_of_a_single_text_are_divided(monkeypatch):
         read.append((labels, found))
         return [found]
 
-    def recording_beginnings(self, strings, ends):
-        listed.append(strings)
-        return beginnings(self, strings, ends)
+    def recording_stretches(self, text, starts, ends):
+        listed.append(text)
+        return stretches(self, text, starts, ends)
 
     monkeypatch.setattr(ParallelDecoder, "write", recording_write)
-    monkeypatch.setattr(PromptEncoder, "beginnings", recording_beginnings)
+    monkeypatch.setattr(PromptEncoder, "stretches", recording_stretches)
     decode(SharedDecoder(decoders), TEXTS["en"][:1], decoders[0])
     assert len(written) == 2
     assert sorted(chain(*written), key=LABELS.index) == LABELS

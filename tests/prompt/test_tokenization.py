@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from spacy_padellm.checkpoints.files import BUNDLED_FOLDER
 from spacy_padellm.prompt.tokenization import CaseMarks, Encodings, TextEncoder, join_encodings
+from spacy_padellm.settings import BUNDLED_MODEL
 from spacy_padellm.texts import Span
 from tests.sample_texts import CHINESE, ENGLISH, NASTY, mixed_texts
 from tests.sample_tokenizers import (
@@ -81,6 +84,63 @@ def test_where_ids_are_of_what_spells_a_special_token(encoder):
 
 def test_offsets_are_told_only_where_they_are_asked_for(encoder):
     assert encoder.encode(["Anna", "</s>"]).offsets is None
+
+
+def assert_stretches_are_encoded_alone(encoder: TextEncoder, text: str, data: st.DataObject):
+    places = st.integers(0, len(text) - 1)
+    starts = data.draw(st.lists(places, unique=True, max_size=6))
+    ends = [
+        sorted(data.draw(st.sets(st.integers(start + 1, len(text)), min_size=1, max_size=6)))
+        for start in starts
+    ]
+    found = encoder.encode_stretches(text, starts, ends)
+    for start, of_start, ids in zip(starts, ends, found, strict=True):
+        assert ids == ids_of(encoder, [text[start:end] for end in of_start])
+
+
+@settings(max_examples=100)
+@given(text=mixed_texts.filter(bool), data=st.data())
+def test_stretches_of_a_text_have_the_ids_that_they_have_alone(encoder, text, data):
+    assert_stretches_are_encoded_alone(encoder, text, data)
+
+
+# What a normalizer drops, joins, takes apart or sets apart.
+ODD = ["\u200d", "\u0301", "e\u0301", "\u00e9", "\u0130", "\uac00", "\u4e2d"]
+ODD += ["\x00", "\t", "\u00df", "\u03a3"]
+    "\u200d",
+    "\u0301",
+    "e\u0301",
+    "\u00e9",
+    "\u0130",
+    "\uac00",
+    "\u4e2d",
+    "\x00",
+    "\t",
+    "ß",
+    "Σ",
+]
+
+
+@settings(max_examples=300)
+@given(
+    text=st.one_of(
+        mixed_texts.filter(bool),
+        st.lists(
+            st.sampled_from([*ODD, "Ada", "un", "##a", "[SEP]", "'s", " ", "-"]), min_size=1
+        ).map("".join),
+    ),
+    data=st.data(),
+)
+def test_so_have_stretches_of_the_bundled_models_tokenizer(text, data):
+    """It encodes a text once for all."""
+    assert bundled_encoder()._is_wordwise
+    assert_stretches_are_encoded_alone(bundled_encoder(), text, data)
+
+
+@cache
+def bundled_encoder() -> TextEncoder:
+    folder = BUNDLED_FOLDER / BUNDLED_MODEL
+    return TextEncoder(PreTrainedTokenizerFast.from_pretrained(folder))
 
 
 def test_ids_of_llama_2(request):
