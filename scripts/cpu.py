@@ -64,7 +64,7 @@ def make_readers(model: PaDeLLM, batch: Batch) -> Iterator[tuple[str, Reader]]:
     yield "float32", encoder
     short = copy.deepcopy(model.lm)
     short.predict_in_bfloat16()
-    yield 'bfloat16 in linear layers (dtype = "auto")', Encoder(short.model.base_model)
+    yield "bfloat16 in linear layers", Encoder(short.model.base_model)
     yield "bfloat16 throughout", copy.deepcopy(encoder).bfloat16()
     linear = {torch.nn.Linear}
     yield "int8 in linear layers", torch.ao.quantization.quantize_dynamic(encoder, linear)
@@ -98,6 +98,8 @@ def make_readers(model: PaDeLLM, batch: Batch) -> Iterator[tuple[str, Reader]]:
 
 
 def _run_session(session: Any) -> Reader:
+    """Return a function that runs a session of ONNX Runtime."""
+
     def read(ids: Tensor, visible: Tensor) -> Tensor:
         return torch.from_numpy(
             session.run(None, {"ids": ids.numpy(), "visible": visible.numpy()})[0]

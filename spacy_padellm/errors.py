@@ -500,6 +500,10 @@ class Errors(metaclass=_WithCodes):
         "Results of `padellm benchmark` and of `padellm evaluate` don't fit into one chart. Draw "
         "two charts."
     )
+    P425 = (
+        "A chart needs exactly one score of {name} on each corpus: {corpora}. Draw what one run of "
+        "`padellm evaluate` wrote, on corpora that are annotated for entities."
+    )
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 
 

@@ -64,9 +64,9 @@ class DecodingOptions:
             then has to be more probable than not, and what only the tags name is found, too.
             More than half by default, as counts err more than tags.
         decode: For which labels the model writes mentions, if it was taught text tags.
-            `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels.
-            `"tags"`: for none. Entities then come from the tags alone, in a single pass over the
-            text.
+            `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels,
+            which finds nearly the same. `"tags"`: for none. Entities then come from the tags alone,
+            in a single pass over the text.
         draft_threshold: Lowest probability of a token that is drafted. The same is found whatever
             it is: a lower one takes fewer passes and more tokens. `"auto"` chooses it from what a
             pass and a token take on this device. `None` drafts nothing: the paper's two steps
@@ -110,14 +110,15 @@ class DecodingOptions:
     def doubtful(self) -> tuple[float, float]:
         """The lowest and the highest probability by the tags that leave a mention in doubt.
 
-        Below the lowest, a mention is dropped unless the model is very sure to write it. Above the
-        highest, it is kept even if the model does not write it.
+        A place below the lowest does not open its label, as it would be kept only if the model were
+        very sure to write it. A place above the highest is kept even if the model does not write
+        it.
         """
         least = max(LIKELY, self.threshold)
         if self.decode == "tags":
             return (least, least)
         share = max(self.tag_share, 1e-9)
-        # Closer to 1 if more is asked for.
+        # `SURE` is for what is more probable than not. If more is asked for, it comes closer to 1.
         sure = 1 - (1 - SURE) * (1 - least) / (1 - LIKELY)
         return ((least - (1 - share) * sure) / share, least / share)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors, require
 from .report import is_evaluation
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Only our decoder has a warm colour. The others go from dark to light, so that they differ in black
 # and white, too.
-_OURS, _OURS_PREFIX, _OURS_COLOR = "tree", "padellm", "#d55e00"
+_OURS, _OURS_COLOR = "tree", "#d55e00"
 _DARKEST, _LIGHTEST = (0.10, 0.22, 0.40), (0.76, 0.86, 0.94)
 
 # The scale is logarithmic if the longest bar is more than this many times the shortest.
@@ -55,7 +55,7 @@ def draw_chart(path: Path, results: Sequence[tuple[Sequence[Any], Mapping[str, A
 
     Raises:
         ImportError: matplotlib isn't installed.
-        ValueError: No row has what is drawn, two are of the same decoder and dataset, or there are
+        ValueError: Rows lack what is drawn, two are of the same decoder and dataset, or there are
             rows of both commands.
     """
     rows = [row for of_run, _ in results for row in of_run]
@@ -92,28 +92,29 @@ def make_scatter(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure
     A line through the point leads from its slowest to its fastest corpus.
 
     Args:
-        rows: The results of `evaluate`. All pipelines were run on the same corpora.
+        rows: The results of `evaluate`.
         caption: A line below the chart.
 
     Raises:
         ImportError: matplotlib isn't installed.
-        ValueError: A pipeline has no score.
+        ValueError: The pipelines do not have one score each on the same corpora.
     """
-    speeds: dict[str, list[float]] = {}
-    scores: dict[str, list[float | None]] = {}
+    of_pipeline: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        speeds.setdefault(row["pipeline"], []).append(row["texts_per_s"])
-        scores.setdefault(row["pipeline"], []).append(row["ents_f"])
-    if any(score is None for each in scores.values() for score in each):
-        raise ValueError(Errors.P404)
+        of_pipeline.setdefault(row["pipeline"], []).append(row)
+    corpora = sorted({row["corpus"] for row in rows})
+    for name, own in of_pipeline.items():
+        if sorted(row["corpus"] for row in own if row["ents_f"] is not None) != corpora:
+            raise ValueError(Errors.P425.format(name=name, corpora=", ".join(corpora)))
+    speeds = {name: [row["texts_per_s"] for row in own] for name, own in of_pipeline.items()}
     figure = _make_canvas(_WIDTH, caption)
     axes = figure.add_subplot()
     # Above and below in turn, as pipelines of similar speed may have similar scores.
     for number, pipeline in enumerate(sorted(speeds, key=lambda name: sum(speeds[name]))):
         measured = speeds[pipeline]
-        found = cast("list[float]", scores[pipeline])
-        place = (sum(measured) / len(measured), sum(found) / len(found))
-        color = _OURS_COLOR if _OURS_PREFIX in pipeline else _DARKEST
+        own = of_pipeline[pipeline]
+        place = (sum(measured) / len(own), sum(row["ents_f"] for row in own) / len(own))
+        color = _OURS_COLOR if own[0]["ours"] else _DARKEST
         axes.plot([min(measured), max(measured)], [place[1]] * 2, color=color, alpha=0.3, lw=3)
         axes.plot(*place, "o", color=color, ms=8)
         above = number % 2 == 0

@@ -150,6 +150,7 @@ class _TextReader(ParallelDecoder):
         sizes = [len(text.prefix) for text in texts]
         for batch in batch_by_padded(sizes, self.options.batch_tokens):
             trees = [TokenTree(texts[item].prefix) for item in batch]
+            # As in training: one pass, without a KV cache.
             run = self.lm.open(trees, max(map(len, trees)), for_training=True)
             run.logits([[tree.prefix_end] for tree in trees], Readout(torch.tensor([0])))
             self.cost.add(run, sum(map(len, trees)))

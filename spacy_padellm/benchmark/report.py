@@ -76,7 +76,7 @@ _COLUMNS = (
 _MACHINE = {"date", "torch", "cpu_threads", "device", "device_name", "dtype"}
 _MEASURED = {"dataset", "decoder", "latency_ms"}
 # The same for the rows of `evaluate`.
-_EVALUATED = {"pipeline", "corpus", "texts_per_s", "ents_f"}
+_EVALUATED = {"pipeline", "ours", "corpus", "texts_per_s", "ents_f"}
 # Number of columns with names, aligned left, in the table of rows and in that of ratios.
 _NAMES, _RATIO_NAMES = 2, 1
 

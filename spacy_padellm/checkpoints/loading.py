@@ -78,7 +78,7 @@ def load_causal_lm(
     is_placed = is_quantized(model) or options.device_map is not None
     if is_placed:
         return lm
-    if options.dtype == "auto" and options.place == "cpu":
+    if options.dtype == "auto" and find_device(options.place).type == "cpu":
         _choose_precision(lm)
     return lm.to(options.place)
 
@@ -90,8 +90,7 @@ def _choose_precision(lm: CausalLM) -> None:
     if not (is_fast and lm.model.dtype == torch.bfloat16):
         lm.model.float()
         chosen = "float32"
-        if is_fast:
-            lm.predict_in_bfloat16()
+        if is_fast and lm.predict_in_bfloat16():
             chosen = "float32, with linear layers that predict in bfloat16"
     logger.info("%s: dtype 'auto' means %s here", type(lm.model).__name__, chosen)
 

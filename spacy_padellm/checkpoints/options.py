@@ -29,7 +29,7 @@ class LoadOptions:
         dtype: The dtype of the weights, such as `"bfloat16"`; `"stored"` for the stored one.
             `"auto"` means the stored one on a GPU. On a CPU it means `"float32"`, with linear
             layers that predict in bfloat16 if the processor can. If it can, weights that are stored
-            as bfloat16 stay so.
+            as bfloat16 stay so. With a device map or quantization, `"auto"` is `"stored"`.
         device_map: Where to put the parts of a model that is too large for one device: `"auto"`, or
             module names → devices. It replaces `device`.
         attn_implementation: `"sdpa"` or `"eager"`, by default what transformers chooses.
@@ -115,7 +115,9 @@ def has_fast_bfloat16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     if device == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        # Not every version of torch has these two.
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, name, bool)() for name in checks)
     return False
 
 

@@ -41,8 +41,8 @@ DevicesOption = Annotated[
 DtypeOption = Annotated[
     str,
     typer.Option(
-        help="float32, bfloat16, float16, stored, or auto: the fastest for the device that changes "
-        "hardly any entity."
+        help="float32, bfloat16, float16, stored, or auto: on a CPU float32, with bfloat16 where "
+        "that changes hardly any entity, and elsewhere as stored."
     ),
 ]
 LabelMapOption = Annotated[

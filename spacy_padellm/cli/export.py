@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import DtypeOption, shown_errors
+from .console import shown_errors
 
 
 def export(
@@ -19,7 +19,7 @@ def export(
         ),
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
-    dtype: DtypeOption = "stored",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or stored.")] = "stored",
 ) -> None:
     """Write the checkpoint of a trained pipeline to a folder of its own. --dtype float16 takes half
     the space of float32. Several pipelines trained from the same checkpoint are averaged, which is
@@ -29,6 +29,8 @@ def export(
         from ..checkpoints.files import find_checkpoint
         from ..model import PaDeLLM
 
+        # What `auto` means depends on the machine.
+        dtype = "stored" if dtype == "auto" else dtype
         model = PaDeLLM.from_average([find_checkpoint(each) for each in sources], dtype=dtype)
         model.save_pretrained(output_path)
         size = sum(path.stat().st_size for path in output_path.rglob("*") if path.is_file())

@@ -153,7 +153,10 @@ class Finetuning:
             if config.merges:
                 # Load the model again without quantization, so that merging rounds nothing.
                 plain = replace(
-                    config.load, quantization=None, revision=None, attn_implementation=None
+                    _as_trained(config.load, on_cpu=False),
+                    quantization=None,
+                    revision=None,
+                    attn_implementation=None,
                 )
                 settings = self.padellm.settings
                 _load(str(written), settings, plain).save_pretrained(config.folder)
@@ -161,6 +164,11 @@ class Finetuning:
             else:
                 save_settings(config.folder, self.padellm.settings)
         trainer.accelerator.wait_for_everyone()
+
+
+def _as_trained(options: LoadOptions, *, on_cpu: bool) -> LoadOptions:
+    """Return the options with which weights are loaded that are trained elsewhere, or saved."""
+    return options if on_cpu or options.dtype != "auto" else replace(options, dtype="stored")
 
 
 def prepare(
@@ -192,7 +200,7 @@ def prepare(
         make_lora(config)
     arguments = make_arguments(config)
     settings = find_settings(config, train)
-    options = config.load
+    options = _as_trained(config.load, on_cpu=arguments.device.type == "cpu")
     if options.quantization is not None:
         # Only quantized weights are loaded in place: Trainer moves or divides others from the CPU.
         options = replace(options, device=str(arguments.device))

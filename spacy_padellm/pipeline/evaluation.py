@@ -23,15 +23,18 @@ from ..errors import Errors
 from ..settings import SPANS_KEY
 from .component import PaDeLLMNER
 from .scorer import score_mentions
+from .shim import get_shim
 
 
 class Evaluation(TypedDict):
     """The results of a pipeline on a corpus.
 
-    `seconds` is the median time of a run. The scores are those of `score_mentions`.
+    `ours` says whether the pipeline has our component. `seconds` is the median time of a run. The
+    scores are those of `score_mentions`.
     """
 
     pipeline: str
+    ours: bool
     corpus: str
     texts: int
     left_out: int
@@ -112,12 +115,13 @@ def load_pipeline(name: str, lang: str) -> Language:
 
 
 def device_of(pipelines: Iterable[Language]) -> str:
-    """Return the device of the first of our components in some pipelines, else the CPU."""
-    for nlp in pipelines:
-        for name, pipe in nlp.pipeline:
-            if isinstance(pipe, PaDeLLMNER):
-                return str(nlp.get_pipe_config(name)["model"].get("device", DEFAULT_DEVICE))
-    return DEFAULT_DEVICE
+    """Return the device of the first of our components in some pipelines, else the CPU.
+
+    Args:
+        pipelines: Pipelines that were run, so that their models are loaded.
+    """
+    found = [pipe for nlp in pipelines for _, pipe in nlp.pipeline if isinstance(pipe, PaDeLLMNER)]
+    return str(get_shim(found[0].model).padellm.lm.model.device) if found else DEFAULT_DEVICE
 
 
 def _read_value(value: str) -> Any:
@@ -178,7 +182,7 @@ def evaluate_pipelines(
                 found[name] = list(nlp.pipe(texts[name]))
                 seconds[name].append(time.perf_counter() - start)
         for name in pipelines:
-            for doc in found[name] if label_map else ():
+            for doc in found[name]:
                 _rename_labels(doc, label_map or {})
             if labels is not None:
                 for doc in gold[name]:
@@ -188,6 +192,7 @@ def evaluate_pipelines(
             took = median(seconds[name])
             yield Evaluation(
                 pipeline=name,
+                ours=any(isinstance(pipe, PaDeLLMNER) for _, pipe in pipelines[name].pipeline),
                 corpus=corpus,
                 texts=len(gold[name]),
                 left_out=len(whole[name]) - len(gold[name]),
@@ -204,9 +209,10 @@ def evaluate_pipelines(
 
 def _rename_labels(doc: Doc, label_map: Mapping[str, str]) -> None:
     """Rename the labels of a doc's entities, and of the spans in our span group."""
-    spans = {key: group for key, group in doc.spans.items() if key == SPANS_KEY}
-    for key, group in spans.items():
-        doc.spans[key] = [_rename(span, label_map) for span in group]
+    if not label_map:
+        return
+    if SPANS_KEY in doc.spans:
+        doc.spans[SPANS_KEY] = [_rename(span, label_map) for span in doc.spans[SPANS_KEY]]
     doc.set_ents([_rename(ent, label_map) for ent in doc.ents])
 
 

@@ -46,7 +46,8 @@ def build_causal_lm_v1(
         dtype: The dtype of the weights: `"float32"`, `"bfloat16"` or `"float16"`; `"stored"` for
             the stored one. `"auto"` means the stored one on a GPU. On a CPU it means `"float32"`,
             with linear layers that predict in bfloat16 if the processor can. If it can, weights
-            that are stored as bfloat16 stay so.
+            that are stored as bfloat16 stay so. With a device map or quantization, `"auto"` is
+            `"stored"`.
         device_map: Where to put the parts of a model that is too large for one device: `"auto"`, or
             a mapping from module names to devices. It replaces `device`.
         attn_implementation: `"sdpa"` or `"eager"`; `null` for what transformers chooses.

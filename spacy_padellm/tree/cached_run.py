@@ -82,8 +82,13 @@ class _Layout:
             trees: The trees.
             retired: The trees that are not run any more.
             bidirectional_prefix: Whether the prefix attends in both directions.
+
+        Raises:
+            ValueError: All trees are retired.
         """
         live = [number for number in range(len(trees)) if number not in retired]
+        if not live:
+            raise ValueError("all trees were retired")
         for number in live:
             self.slots.setdefault(number, np.zeros(0, dtype=np.int64))
         counts = {number: len(trees[number]) - len(self.slots[number]) for number in live}
@@ -230,8 +235,9 @@ class CachedRun(TreeRun):
 
     def _run(self, layout: _Layout, nodes: Sequence[Sequence[int]], readout: Readout) -> Tensor:
         """Run the nodes that are new to some layers, and return logits at some of them."""
-        width = layout.width
         new = layout.grow(self.trees, self.retired, bidirectional_prefix=self.bidirectional_prefix)
+        # Less than before if nodes were cut off or trees moved.
+        width = layout.width - new.tokens.shape[1]
         asked = [np.zeros(0, dtype=np.int64)]
         begin = 0
         for tree, count in new.counts.items():

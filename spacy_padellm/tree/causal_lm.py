@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,33 +27,39 @@ class TextTooLongError(ValueError):
 class _ShortLinear(torch.nn.Linear):
     """A linear layer that multiplies in bfloat16 to predict on a CPU, and in float32 to train.
 
-    The weight is kept in both. Bias, input and output are float32.
+    Input, output and bias are float32, and so is the weight. A copy of it in bfloat16 is kept.
     """
 
+    # The copy, and the state of the weight that it was made from.
     _kept: tuple[tuple[int, int], Tensor] | None = None
-
-    @classmethod
-    def of(cls, layer: torch.nn.Linear) -> _ShortLinear:
-        """Return such a layer with the parameters of another one."""
-        has_bias = layer.bias is not None
-        short = cls(layer.in_features, layer.out_features, has_bias, device="meta")
-        short.weight, short.bias = layer.weight, layer.bias
-        return short.train(layer.training)
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer."""
         # With gradient checkpointing, a layer in training runs without gradients first.
         if self.training or torch.is_grad_enabled() or input.device.type != "cpu":
+            # A step of training follows. Fused optimizers do not count it as a new version.
+            self._kept = None
             return super().forward(input)
         output = torch.nn.functional.linear(input.bfloat16(), self._short_weight()).float()
         return output if self.bias is None else output.add_(self.bias)
 
     def _short_weight(self) -> Tensor:
         """Return the weight in bfloat16, made anew if the weight was changed since."""
-        state = (self.weight.data_ptr(), self.weight._version)
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, self.weight.detach().bfloat16())
-        return self._kept[1]
+        weight = self.weight
+        version = 0 if weight.is_inference() else weight._version
+        state = (weight.data_ptr(), version)
+        kept = self._kept
+        if kept is None or kept[0] != state:
+            kept = self._kept = (state, weight.detach().bfloat16())
+        return kept[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the copy out of pickles and deep copies."""
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self._kept = None
+        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class CausalLM:
@@ -114,16 +121,25 @@ class CausalLM:
         vars(self).pop("pass_cost", None)
         return self
 
-    def predict_in_bfloat16(self) -> None:
-        """Let the linear layers multiply in bfloat16 to predict on a CPU; they train in float32.
+    def predict_in_bfloat16(self) -> int:
+        """Let linear layers multiply in bfloat16 to predict on a CPU; they train in float32.
 
         The output layer is left out.
+
+        Returns:
+            The number of these layers. Some families have none, such as GPT-2.
         """
-        for module in list(self.model.base_model.modules()):
-            for name, child in module.named_children():
-                if type(child) is torch.nn.Linear:
-                    setattr(module, name, _ShortLinear.of(child))
+        head = self.model.get_output_embeddings()
+        layers = [
+            module
+            for module in self.model.base_model.modules()
+            if type(module) is torch.nn.Linear and module is not head
+        ]
+        for layer in layers:
+            # In place, so that hooks and names stay as they are.
+            layer.__class__ = _ShortLinear
         vars(self).pop("pass_cost", None)
+        return len(layers)
 
     def run_as(self, way: Way) -> CausalLM:
         """Return the same model with another way to run trees."""

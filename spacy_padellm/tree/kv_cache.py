@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -66,21 +66,24 @@ class KVCache:
             rows: The row that each slot is taken from, shape `(batch, n_slots)`.
             slots: The slot that it is taken from, same shape.
         """
-        self._replace(
-            lambda kept: kept[rows.to(kept.device), :, slots.to(kept.device)].transpose(1, 2)
-        )
+        places: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    def _replace(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Replace the keys and values of each layer, shape `(batch, heads, slots, width)`."""
+        def take(kept: Tensor) -> Tensor:
+            """Take the slots from keys or values of the shape `(batch, heads, slots, width)`."""
+            if kept.device not in places:
+                places[kept.device] = rows.to(kept.device), slots.to(kept.device)
+            of_rows, of_slots = places[kept.device]
+            return kept[of_rows, :, of_slots].transpose(1, 2)
+
         if isinstance(self.kept, tuple):
-            self.kept = tuple((change(k), change(v)) for k, v in self.kept)
+            self.kept = tuple((take(k), take(v)) for k, v in self.kept)
         elif hasattr(self.kept, "layers"):
             for layer in self.kept.layers:
-                layer.keys, layer.values = change(layer.keys), change(layer.values)
+                layer.keys, layer.values = take(layer.keys), take(layer.values)
         elif self.kept is not None:
             # Transformers before 4.54.
             for kept in (self.kept.key_cache, self.kept.value_cache):
-                kept[:] = map(change, kept)
+                kept[:] = map(take, kept)
 
     def copy(self) -> KVCache:
         """Return a deep copy."""

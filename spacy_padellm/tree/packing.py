@@ -10,8 +10,8 @@ from ..errors import Errors
 
 # Wider rows are tried while more than this share of the batch is padding.
 _PADDING = 0.05
-# Row widths to try, as multiples of the narrowest one.
-_WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
+# Row widths to try, as multiples of the narrowest one. With 0, each tree has a row to itself.
+_WIDTHS = (0.0, 1.0, 1.25, 1.5, 1.75, 2.0)
 # To attend to this many keys takes as long as all else that a layer does for a token (measured with
 # the bundled model). In wider layers, attention is a smaller part.
 _KEYS = 1000
@@ -81,10 +81,12 @@ def pack(sizes: Sequence[int], kept: Sequence[int] | None = None) -> Packing:
         kept: Number of tokens of each tree in the KV cache; `None` without a cache.
     """
     longest_first = sorted(range(len(sizes)), key=lambda tree: -sizes[tree])
+    # A tree of which nothing is run still takes slots, so it counts as one token here.
+    needed = [max(size, 1) for size in sizes]
     best: list[list[int]] = []
     least, best_width = math.inf, 0
     for factor in _WIDTHS:
-        rows = first_fit(sizes, longest_first, int(max(sizes) * factor), _OPEN_ROWS)
+        rows = first_fit(needed, longest_first, int(max(needed) * factor), _OPEN_ROWS)
         width = max(sum(sizes[tree] for tree in row) for row in rows)
         slots = 0 if kept is None else max(sum(kept[tree] for tree in row) for row in rows)
         cost = work(len(rows), width, slots)

@@ -171,7 +171,8 @@ def _small_copy(model: PreTrainedModel, window: int | None) -> PreTrainedModel:
 def _is_exact(call: ModelCall, support: TreeSupport, depth: int) -> bool:
     """Return whether a tree of this depth gives the same logits as its separate sequences.
 
-    The tree is run in two passes, beside a shorter tree, to try the cache and padding too.
+    The tree is run in two passes, beside a shorter tree. They share a row in the first pass. In the
+    second one, both have so many new nodes that each moves to a row of its own, with padding.
     """
     trunk = depth // 2
     tree, other = TokenTree(range(1, trunk + 1)), TokenTree([1])
@@ -187,6 +188,9 @@ def _is_exact(call: ModelCall, support: TreeSupport, depth: int) -> bool:
             leaves = [
                 tree.insert([start], node)[0] for start, node in zip(starts, inner, strict=True)
             ]
+            for each, node, more in ((tree, inner[0], 38), (other, 0, 39)):
+                for token_id in range(21, 21 + more):
+                    each.insert([token_id], node)
             found.append(run.logits([leaves, []]))
             expected = [
                 open_run(call, [tree], _SEQUENCES).logits([[node]]) for node in inner + leaves

@@ -263,11 +263,19 @@ def test_they_train_in_float32():
     assert torch.equal(predicted(lm), predicted(tiny_lm("llama")))
 
 
-def test_they_predict_with_what_was_trained_since():
+# Fused steps leave no trace on the weights, nor does what is written to their data.
+@pytest.mark.parametrize("change", ["sgd", "fused", "data"])
+def test_they_predict_with_what_was_trained_since(change):
     lm = short_lm()
     before = predicted(lm)
     plain_logits(lm.model, [3, 4, 5, 6]).sum().backward()
-    torch.optim.SGD(lm.model.parameters(), lr=1e-2).step()
+    if change == "data":
+        for weight in lm.model.parameters():
+            weight.data.add_(weight.grad, alpha=0.01)
+    elif change == "fused":
+        torch.optim.AdamW(lm.model.parameters(), lr=1e-2, fused=True).step()
+    else:
+        torch.optim.SGD(lm.model.parameters(), lr=1e-2).step()
     after = predicted(lm)
     assert not torch.equal(after, before)
     fresh = copy.deepcopy(tiny_lm("llama"))
@@ -288,3 +296,27 @@ def test_trees_and_copies_run_in_bfloat16_too(family):
         assert torch.allclose(found, expected, atol=0.1)
     for copied in (copy.deepcopy(lm), pickle.loads(pickle.dumps(lm))):
         assert torch.equal(predicted(copied), predicted(lm))
+
+
+def test_their_copies_are_not_pickled():
+    lm = short_lm()
+    fresh = pickle.dumps(lm)
+    predicted(lm)
+    assert len(pickle.dumps(lm)) == len(fresh)
+
+
+def test_they_may_be_made_in_inference_mode():
+    with torch.inference_mode():
+        copied = copy.deepcopy(short_lm())
+        found = predicted(copied)
+    assert torch.equal(found, predicted(short_lm()))
+
+
+def test_the_output_layer_is_left_out():
+    lm = copy.deepcopy(tiny_lm("llama"))
+    # As in families that have no base model.
+    lm.model.base_model_prefix = ""
+    assert lm.predict_in_bfloat16() > 0
+    assert type(lm.model.get_output_embeddings()) is torch.nn.Linear
+    # Its layers are of another kind.
+    assert copy.deepcopy(tiny_lm("gpt2")).predict_in_bfloat16() == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.tree.packing import balance, batch_by_padded, first_fit, pack
+from spacy_padellm.tree.packing import balance, batch_by_padded, first_fit, pack, work
 
 some_sizes = st.lists(st.integers(1, 60), max_size=40)
 
@@ -69,6 +69,29 @@ def test_short_trees_share_a_row() -> None:
 def test_rows_are_wider_where_that_leaves_less_padding() -> None:
     assert pack([10, 6, 6, 6]).shape == (2, 16)
     assert pack([10, 10]).shape == (2, 10)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 90)), min_size=1, max_size=40))
+def test_packing_takes_no_more_time_than_a_row_for_each_tree(trees):
+    """Whatever the trees have in the cache."""
+    sizes, kept = map(list, zip(*trees, strict=True))
+    packing = pack(sizes, kept)
+    rows, width = packing.shape
+    slots = [0] * rows
+    for row, of_tree in zip(packing.rows, kept, strict=True):
+        slots[row] += of_tree
+    alone = work(len(sizes), max(sizes), max(kept))
+    assert work(rows, width, max(slots)) <= alone
+    # Trees of which nothing is run are not all in one row.
+    if not any(sizes):
+        assert max(packing.rows.count(row) for row in packing.rows) <= 2
+
+
+def test_what_is_in_the_cache_makes_wide_rows_slow():
+    # Two trees of one token each, beside a tree of two.
+    assert pack([2, 1, 1], [10, 10, 10]).shape == (2, 2)
+    assert pack([8, 2, 2, 2, 2], [10] * 5).shape == (2, 8)
+    assert pack([2, 1, 1], [10, 5000, 5000]).shape == (3, 2)
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))

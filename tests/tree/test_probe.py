@@ -11,6 +11,7 @@ from transformers import LlamaForCausalLM
 
 from spacy_padellm.tree import causal_lm
 from spacy_padellm.tree.causal_lm import CausalLM
+from spacy_padellm.tree.kv_cache import KVCache
 from spacy_padellm.tree.probe import PassCost, measure_cost, probe_tree_support
 from spacy_padellm.tree.run import TreeSupport
 from tests.tiny_models import FAMILIES, plain_logits, tiny_lm, tiny_model
@@ -80,6 +81,14 @@ class MasksByRow(LlamaForCausalLM):
 )
 def test_a_way_with_wrong_logits_is_rejected(wrong, support):
     assert probe_tree_support(wrong(tiny_model("llama").config)) == support
+
+
+def test_a_cache_whose_slots_cannot_be_moved_is_not_used(monkeypatch):
+    def stay(self, rows, slots):
+        raise AttributeError("another kind of cache")
+
+    monkeypatch.setattr(KVCache, "move", stay)
+    assert probe_tree_support(tiny_model("llama")) == TreeSupport("recomputed", "4d")
 
 
 def test_what_was_found_is_logged(caplog):

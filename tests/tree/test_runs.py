@@ -9,11 +9,13 @@ import torch
 from spacy_padellm.tree.cached_run import CachedRun
 from spacy_padellm.tree.causal_lm import CausalLM
 from spacy_padellm.tree.choices import Continuations
+from spacy_padellm.tree.kv_cache import KVCache
 from spacy_padellm.tree.model_call import ModelCall, Readout
 from spacy_padellm.tree.run import TreeSupport
 from spacy_padellm.tree.runs import RecomputedRun, SequencesRun, open_run
 from spacy_padellm.tree.token_tree import TokenTree
 from tests.tiny_models import plain_logits, tiny_lm, tiny_model
+from tests.tree.forests import run_forest, written_forest
 
 CACHED = TreeSupport("cached", "4d")
 HALVES = TreeSupport("cached", "4d", in_halves=True)
@@ -227,6 +229,28 @@ def test_finished_trees_are_no_rows_any_more(call, monkeypatch):
     (leaf,) = trees[0].insert([6], 3)
     run.logits([[leaf], []])
     assert shapes == [(1, 7), (1, 1)]
+
+
+@pytest.mark.parametrize("support", [CACHED, HALVES])
+def test_the_place_of_new_tokens_in_the_cache_is_told(call, monkeypatch, support):
+    """Also after nodes were cut off and trees moved to other rows."""
+    widths, moves = [], []
+    make_inputs, move = ModelCall.make_inputs, KVCache.move
+
+    def record(self, tokens, positions, visible, mask_form, cached):
+        widths.append((cached, visible.shape[-1] - tokens.shape[1]))
+        return make_inputs(self, tokens, positions, visible, mask_form, cached)
+
+    def count(self, rows, slots):
+        moves.append(rows.shape)
+        move(self, rows, slots)
+
+    monkeypatch.setattr(ModelCall, "make_inputs", record)
+    monkeypatch.setattr(KVCache, "move", count)
+    for seed in range(6):
+        run_forest(written_forest(seed, 4), lambda trees: open_run(call, trees, support))
+    assert all(told == real for told, real in widths)
+    assert moves
 
 
 @pytest.mark.parametrize("support", [CACHED, HALVES, RECOMPUTED, SEQUENCES])
