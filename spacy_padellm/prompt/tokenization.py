@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,9 @@ from itertools import pairwise
 from typing import NamedTuple, cast
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import Errors
@@ -284,9 +286,11 @@ class TextEncoder:
 
 def _encodes_words(tokenizer: Tokenizer) -> bool:
     """Return whether a tokenizer is like BERT's, which encodes each word on its own."""
-    parts = json.loads(tokenizer.to_str())
-    kinds = [(parts[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
-    return kinds[0] in (None, "BertNormalizer") and kinds[1:] == ["BertPreTokenizer", "WordPiece"]
+    return (
+        isinstance(tokenizer.model, WordPiece)
+        and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
+        and isinstance(tokenizer.normalizer, BertNormalizer | None)
+    )
 
 
 @dataclass(frozen=True)

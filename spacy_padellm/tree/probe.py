@@ -191,10 +191,10 @@ def _is_exact(call: ModelCall, support: TreeSupport, depth: int) -> bool:
             for each, node, more in ((tree, inner[0], 38), (other, 0, 39)):
                 for token_id in range(21, 21 + more):
                     each.insert([token_id], node)
-            found.append(run.logits([leaves, []]))
-            expected = [
-                open_run(call, [tree], _SEQUENCES).logits([[node]]) for node in inner + leaves
-            ]
+            last = len(other) - 1
+            found.append(run.logits([leaves, [last]]))
+            asked = [*((tree, node) for node in inner + leaves), (other, last)]
+            expected = [open_run(call, [each], _SEQUENCES).logits([[node]]) for each, node in asked]
     except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         logger.debug("%s cannot run: %s", support, error)
         return False
