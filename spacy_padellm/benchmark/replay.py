@@ -59,14 +59,13 @@ class Replay:
     @cached_property
     def following(self) -> Trie[None]:
         """The trie of the counts and mentions that are written after the text in parallel."""
-        trie: Trie[None] = Trie()
+        written: list[list[int]] = []
         for label, mentions in self.mentions.items():
             counted = [*self.encoder.branches[label], *self.encoder.count_ids[len(mentions)]]
             openers = [self.encoder.openers[n] for n in range(1, len(mentions) + 1)]
             sequences = [[*counted, *o, *ids] for o, ids in zip(openers, mentions, strict=True)]
-            for ids in sequences or [counted]:
-                trie.insert(ids, None)
-        return trie
+            written += sequences or [counted]
+        return Trie((ids, None) for ids in written)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,4 +128,4 @@ def _find_following(state: TextState, node: int, trie: Trie[None]) -> list[int]:
         ids.append(state.tree.ids[node])
         node = state.tree.parents[node]
     place = trie.find(reversed(ids))
-    return [] if place is None else list(trie.children[place])
+    return [] if place is None else list(trie.children(place))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..texts import Span, TokenizedText
-from ..tree.token_tree import Trie
+from ..tree.token_tree import Place, Trie
 from .tags import TextTags
 
 # Assumed probabilities of how a mention goes on. A wrong draft only costs tokens, so these few
@@ -31,9 +31,9 @@ class DraftedNode(NamedTuple):
         node: The node.
     """
 
-    parent: int
+    parent: Place
     token_id: int
-    node: int
+    node: Place
 
 
 class SpanWeights(NamedTuple):
@@ -57,7 +57,7 @@ class SpanDrafter:
     mentions tend to end at certain places. If text tags were read, they say more.
 
     Args:
-        trie: The text's admissible mentions, with nodes numbered depth first.
+        trie: The text's admissible mentions.
         source: The text.
         threshold: Lowest probability of a drafted node.
     """
@@ -68,19 +68,11 @@ class SpanDrafter:
         self._n_tokens = len(source.tokens)
         place_of = {start: place for place, (start, _) in enumerate(source.tokens)}
         last_of = {end: place for place, (_, end) in enumerate(source.tokens)}
-        # Spans are in the order of their leaves, so that those below a node are neighbours.
-        self._first_span: dict[int, int] = {}
-        first: list[int] = []
-        last: list[int] = []
-        for leaf in sorted(trie.values):
-            self._first_span[leaf] = len(first)
-            for start, end in trie.values[leaf]:
-                first.append(place_of[start])
-                last.append(last_of[end])
+        first = [place_of[start] for start, _ in trie.ordered]
+        last = [last_of[end] for _, end in trie.ordered]
         self._starts, self._lasts = np.array([first, last], dtype=np.int64)
         spans = _span_weights(source, self._starts, self._lasts)
         self.plain = SpanWeights(np.ones(self._n_tokens), spans)
-        self._ranges: dict[int, tuple[int, int]] = {}
 
     def weigh(self, tags: TextTags, label: str) -> SpanWeights:
         """Weigh the spans of a text by its tags.
@@ -94,7 +86,7 @@ class SpanDrafter:
         return SpanWeights(starts, probs / starts[self._starts])
 
     def draft(
-        self, nodes: Sequence[int], live: Sequence[bool], weights: SpanWeights
+        self, nodes: Sequence[Place], live: Sequence[bool], weights: SpanWeights
     ) -> list[list[DraftedNode]]:
         """Draft how the mentions of a label go on.
 
@@ -112,42 +104,28 @@ class SpanDrafter:
             return [[] for _ in nodes]
         candidates = np.zeros((len(nodes), self._n_tokens))
         for mention, node in enumerate(nodes):
-            possible = self._starts[slice(*self._range(node))]
+            possible = self._starts[node.first : node.end]
             candidates[mention, possible] = weights.starts[possible]
         starts = _place_in_order(candidates)
         drafts: list[list[DraftedNode]] = [[] for _ in nodes]
         for mention in compress(range(len(nodes)), live):
-            first, end = self._range(nodes[mention])
+            first, end, _ = nodes[mention]
             shares = starts[mention, self._starts[first:end]] * weights.spans[first:end]
             # Cumulative probabilities of the spans, beginning with 0.
-            total = np.concatenate([[0.0], np.cumsum(shares)])
+            total = [0.0, *np.cumsum(shares).tolist()]
             least = self._threshold * total[-1]
             stack = [nodes[mention]]
             while stack:
                 parent = stack.pop()
-                for token_id, child in self._trie.children[parent].items():
-                    a, b = self._range(child)
-                    if total[b - first] - total[a - first] < least:
+                for token_id, child in self._trie.children(parent).items():
+                    if total[child.end - first] - total[child.first - first] < least:
                         continue
-                    choices = self._trie.children[child].values()
+                    choices = self._trie.children(child).values()
                     # At a leaf, or if the only child is a leaf, nothing is left to choose.
-                    if len(choices) > 1 or any(c not in self._trie.values for c in choices):
+                    if len(choices) > 1 or not all(map(self._trie.is_leaf, choices)):
                         drafts[mention].append(DraftedNode(parent, token_id, child))
                         stack.append(child)
         return drafts
-
-    def _range(self, node: int) -> tuple[int, int]:
-        """Return the index of the first span below a node, and one past the last."""
-        found = self._ranges.get(node)
-        if found is None:
-            leftmost = rightmost = node
-            while choices := self._trie.children[leftmost]:
-                leftmost = next(iter(choices.values()))
-            while choices := self._trie.children[rightmost]:
-                rightmost = next(reversed(choices.values()))
-            end = self._first_span[rightmost] + len(self._trie.values[rightmost])
-            found = self._ranges[node] = (self._first_span[leftmost], end)
-        return found
 
 
 def _span_weights(source: TokenizedText, first: np.ndarray, last: np.ndarray) -> np.ndarray:

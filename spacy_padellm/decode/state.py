@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..prompt.encoder import EncodedText
 from ..texts import Span
-from ..tree.token_tree import TokenTree, Trie
+from ..tree.token_tree import Place, TokenTree, Trie
 from .drafts import SpanDrafter, SpanWeights
 from .mentions import DecodedMention
 from .tags import TextTags
@@ -44,13 +44,18 @@ class _Branch(Generic[Value]):
     node: int
     trie: Trie[Value]
     scored: bool
-    place: int = Trie.START
+    place: Place
     log_prob: float = 0.0
+
+    @classmethod
+    def begin(cls, node: int, trie: Trie[Value], *, scored: bool) -> _Branch[Value]:
+        """Begin a walk at the start of a trie."""
+        return cls(node, trie, scored, trie.start)
 
     @property
     def is_finished(self) -> bool:
         """Whether the walk has reached a leaf."""
-        return self.place in self.trie.values
+        return self.trie.is_leaf(self.place)
 
     def advance(self, tree: TokenTree, choices: Mapping[int, Choice]) -> None:
         """Write as far as the choices are known.
@@ -59,19 +64,19 @@ class _Branch(Generic[Value]):
             tree: The tree. Nodes that are not drafted yet are added to it.
             choices: The choices at the nodes that were run so far.
         """
-        children, values = self.trie.children, self.trie.values
-        while self.place not in values and (choice := choices.get(self.node)) is not None:
+        trie = self.trie
+        while not self.is_finished and (choice := choices.get(self.node)) is not None:
             written = [choice.token_id]
-            self.place = children[self.place][choice.token_id]
-            if self.place not in values:
+            self.place = trie.children(self.place)[choice.token_id]
+            if not self.is_finished:
                 self.log_prob += choice.log_prob
-            while len(children[self.place]) == 1:
-                ((token_id, place),) = children[self.place].items()
-                if self.scored and place not in values:
+            while len(following := trie.children(self.place)) == 1:
+                ((token_id, place),) = following.items()
+                if self.scored and not trie.is_leaf(place):
                     break
                 self.place = place
                 written.append(token_id)
-            if self.place not in values:
+            if not self.is_finished:
                 self.node = tree.insert(written, self.node)[-1]
 
 
@@ -139,13 +144,13 @@ class TextState:
             tags: The text tags, from which mentions are drafted; `None` if they were not read.
         """
         # A text of which nothing can be written has no mentions.
-        if not labels or not self._trie.values:
+        if not labels or not len(self._trie):
             return
         if threshold is not None:
             self._drafter = SpanDrafter(self._trie, self.text, threshold)
         for name in labels:
             start = self.tree.insert(self._encoder.branches[name], self.tree.prefix_end)[-1]
-            label = _Label(name, start, _Branch(start, self._counts, scored=False))
+            label = _Label(name, start, _Branch.begin(start, self._counts, scored=False))
             if self._drafter is not None:
                 label.weights = self._drafter.plain
                 if tags is not None:
@@ -162,7 +167,7 @@ class TextState:
         proposed: dict[int, list[int]] = {}
         for label in self._labels:
             if not label.is_open:
-                proposed[label.count.node] = list(self._counts.children[label.count.place])
+                proposed[label.count.node] = list(self._counts.children(label.count.place))
                 if label.weights is None:
                     continue
                 if label.guess is not None:
@@ -198,7 +203,7 @@ class TextState:
         """Yield the finished mentions, label by label, in the order of their numbers."""
         for label in self._labels:
             for mention in label.mentions:
-                places = tuple(self._trie.values[mention.place])
+                places = tuple(self._trie.values(mention.place))
                 yield DecodedMention(label.name, places, mention.log_prob)
 
     def count_kept(self) -> int:
@@ -209,22 +214,22 @@ class TextState:
 
     def _open_mentions(self, label: _Label) -> None:
         """Add the opener of each mention of a label to the tree, once its count is known."""
-        (count,) = self._counts.values[label.count.place]
+        (count,) = self._counts.values(label.count.place)
         label.is_open = True
         for n in range(1, count + 1):
             ids = [*self._encoder.count_ids[count], *self._encoder.openers[n]]
             node = self.tree.insert(ids, label.start)[-1]
-            label.mentions.append(_Branch(node, self._trie, scored=True))
+            label.mentions.append(_Branch.begin(node, self._trie, scored=True))
 
     def _likely_counts(self, label: _Label) -> Sequence[int]:
         """Return the counts for which mentions are opened before the count is certain."""
-        if label.count.place == Trie.START:
+        if label.count.place == self._counts.start:
             return [count for count in self._open_counts if count <= self._encoder.max_mentions]
         # A number is more likely to end here than to go on with another digit.
-        place: int | None = label.count.place
+        place: Place | None = label.count.place
         for token_id in self._encoder.count_end:
-            place = None if place is None else self._counts.children[place].get(token_id)
-        return () if place is None else self._counts.values[place]
+            place = None if place is None else self._counts.children(place).get(token_id)
+        return () if place is None else self._counts.values(place)
 
     def _draft_count(self, label: _Label, count: int, proposed: dict[int, list[int]]) -> None:
         """Propose the nodes of a likely count and of that many mentions.
@@ -233,24 +238,24 @@ class TextState:
         """
         if not count:
             return
-        node, place = label.start, Trie.START
+        node, place = label.start, self._counts.start
         for token_id in self._encoder.count_ids[count]:
-            choices = self._counts.children[place]
+            choices = self._counts.children(place)
             if len(choices) > 1:
                 proposed[node] = list(choices)
             node, place = self.tree.insert([token_id], node)[0], choices[token_id]
         opened = [self.tree.insert(self._encoder.openers[n], node)[-1] for n in range(1, count + 1)]
         for each in opened:
-            proposed[each] = list(self._trie.children[Trie.START])
+            proposed[each] = list(self._trie.children(self._trie.start))
         if label.guess is not None:
-            self._draft(label, opened, [Trie.START] * count, [True] * count, proposed)
+            self._draft(label, opened, [self._trie.start] * count, [True] * count, proposed)
 
     def _propose_mentions(self, label: _Label, proposed: dict[int, list[int]]) -> None:
         """Propose the nodes that mentions have reached, and drafts of how they go on."""
         live = [not mention.is_finished for mention in label.mentions]
         for mention, goes_on in zip(label.mentions, live, strict=True):
             if goes_on:
-                proposed[mention.node] = list(self._trie.children[mention.place])
+                proposed[mention.node] = list(self._trie.children(mention.place))
         nodes = [mention.node for mention in label.mentions]
         self._draft(label, nodes, [mention.place for mention in label.mentions], live, proposed)
 
@@ -258,7 +263,7 @@ class TextState:
         self,
         label: _Label,
         nodes: Sequence[int],
-        places: Sequence[int],
+        places: Sequence[Place],
         live: Sequence[bool],
         proposed: dict[int, list[int]],
     ) -> None:
@@ -270,4 +275,4 @@ class TextState:
             node_of = {place: node}
             for parent, token_id, child in drafted:
                 node_of[child] = self.tree.insert([token_id], node_of[parent])[0]
-                proposed[node_of[child]] = list(self._trie.children[child])
+                proposed[node_of[child]] = list(self._trie.children(child))

@@ -53,7 +53,7 @@ class EncodedText(TokenizedText):
 
     @property
     def spelled(self) -> list[tuple[list[int], Span]]:
-        """The ids and offsets of all spans that can be written, sorted by ids, then offsets.
+        """The ids and offsets of all spans that can be written, sorted by offsets.
 
         The ids include the end token. A span that the tokenizer normalises to nothing has no ids
         and is left out.
@@ -62,24 +62,20 @@ class EncodedText(TokenizedText):
         for start, end in self.spans:
             ends.setdefault(start, []).append(end)
         encoded = self.encoder.stretches(self.text, list(ends), list(ends.values()))
-        return sorted(
+        return [
             (ids, (start, end))
             for (start, of_start), of_ids in zip(ends.items(), encoded, strict=True)
             for end, ids in zip(of_start, of_ids, strict=True)
             if ids is not None
-        )
+        ]
 
     @cached_property
     def trie(self) -> Trie[Span]:
         """The trie of the ids of all admissible mentions.
 
-        Leaves hold the character offsets of all places with these ids. Nodes are numbered depth
-        first, so the numbers of a node's descendants directly follow its own.
+        Leaves hold the character offsets of all places with these ids.
         """
-        trie: Trie[Span] = Trie()
-        for ids, span in self.spelled:
-            trie.insert(ids, span)
-        return trie
+        return Trie(self.spelled)
 
     def ids_before(self, characters: Iterable[int]) -> dict[int, int]:
         """Count, for each character offset, the text's ids that end at or before it.
@@ -164,9 +160,7 @@ class PromptEncoder:
         self.openers = {n: encode(template.opener(n)) for n in numbers}
         self.count_ids = [[*encode("0"), self.end_id]]
         self.count_ids += [[*encode(str(n)), *self.count_end] for n in numbers]
-        self.counts: Trie[int] = Trie()
-        for number, ids in enumerate(self.count_ids):
-            self.counts.insert(ids, number)
+        self.counts = Trie((ids, number) for number, ids in enumerate(self.count_ids))
 
     @cached_property
     def tag_choices(self) -> dict[str, TagChoices]:

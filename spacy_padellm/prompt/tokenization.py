@@ -232,17 +232,21 @@ class TextEncoder:
                 and offsets[index - 1][1] <= offset + shift <= offsets[index][0]
             )
 
+        # How many ids come before each end that is between words.
+        before: dict[int, int] = {}
+        count = size
+        for end in sorted({end for of_start in ends for end in of_start}):
+            while count < len(ids) and offsets[count][1] <= end + shift:
+                count += 1
+            if is_between_words(count, end):
+                before[end] = count
         firsts = [first for first, _ in offsets]
         for start, of_start, found in zip(starts, ends, cut, strict=True):
             begin = max(size, bisect_left(firsts, start + shift))
-            if not is_between_words(begin, start):
-                continue
-            count = begin
-            for place, end in enumerate(of_start):
-                while count < len(ids) and offsets[count][1] <= end + shift:
-                    count += 1
-                if count > begin and is_between_words(count, end):
-                    found[place] = ids[begin:count]
+            if is_between_words(begin, start):
+                for place, end in enumerate(of_start):
+                    # Without ids here, the stretch is encoded alone.
+                    found[place] = ids[begin : before.get(end, begin)] or None
         return cut
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import Settings
-from ..texts import AnnotatedText, Span
+from ..texts import AnnotatedText
 from ..tree.token_tree import TokenTree, Trie
 from .gold import Examination, LeftOut, TaughtMention, find_teachable
 from .supervised import SupervisedTree
@@ -115,20 +115,17 @@ class ParallelObjective(Objective):
         admissible: dict[tuple[int, int], list[int]] = {}
         limited = self.settings.softmax == "admissible"
         counts = self.encoder.counts
-        trie: Trie[Span] = Trie()
-        if limited and (first := {ids[0] for each in taught.values() for _, ids in each}):
-            # A span that begins like no gold mention is only needed up to its first id.
-            for ids, span in text.spelled:
-                trie.insert(ids if ids[0] in first else ids[:1], span)
+        # It is not kept with the text, as the text may be taught again and again.
+        trie = Trie(text.spelled if limited and any(taught.values()) else ())
 
         def supervise(start: int, ids: Sequence[int], trie: Trie[Any], times: int = 1) -> None:
             """Supervise a sequence below a node. Its last token, only a target, gets no node."""
-            place = trie.START
+            place = trie.start
             for edge in zip([start, *tree.insert(ids[:-1], start)], ids, strict=True):
                 supervised[edge] += times
                 if limited:
-                    admissible[edge] = list(trie.children[place])
-                    place = trie.children[place][edge[1]]
+                    admissible[edge] = list(trie.children(place))
+                    place = trie.children(place)[edge[1]]
 
         for label, mentions in taught.items():
             start = tree.insert(self.encoder.branches[label], tree.prefix_end)[-1]

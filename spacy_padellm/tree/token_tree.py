@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -135,54 +136,79 @@ class TokenTree:
         return rows
 
 
+class Place(NamedTuple):
+    """A node of a trie: the sequences that begin alike.
+
+    Args:
+        first: The number of the first of these sequences, in the order of their ids.
+        end: One past the number of the last.
+        depth: How many tokens they have in common.
+    """
+
+    first: int
+    end: int
+    depth: int
+
+
 class Trie(Generic[Value]):
     """A trie of the admissible token sequences and the values they stand for.
 
-    Every sequence ends with a terminator token that occurs nowhere else in it, so only leaves have
-    values.
+    Nodes are worked out when they are asked for: most of a text's stretches are never looked at.
+
+    Args:
+        sequences: The sequences, each with a value. Several values may have the same sequence. A
+            sequence ends with a terminator token that occurs nowhere else in it, so only leaves
+            have values.
 
     Attributes:
-        children: For each node, a mapping from token id to child node. Node 0 is the start.
-        values: A mapping from leaf to the values of its sequence, in order of insertion.
+        start: The node that all sequences begin at.
         depth: Length of the longest sequence, with its terminator.
+        ordered: All values, in the order of their sequences.
     """
 
-    START = 0
+    def __init__(self, sequences: Iterable[tuple[Sequence[int], Value]] = ()) -> None:
+        # The sort is stable, so values of the same sequence stay in their order.
+        ordered = sorted(sequences, key=itemgetter(0))
+        self._ids = [ids for ids, _ in ordered]
+        self.ordered = [value for _, value in ordered]
+        self.depth = max(map(len, self._ids), default=0)
+        self.start = Place(0, len(ordered), 0)
+        self._children: dict[Place, dict[int, Place]] = {}
 
-    def __init__(self) -> None:
-        self.children: list[dict[int, int]] = [{}]
-        self.values: dict[int, list[Value]] = {}
-        self.depth = 0
-        self._last_ids: Sequence[int] = ()
-        self._last_path = [self.START]
+    def __len__(self) -> int:
+        """Return the number of values."""
+        return len(self.ordered)
 
-    def insert(self, ids: Sequence[int], value: Value) -> None:
-        """Insert a sequence and a value that it stands for.
+    def is_leaf(self, place: Place) -> bool:
+        """Return whether a sequence ends at a node."""
+        return place.first < place.end and len(self._ids[place.first]) == place.depth
 
-        Args:
-            ids: The sequence, with its terminator.
-            value: The value. A sequence may stand for several values.
-        """
-        # Spans come sorted by ids, so most begin with the one before, up to its terminator.
-        shared = len(self._last_ids) - 1
-        if shared < 1 or ids[:shared] != self._last_ids[:shared]:
-            shared = 0
-        path = self._last_path[: shared + 1]
-        for token_id in ids[shared:]:
-            children = self.children[path[-1]]
-            if token_id not in children:
-                children[token_id] = len(self.children)
-                self.children.append({})
-            path.append(children[token_id])
-        self._last_ids, self._last_path = ids, path
-        self.depth = max(self.depth, len(ids))
-        self.values.setdefault(path[-1], []).append(value)
+    def children(self, place: Place) -> Mapping[int, Place]:
+        """Return the nodes that follow a node, by token id, in ascending order."""
+        found = self._children.get(place)
+        if found is None:
+            first, end, depth = place
+            starts: dict[int, int] = {}
+            if not self.is_leaf(place):
+                for number in range(first, end):
+                    starts.setdefault(self._ids[number][depth], number)
+            ends = [*starts.values(), end][1:]
+            found = {
+                token_id: Place(start, its_end, depth + 1)
+                for (token_id, start), its_end in zip(starts.items(), ends, strict=True)
+            }
+            self._children[place] = found
+        return found
 
-    def find(self, ids: Iterable[int]) -> int | None:
+    def values(self, place: Place) -> list[Value]:
+        """Return the values of the sequence that ends at a node; empty if none does."""
+        return self.ordered[place.first : place.end] if self.is_leaf(place) else []
+
+    def find(self, ids: Iterable[int]) -> Place | None:
         """Return the node that some token ids lead to, `None` if no sequence begins with them."""
-        node: int | None = self.START
+        place: Place | None = self.start
         for token_id in ids:
-            if node is None:
+            if place is None:
                 return None
-            node = self.children[node].get(token_id)
-        return node
+            place = self.children(place).get(token_id)
+        return place

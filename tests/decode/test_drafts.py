@@ -12,7 +12,7 @@ from spacy_padellm.decode.drafts import DraftedNode, SpanDrafter
 from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import Span, TokenizedText
-from spacy_padellm.tree.token_tree import Trie
+from spacy_padellm.tree.token_tree import Place, Trie
 from tests.sample_texts import cut_at_characters, cut_at_spaces, tokenized_texts
 from tests.sample_tokenizers import WORDINGS, make_encoder, small_tokenizer
 
@@ -33,9 +33,9 @@ def build_trie(source: TokenizedText, longest: int) -> Trie[Span]:
     return encoder_of(longest).encode(source).trie
 
 
-def spans_below(trie: Trie[Span], node: int) -> list[Span]:
-    found = list(trie.values.get(node, []))
-    for child in trie.children[node].values():
+def spans_below(trie: Trie[Span], node: Place) -> list[Span]:
+    found = list(trie.values(node))
+    for child in trie.children(node).values():
         found += spans_below(trie, child)
     return found
 
@@ -46,8 +46,8 @@ def strings_drafted(source: TokenizedText, trie: Trie[Span], drafted) -> set[str
     return {
         source.text[slice(*span)]
         for node in nodes
-        for child in trie.children[node].values()
-        for span in trie.values.get(child, [])
+        for child in trie.children(node).values()
+        for span in trie.values(child)
     }
 
 
@@ -68,7 +68,7 @@ def test_what_follows_the_first_token_is_drafted():
     known = {node}
     for parent, token_id, child in drafted:
         assert parent in known
-        assert trie.children[parent][token_id] == child
+        assert trie.children(parent)[token_id] == child
         known.add(child)
 
 
@@ -107,7 +107,7 @@ def test_the_order_of_mentions_says_which_place_it_is():
 @given(tokenized_texts(), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_drafts_are_the_nodes_at_least_so_probable(source, longest, rng: random.Random):
     trie = build_trie(source, longest)
-    inner = [node for node, choices in enumerate(trie.children) if choices and trie.values]
+    inner = inner_places(trie, trie.start)
     if not inner:
         return
     nodes = sorted(rng.choices(inner, k=rng.randint(1, 4)))
@@ -120,9 +120,9 @@ def test_drafts_are_the_nodes_at_least_so_probable(source, longest, rng: random.
             below = set(spans_below(trie, node))
             for each in draft:
                 # Never an end, nor where nothing else is left: nobody asks for those.
-                assert each.node not in trie.values
-                children = trie.children[each.node].values()
-                assert len(children) > 1 or not set(children) <= set(trie.values)
+                assert not trie.is_leaf(each.node)
+                children = trie.children(each.node).values()
+                assert len(children) > 1 or not all(map(trie.is_leaf, children))
                 assert set(spans_below(trie, each.node)) <= below
         sets.append([{each.node for each in draft} for draft in drafts])
     for more, fewer in pairwise(sets):
@@ -133,11 +133,16 @@ def test_drafts_are_the_nodes_at_least_so_probable(source, longest, rng: random.
             assert everything == asked_below(trie, node)
 
 
-def asked_below(trie: Trie[Span], node: int) -> set[int]:
+def inner_places(trie: Trie[Span], place: Place) -> list[Place]:
+    below = [each for child in trie.children(place).values() for each in inner_places(trie, child)]
+    return [place, *below] if trie.children(place) else []
+
+
+def asked_below(trie: Trie[Span], node: Place) -> set[Place]:
     found = set()
-    for child in trie.children[node].values():
-        choices = trie.children[child].values()
-        if len(choices) > 1 or any(c not in trie.values for c in choices):
+    for child in trie.children(node).values():
+        choices = trie.children(child).values()
+        if len(choices) > 1 or any(not trie.is_leaf(c) for c in choices):
             found.add(child)
         found |= asked_below(trie, child)
     return found

@@ -13,7 +13,7 @@ from spacy_padellm.prompt.encoder import EncodedText, PromptEncoder
 from spacy_padellm.prompt.template import TEMPLATES, PromptTemplate
 from spacy_padellm.settings import Settings
 from spacy_padellm.texts import TokenizedText
-from spacy_padellm.tree.token_tree import Trie
+from spacy_padellm.tree.token_tree import Place, Trie
 from tests.sample_texts import (
     CHINESE,
     ENGLISH,
@@ -366,16 +366,15 @@ def content(trie: Trie) -> dict[tuple[int, ...], list]:
     """Every way through a trie from its start to a leaf, and what is there."""
     found: dict[tuple[int, ...], list] = {}
 
-    def walk(node: int, ids: tuple[int, ...]) -> None:
-        if not trie.children[node]:
-            found[ids] = trie.values[node]
-        for token_id, child in trie.children[node].items():
+    def walk(place: Place, ids: tuple[int, ...]) -> None:
+        if trie.is_leaf(place):
+            found[ids] = trie.values(place)
+        for token_id, child in trie.children(place).items():
             walk(child, (*ids, token_id))
 
-    if trie.values:
-        walk(trie.START, ())
+    walk(trie.start, ())
     # Values are at leaves only.
-    assert sum(map(len, trie.values.values())) == sum(map(len, found.values()))
+    assert len(trie) == sum(map(len, found.values()))
     return found
 
 
@@ -427,18 +426,16 @@ def test_trie_of_real_texts(encoder_with, name, shared_data):
 
 @settings(max_examples=40)
 @given(source=tokenized_texts())
-def test_nodes_are_numbered_depth_first(encoder_with, source):
-    """So what is below a node has the numbers after its own."""
+def test_a_node_says_which_values_are_below_it(encoder_with, source):
     trie = encoder_with(4).encode(source).trie
-    numbers = []
 
-    def walk(node: int) -> None:
-        numbers.append(node)
-        for child in trie.children[node].values():
-            walk(child)
+    def walk(place: Place) -> list[tuple[int, int]]:
+        children = trie.children(place).values()
+        below = trie.values(place) + [span for child in children for span in walk(child)]
+        assert below == trie.ordered[place.first : place.end]
+        return below
 
-    walk(trie.START)
-    assert numbers == list(range(len(trie.children)))
+    assert walk(trie.start) == trie.ordered
 
 
 def test_paths_read_as_the_mentions_they_stand_for(encoder_with, any_tokenizer):
@@ -455,8 +452,8 @@ def test_a_string_in_several_places_is_one_path():
     encoder = make_encoder(TEMPLATES["en"], {}, small_tokenizer("en"), max_mention_tokens=1)
     trie = encoder.encode(cut_at_spaces("Bob met Anna , Anna met Bob")).trie
     (anna, bob) = encoder.mentions(["Anna", "Bob"])
-    assert trie.values[trie.find(anna)] == [(8, 12), (15, 19)]
-    assert trie.values[trie.find(bob)] == [(0, 3), (24, 27)]
+    assert trie.values(trie.find(anna)) == [(8, 12), (15, 19)]
+    assert trie.values(trie.find(bob)) == [(0, 3), (24, 27)]
 
 
 def test_strings_a_tokenizer_cannot_tell_apart_share_a_path():
@@ -483,7 +480,7 @@ def test_nothing_to_point_at(text):
     encoder = make_encoder(TEMPLATES["en"], {}, small_tokenizer("en"), max_mention_tokens=5)
     for source in (TokenizedText(text, ()), cut_at_characters(text)):
         trie = encoder.encode(source).trie
-        assert (trie.values, trie.depth) == ({}, 0)
+        assert (trie.ordered, trie.children(trie.start), trie.depth) == ([], {}, 0)
 
 
 def assert_counts(encoder: PromptEncoder, most: int) -> None:

@@ -152,21 +152,23 @@ def test_the_same_token_in_two_places_is_two_nodes():
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=4), max_size=10))
 def test_sequences_are_found_and_nothing_else(sequences):
-    trie: Trie[int] = Trie()
-    for value, sequence in enumerate(sequences):
-        trie.insert([*sequence, 9], value)
+    trie = Trie(([*sequence, 9], value) for value, sequence in enumerate(sequences))
     for sequence in sequences:
         expected = [value for value, other in enumerate(sequences) if other == sequence]
-        assert trie.values[trie.find([*sequence, 9])] == expected
+        assert trie.values(trie.find([*sequence, 9])) == expected
+        assert trie.is_leaf(trie.find([*sequence, 9]))
     beginnings = {tuple(s[:i]) for s in sequences for i in range(len(s) + 1)} | {()}
     for beginning in beginnings:
         node = trie.find(beginning)
         follow = {s[len(beginning)] for s in map(tuple, sequences) if _continues(s, beginning)}
         follow |= {9} if list(beginning) in sequences else set()
-        assert set(trie.children[node]) == follow
+        assert list(trie.children(node)) == sorted(follow)
+        assert not trie.is_leaf(node)
+        assert trie.values(node) == []
         assert trie.find([*beginning, 5]) is None
         assert trie.find([*beginning, 5, 1]) is None
     assert trie.depth == max((len(s) + 1 for s in sequences), default=0)
+    assert sorted(trie.ordered) == list(range(len(sequences)))
 
 
 def _continues(sequence: tuple[int, ...], beginning: tuple[int, ...]) -> bool:
