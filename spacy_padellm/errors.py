@@ -171,6 +171,18 @@ class Errors(metaclass=_WithCodes):
         "save_weights = false, so that it reads both from their present folders. Or load the "
         "adapter without quantization, which merges it into the model, and save that."
     )
+    P055 = (
+        "{path} is not a GGUF file that can be loaded: {reason}. Give the path of a whole GGUF "
+        "file of a causal language model, or a checkpoint folder."
+    )
+    P056 = (
+        "{path} can't be loaded with `quantization`: its weights become floating point while they "
+        "are loaded. Leave `quantization` out, or give the checkpoint folder of the original model."
+    )
+    P057 = (
+        "The tokenizer of {path} can't be used: {reason}. Give the checkpoint folder of the "
+        "original model."
+    )
     P060 = (
         "{name} is a Baichuan model that can't be run as a Llama: {reason}. Give Baichuan2-7B, "
         "Baichuan-7B or a model trained from one of them."
@@ -257,6 +269,10 @@ class Errors(metaclass=_WithCodes):
     P087 = (
         "PEFT can't save an adapter (lora) with FSDP 1. Use FSDP 2: remove `version` from "
         "training.fsdp_config and unset the environment variable FSDP_VERSION."
+    )
+    P088 = (
+        "{change!r} doesn't set an entry of the configuration. Write it as NAME=VALUE, with a value "
+        "as in YAML, such as `--set training.max_steps=100`."
     )
 
     # Corpora: readers and converters (P1xx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ CONFIG_FILE = "config.json"
 SETTINGS_FILE = "padellm.json"
 ADAPTER_FILE = "adapter_config.json"
 TOKENIZER_FILE = "tokenizer_config.json"
+
+GGUF_SUFFIX = ".gguf"
+
+# The first bytes of a GGUF file, and the end of the name of a part of one.
+_GGUF_MAGIC = b"GGUF"
+_GGUF_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 _WEIGHTS = (
     "model.safetensors",
@@ -74,19 +81,22 @@ def has_weights(folder: Path) -> bool:
 
 
 def find_folder(name: str) -> str:
-    """Find the folder of a model or an adapter, and check that it is complete.
+    """Find the folder of a model or an adapter, or a GGUF file, and check that it is complete.
 
     Args:
-        name: A folder, a bundled checkpoint's name or a hub id.
+        name: A folder, a bundled checkpoint's name, a hub id or a `.gguf` file.
 
     Returns:
-        The folder, with `~` replaced by the user's home directory, or the hub id.
+        The folder or file, with `~` replaced by the user's home directory, or the hub id.
 
     Raises:
-        ValueError: The folder is missing or not complete, or is that of a pipeline.
+        ValueError: The folder or file is missing or not complete, or is that of a pipeline.
     """
     name = find_bundled(os.path.expanduser(name))
     path = Path(name)
+    if path.suffix == GGUF_SUFFIX:
+        check_gguf(path)
+        return name
     if not path.exists():
         # A path that does not exist must not be taken for a hub id.
         if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
@@ -99,6 +109,26 @@ def find_folder(name: str) -> str:
         if not any(file for pattern in patterns for file in path.glob(pattern)):
             raise ValueError(Errors.P041.format(name=name, missing=missing))
     return name
+
+
+def check_gguf(path: Path) -> None:
+    """Check that a GGUF file exists and begins as one, and is not one part of several.
+
+    Raises:
+        ValueError: It is not such a file.
+    """
+    reason = None
+    if not path.is_file():
+        reason = "there is no such file"
+    elif _GGUF_PART.search(path.name):
+        reason = "it is one part of several"
+    else:
+        with path.open("rb") as file:
+            begin = file.read(len(_GGUF_MAGIC))
+        if begin != _GGUF_MAGIC:
+            reason = f"it begins with {begin!r}, not with {_GGUF_MAGIC!r}"
+    if reason is not None:
+        raise ValueError(Errors.P055.format(path=path, reason=reason))
 
 
 @contextmanager
@@ -135,7 +165,8 @@ class CheckpointFiles:
     """The files of a checkpoint, in a folder or on the hub.
 
     Args:
-        name: A folder or hub id, as `find_folder` returns it.
+        name: A folder, hub id or `.gguf` file, as `find_folder` returns it. A `.gguf` file is all
+            there is: it has no files beside it.
         options: The revision of a hub id, and whether its files may be downloaded.
     """
 
@@ -148,8 +179,13 @@ class CheckpointFiles:
         return self.read_json(CONFIG_FILE)
 
     @property
+    def is_gguf(self) -> bool:
+        """Whether the checkpoint is a GGUF file."""
+        return Path(self.name).suffix == GGUF_SUFFIX
+
+    @property
     def is_quantized(self) -> bool:
-        """Whether the weights were saved quantized."""
+        """Whether the weights were saved quantized, and stay so. Those of a GGUF file do not."""
         return bool(self.config.get("quantization_config"))
 
     def find(self, file: str) -> Path | None:
@@ -161,6 +197,8 @@ class CheckpointFiles:
         Raises:
             ValueError: The hub id cannot be reached.
         """
+        if self.is_gguf:
+            return None
         if Path(self.name).is_dir():
             path = Path(self.name) / file
             return path if path.is_file() else None

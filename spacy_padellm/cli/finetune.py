@@ -17,6 +17,15 @@ def finetune(
             metavar="CONFIG", help="YAML file with the configuration.", exists=True, dir_okay=False
         ),
     ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Take this value for an entry of CONFIG, such as output_format=augmented or "
+            "training.max_steps=100. May be repeated.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint in OUTPUT/steps.")
     ] = False,
@@ -38,7 +47,7 @@ def finetune(
         from ..finetune.config import read_config
         from ..finetune.run import prepare
 
-        stated = read_config(config)
+        stated = read_config(config, changes or ())
         prepared = prepare(
             stated,
             read_annotated_texts(*stated.corpora("train")),

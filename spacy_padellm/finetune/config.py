@@ -245,8 +245,12 @@ def _explain(error: ValidationError, stated: Any, where: str, names: Collection[
     return Errors.P071.format(key=key or "the file", value=stated, kind=wanted)
 
 
-def read_config(path: Path) -> FinetuneConfig:
+def read_config(path: Path, changes: Sequence[str] = ()) -> FinetuneConfig:
     """Read a configuration from a YAML file.
+
+    Args:
+        path: The file.
+        changes: Entries that take the place of the file's, such as `"training.max_steps=100"`.
 
     Raises:
         ValueError: The file cannot be read, or an entry is wrong.
@@ -270,7 +274,23 @@ def read_config(path: Path) -> FinetuneConfig:
         stated = yaml.load(path.read_text(encoding="utf8"), loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(Errors.P076.format(path=path, error=error)) from error
+    for change in changes:
+        key, _, value = change.partition("=")
+        try:
+            _set_entry(stated, key.split("."), yaml.load(value, loader))
+        except (TypeError, AttributeError, yaml.YAMLError) as error:
+            raise ValueError(Errors.P088.format(change=change)) from error
     return validate(FinetuneConfig, stated)
+
+
+def _set_entry(stated: Any, key: Sequence[str], value: Any) -> None:
+    """Set an entry, and make the mappings that it is in if there are none."""
+    *outer, last = key
+    for name in outer:
+        if stated.get(name) is None:
+            stated[name] = {}
+        stated = stated[name]
+    stated[last] = value
 
 
 def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Settings:

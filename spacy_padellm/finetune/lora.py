@@ -75,6 +75,6 @@ def add_lora(model: Any, config: FinetuneConfig, *, gradient_checkpointing: bool
         raise ValueError(Errors.P083.format(key="lora", error=str(error).rstrip("."))) from error
     name = find_folder(config.checkpoint)
     # An absolute path, so that the adapter can be loaded from any directory.
-    lora.base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
+    lora.base_model_name_or_path = str(Path(name).resolve()) if Path(name).exists() else name
     lora.revision = config.load.revision
     return adapted

@@ -255,7 +255,9 @@ def _check_weights(config: FinetuneConfig, lm: CausalLM) -> None:
     if config.merges and files.is_quantized:
         raise ValueError(Errors.P080.format(name=config.checkpoint))
     conversion = find_conversion(files)
-    if config.save == "adapter" and conversion is not None and conversion.load_model is not None:
+    is_changed = conversion is not None and conversion.load_model is not None
+    # The weights of a GGUF file are read as they are, so an adapter fits the file.
+    if config.save == "adapter" and is_changed and not files.is_gguf:
         raise ValueError(Errors.P081.format(name=config.checkpoint))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,6 +135,35 @@ def test_what_yaml_merges(tmp_path: Path):
         "checkpoint: a\noutput: b\ntrain: c\ntraining: {<<: {seed: 1, logging_steps: 2}, seed: 3}\n"
     )
     assert read_config(path).training == {"seed": 3, "logging_steps": 2}
+
+
+def test_entries_are_changed(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text("checkpoint: a\noutput: b\ntrain: c\ntraining: {seed: 3}\nlora:\n")
+    changes = ["output=there=here", "training.learning_rate=2e-5", "lora.r=8", "labels=[PER, ORG]"]
+    found = read_config(path, changes)
+    assert found.output == "there=here"
+    assert found.training == {"seed": 3, "learning_rate": 2e-5}
+    assert found.lora == {"r": 8}
+    assert found.labels == ["PER", "ORG"]
+    assert read_config(path, ["training.seed=4"]).training == {"seed": 4}
+
+
+@pytest.mark.parametrize("change", ["output.folder=x", "labels=[", "checkpoint.a.b=1"])
+def test_changes_that_are_not_possible(change: str, tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text("checkpoint: a\noutput: b\ntrain: c\n")
+    with pytest.raises(ValueError, match=r"P088.*" + re.escape(repr(change))):
+        read_config(path, [change])
+
+
+def test_a_changed_entry_is_checked_as_any_other(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text("checkpoint: a\noutput: b\ntrain: c\n")
+    with pytest.raises(ValueError, match=r"P070.*'row_token'.*row_tokens"):
+        read_config(path, ["row_token=5"])
+    with pytest.raises(ValueError, match=r"P071.*output"):
+        read_config(path, ["output"])
 
 
 def test_no_loading_options_are_the_defaults():

@@ -19,7 +19,7 @@ class Conversion(NamedTuple):
     """The functions that load a checkpoint and convert it.
 
     Args:
-        load_tokenizer: Builds a fast tokenizer from the SentencePiece model.
+        load_tokenizer: Builds a fast tokenizer.
         load_model: Builds a model of an architecture that transformers knows, from the keyword
             arguments of `from_pretrained`; `None` if the model needs no conversion. An adapter
             trained on a converted model does not fit the stored one.
@@ -35,6 +35,11 @@ def find_conversion(files: CheckpointFiles) -> Conversion | None:
     Raises:
         ValueError: The checkpoint's configuration cannot be read.
     """
+    if files.is_gguf:
+        # It needs the package gguf, which other checkpoints do without.
+        from .gguf import load_gguf_model, load_gguf_tokenizer
+
+        return Conversion(partial(load_gguf_tokenizer, files), partial(load_gguf_model, files))
     load_tokenizer = partial(load_sentencepiece_tokenizer, files)
     if files.config.get("model_type") == "baichuan":
         # It imports Llama's code, which other families do without.

@@ -20,7 +20,7 @@ _BPE = 2
 _SPACE = "▁"
 
 
-def convert_sentencepiece(path: Path) -> Tokenizer:
+def convert_sentencepiece(content: bytes, path: Path) -> Tokenizer:
     """Build a fast tokenizer from a SentencePiece model of the type BPE.
 
     It keeps the model's order of merges, normalisation, user-defined symbols, and bytes for unknown
@@ -29,20 +29,20 @@ def convert_sentencepiece(path: Path) -> Tokenizer:
     compose combining marks differently.
 
     Args:
-        path: A `tokenizer.model`.
+        content: The model, as in a `tokenizer.model`.
+        path: The file that it comes from, which errors name.
 
     Returns:
         The tokenizer. Its special tokens are the control symbols.
 
     Raises:
-        ValueError: The file is no SentencePiece model, or one that cannot be converted.
+        ValueError: It is no SentencePiece model, or one that cannot be converted.
         ImportError: sentencepiece or protobuf isn't installed.
     """
     try:
         from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
     except ImportError as error:
         raise ImportError(Errors.P061.format(path=path, error=error)) from error
-    content = path.read_bytes()
     model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     try:
         model.ParseFromString(content)

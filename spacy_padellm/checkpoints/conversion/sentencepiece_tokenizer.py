@@ -44,7 +44,8 @@ def load_sentencepiece_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerB
             id.
         ImportError: sentencepiece or protobuf isn't installed.
     """
-    tokenizer = convert_sentencepiece(files.require(_MODEL_FILE, f"a tokenizer ({_MODEL_FILE})"))
+    path = files.require(_MODEL_FILE, f"a tokenizer ({_MODEL_FILE})")
+    tokenizer = convert_sentencepiece(path.read_bytes(), path)
     settings = files.read_json(TOKENIZER_FILE)
     _add_tokens(tokenizer, settings, files)
     stated = {kind: _content(settings.get(kind)) or token for kind, token in _SPECIAL.items()}

@@ -82,12 +82,16 @@ class Pair(NamedTuple):
         return normalize("x") != "x" and normalize(text) in added
 
 
+def read(path: Path) -> Tokenizer:
+    return convert_sentencepiece(path.read_bytes(), path)
+
+
 def convert(model: bytes, folder: Path) -> Pair:
     path = folder / "tokenizer.model"
     path.write_bytes(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fast = convert_sentencepiece(path)
+        fast = read(path)
     # User text never becomes a special token, in SentencePiece anyway.
     fast.encode_special_tokens = True
     return Pair(fast, SentencePieceProcessor(model_proto=model))
@@ -208,7 +212,7 @@ def test_ids_that_differ_after_all_are_warned_of(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(model)
     message = r"\[W060\].*tokenizer\.model.*on 1 of \d+ texts, e\.g\. on 'vwxz\\nvwxz'"
     with pytest.warns(UserWarning, match=message):
-        convert_sentencepiece(tmp_path / "tokenizer.model")
+        read(tmp_path / "tokenizer.model")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +240,7 @@ def test_ids_that_differ_after_all_are_warned_of(tmp_path):
 def test_models_that_are_not_converted(model, reason, tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(model())
     with pytest.raises(ValueError, match=rf"(?s)\[P063\].*tokenizer\.model.*{reason}.*type BPE"):
-        convert_sentencepiece(tmp_path / "tokenizer.model")
+        read(tmp_path / "tokenizer.model")
 
 
 @pytest.mark.parametrize("package", ["sentencepiece", "sentencepiece.sentencepiece_model_pb2"])
@@ -246,4 +250,4 @@ def test_without_sentencepiece_or_protobuf(package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     message = r"\[P061\].*tokenizer\.model.*pip install -e '\.\[sentencepiece\]'"
     with pytest.raises(ImportError, match=message):
-        convert_sentencepiece(tmp_path / "tokenizer.model")
+        read(tmp_path / "tokenizer.model")
