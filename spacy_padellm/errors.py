@@ -271,8 +271,8 @@ class Errors(metaclass=_WithCodes):
         "training.fsdp_config and unset the environment variable FSDP_VERSION."
     )
     P088 = (
-        "{change!r} doesn't set an entry of the configuration. Write it as NAME=VALUE, with a value "
-        "as in YAML, such as `--set training.max_steps=100`."
+        "{change!r} doesn't set an entry of the configuration. Write it as NAME=VALUE, with a "
+        "value as in YAML, such as `--set training.max_steps=100`."
     )
 
     # Corpora: readers and converters (P1xx)
