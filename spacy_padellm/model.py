@@ -71,8 +71,8 @@ class PaDeLLM:
         """Load a checkpoint with the settings it was trained with.
 
         Args:
-            name: A folder, bundled checkpoint or hub id with a `padellm.json`; one without it needs
-                `preset`, or `template` and `labels`.
+            name: A folder, bundled checkpoint or hub id with a `padellm.json`; one without it, or a
+                `.gguf` file, needs `preset`, or `template` and `labels`.
             devices: Several devices in the place of one: each gets a replica of the model.
             **options: Fields of `LoadOptions` (`device`, `dtype`, ...), `DecodingOptions`
                 (`threshold`, `tag_share`, ...) and `Overrides` (`labels`, `max_mentions`, ...).

@@ -52,7 +52,7 @@ def load_causal_lm(
     it. Beside quantized weights the adapter stays separate, as merging would round it away.
 
     Args:
-        name: A folder, a bundled checkpoint's name or a hub id.
+        name: A folder, a bundled checkpoint's name, a hub id or a `.gguf` file.
         bidirectional_prefix: Whether the tokens of a text attend to each other in both directions.
         options: Device, precision, revision and so on.
 

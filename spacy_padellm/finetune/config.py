@@ -64,7 +64,7 @@ class FinetuneConfig(BaseModel):
     the defaults.
 
     Args:
-        checkpoint: Folder or hub id of the model to start from.
+        checkpoint: Folder or hub id of the model to start from, or a `.gguf` file.
         output: Folder of the resulting checkpoint. Trainer's own checkpoints are in its subfolder
             `steps`.
         train: Corpus files to train on.

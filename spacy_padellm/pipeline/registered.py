@@ -39,8 +39,9 @@ def build_causal_lm_v1(
 
     Args:
         name: Folder or hub id of a model, or of a PEFT adapter, which is loaded together with its
-            base model. `null` for the preset's checkpoint, or the bundled one if there is none. The
-            weights are loaded at first use.
+            base model. Or a `.gguf` file, whose weights become floating point. `null` for the
+            preset's checkpoint, or the bundled one if there is none. The weights are loaded at
+            first use.
         device: The device to run on, such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. `"auto"`
             means the first GPU, or the CPU if there is none.
         dtype: The dtype of the weights: `"float32"`, `"bfloat16"` or `"float16"`; `"stored"` for

@@ -36,8 +36,9 @@ def test_what_is_needed_is_enough():
     assert stated.corpora("train") == ["train.jsonl"] and stated.corpora("dev") == []
 
 
-def test_the_example_is_one():
+def test_the_examples_are_some():
     pytest.importorskip("accelerate")
+    read_config(ROOT / "configs" / "finetune_gemma.yaml")
     stated = read_config(ROOT / "configs" / "finetune_llm.yaml")
     assert stated.preset == "conll03" and stated.lora is not None
     # Bfloat16 and the like are for a GPU.

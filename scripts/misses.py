@@ -1,0 +1,137 @@
+"""Say why a model misses mentions, and what its counts cost it.
+
+    python scripts/misses.py CHECKPOINT CORPUS [--limit N]
+
+The corpus is a file that `padellm benchmark --datasets` takes. All labels are opened, without text tags.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from spacy_padellm import PaDeLLM
+from spacy_padellm.benchmark.datasets import load_datasets
+from spacy_padellm.benchmark.replay import Replay, ReplayedText, ReplayingDecoder
+from spacy_padellm.decode.mentions import DecodedMention, non_overlapping, resolve
+from spacy_padellm.scoring import MentionScores
+from spacy_padellm.settings import DecodingOptions
+from spacy_padellm.texts import AnnotatedText
+from spacy_padellm.tree.token_tree import Trie
+
+# Counts from here on are one row of the table.
+MOST = 5
+
+
+class GoldCounts(Replay):
+    """What decoders write for a text: the gold counts, and mentions of their own choice."""
+
+    @cached_property
+    def following(self) -> Trie[None]:
+        """The trie of the counts."""
+        counts = self.encoder.count_ids
+        return Trie(
+            ([*self.encoder.branches[label], *counts[len(mentions)]], None)
+            for label, mentions in self.mentions.items()
+        )
+
+
+def decode(
+    padellm: PaDeLLM, texts: Sequence[AnnotatedText], *, gold_counts: bool
+) -> list[list[DecodedMention]]:
+    """Write the mentions of texts.
+
+    Args:
+        padellm: The model.
+        texts: The texts with their gold mentions.
+        gold_counts: Whether the counts are given.
+    """
+    options = DecodingOptions(tag_share=0.0, decode="all")
+    decoder = ReplayingDecoder(padellm.lm, padellm.encoder, padellm.settings, options)
+    encoded = [padellm.encoder.encode(text.source) for text in texts]
+    if gold_counts:
+        encoded = [
+            ReplayedText.of(each, GoldCounts.of(text, padellm))
+            for each, text in zip(encoded, texts, strict=True)
+        ]
+    return decoder.decode(encoded)
+
+
+def score(padellm: PaDeLLM, texts: Sequence[AnnotatedText], written: Sequence) -> MentionScores:
+    """Score what was written."""
+    scores = MentionScores()
+    for text, mentions in zip(texts, written, strict=True):
+        found = non_overlapping(resolve(text.source.text, mentions, padellm.options))
+        scores.add_text(text, found, padellm.settings.labels)
+    return scores
+
+
+def find_causes(
+    padellm: PaDeLLM, texts: Sequence[AnnotatedText], written: Sequence
+) -> tuple[Counter[str], dict[int, Counter[str]]]:
+    """Find out why mentions are missing.
+
+    Returns:
+        The number of missing mentions by cause. And for each number of gold mentions, how many
+        counts were right, too low and too high.
+    """
+    causes: Counter[str] = Counter()
+    counted: dict[int, Counter[str]] = {number: Counter() for number in range(MOST + 1)}
+    for text, mentions in zip(texts, written, strict=True):
+        string = text.source.text
+        found = non_overlapping(resolve(string, mentions, padellm.options))
+        kept = {(e.label, string[e.start : e.end]) for e in found}
+        wrote = {(m.label, string[slice(*place)]) for m in mentions for place in m.places}
+        strings = {each for _, each in wrote}
+        counts = Counter(mention.label for mention in mentions)
+        gold = Counter(mention.label for mention in text.mentions)
+        for label in padellm.settings.labels:
+            way = "right" if counts[label] == gold[label] else "wrong"
+            counted[min(gold[label], MOST)][way] += 1
+        for label, missing in {(m.label, string[m.start : m.end]) for m in text.mentions} - kept:
+            if (label, missing) in wrote:
+                cause = "written, but another label or place was more probable"
+            elif counts[label] < gold[label]:
+                cause = "the count was too low"
+            elif missing in strings:
+                cause = "written for another label"
+            else:
+                cause = "something else was written"
+            causes[cause] += 1
+    return causes, counted
+
+
+def main() -> None:
+    """Print scores with the model's counts and with gold counts, and the causes of misses."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint")
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--dtype", default="float32")
+    arguments = parser.parse_args()
+    (dataset,) = load_datasets([arguments.corpus], limit=arguments.limit)
+    padellm = PaDeLLM.from_pretrained(arguments.checkpoint, tag_share=0.0, dtype=arguments.dtype)
+    written = decode(padellm, dataset.texts, gold_counts=False)
+    given = decode(padellm, dataset.texts, gold_counts=True)
+    for name, each in (("its own counts", written), ("gold counts", given)):
+        found = score(padellm, dataset.texts, each)
+        print(
+            f"with {name}: precision {found.precision:.4f}, recall {found.recall:.4f}, "
+            f"mentions_f {found.fscore:.4f}"
+        )
+    causes, counted = find_causes(padellm, dataset.texts, written)
+    print(f"missing mentions: {sum(causes.values())}")
+    for cause, number in causes.most_common():
+        print(f"  {number}: {cause}")
+    print("gold mentions of a label, and the share of wrong counts:")
+    for number, ways in counted.items():
+        total = sum(ways.values())
+        more = " or more" if number == MOST else ""
+        print(f"  {number}{more}: {ways['wrong'] / max(total, 1):.3f} of {total}")
+
+
+if __name__ == "__main__":
+    main()
