@@ -274,6 +274,27 @@ class Errors(metaclass=_WithCodes):
         "{change!r} doesn't set an entry of the configuration. Write it as NAME=VALUE, with a "
         "value as in YAML, such as `--set training.max_steps=100`."
     )
+    # Model servers
+    P090 = (
+        "The server {url} gave no usable answer for {seconds} seconds. The last failure: {error}\n"
+        "Check that it runs and is not overloaded. `retry_for` says how long to try."
+    )
+    P091 = (
+        "The server {url} refuses a request with status {status}: {text}\nCorrect `url`, "
+        "`served_name` or the key, or start the server with what it asks for."
+    )
+    P092 = (
+        "The server {url} answers without {missing}, which exact decoding needs. Use a server that "
+        "has it, such as vLLM 0.10 or later."
+    )
+    P093 = (
+        "The environment variable {name} has no key for the model server. Set it, or remove "
+        "`api_key_env` if the server needs none."
+    )
+    P094 = (
+        "The server {url} doesn't serve {name!r}. It serves: {served}. Set `served_name` to one of "
+        "these, or start the server with `--served-model-name {name}`."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."

@@ -133,6 +133,11 @@ class TextState:
     def _trie(self) -> Trie[Span]:
         return self.text.trie
 
+    @property
+    def is_counting(self) -> bool:
+        """Whether a count is still being written."""
+        return not all(label.count.is_finished for label in self._labels)
+
     def open(
         self, labels: Sequence[str], threshold: float | None, tags: TextTags | None = None
     ) -> None:
@@ -190,7 +195,7 @@ class TextState:
         self._choices.update(choices)
         for label in self._labels:
             label.count.advance(self.tree, self._choices)
-        if self._drafter is None and not all(each.count.is_finished for each in self._labels):
+        if self._drafter is None and self.is_counting:
             # Without drafts, as in the paper, all counts are finished before any mention is opened.
             return
         for label in self._labels:

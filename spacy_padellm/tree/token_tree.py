@@ -179,6 +179,11 @@ class Trie(Generic[Value]):
         """Return the number of values."""
         return len(self.ordered)
 
+    @property
+    def ids(self) -> set[int]:
+        """All ids of the sequences."""
+        return {token_id for ids in self._ids for token_id in ids}
+
     def is_leaf(self, place: Place) -> bool:
         """Return whether a sequence ends at a node."""
         return place.first < place.end and len(self._ids[place.first]) == place.depth

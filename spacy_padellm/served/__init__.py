@@ -1,0 +1,1 @@
+"""Models behind a server: the client, and how to decode with it."""

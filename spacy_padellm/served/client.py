@@ -1,0 +1,179 @@
+"""Ask a model server to go on with sequences of token ids, over HTTP."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import httpx
+import tenacity
+
+from ..decode.state import Choice
+from ..errors import Errors
+
+# A server that is busy or being restarted answers with one of these; it may do better soon.
+_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+# The reasons to end an answer that a complete answer has. A server that is being stopped says 200 and "abort".
+_COMPLETE = ("stop", "length")
+
+
+class ServerError(RuntimeError):
+    """The error for a server that gives no usable answer."""
+
+
+class _Passing(Exception):
+    """A failure that may pass."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a model server is, and how to ask it.
+
+    Args:
+        url: Its address, such as `"http://localhost:8000"`; `/v1/completions` is added.
+        served_name: The name under which it serves the model.
+        api_key_env: The environment variable that has the key; `None` for no key.
+        timeout: Seconds to wait for an answer.
+        retry_for: Seconds in which a failure that may pass is tried again.
+    """
+
+    url: str
+    served_name: str
+    api_key_env: str | None = None
+    timeout: float = 600.0
+    retry_for: float = 120.0
+
+
+class CompletionClient:
+    """A client of the completions API, as vLLM serves it. Several threads may use it.
+
+    Args:
+        server: The server.
+        transport: How requests are sent; `None` for the network.
+    """
+
+    def __init__(self, server: Server, transport: httpx.BaseTransport | None = None) -> None:
+        self.server = server
+        # Reading takes as long as the server writes. A connection is made at once, or not at all.
+        timeout = httpx.Timeout(server.timeout, connect=min(10.0, server.timeout))
+        self._http = httpx.Client(
+            base_url=server.url, timeout=timeout, headers=_headers(server), transport=transport
+        )
+
+    @cached_property
+    def max_depth(self) -> int:
+        """The longest sequence that the server takes, in tokens.
+
+        Raises:
+            ServerError: The server cannot be reached, does not serve the model, or does not say it.
+        """
+        answer = self._retry("GET", "/v1/models")
+        models = {model.get("id"): model for model in answer.get("data", ())}
+        name = self.server.served_name
+        if name not in models:
+            served = ", ".join(map(str, models)) or "no model"
+            raise ServerError(Errors.P094.format(url=self.server.url, name=name, served=served))
+        found = models[name].get("max_model_len")
+        if not isinstance(found, int):
+            raise ServerError(Errors.P092.format(url=self.server.url, missing="max_model_len"))
+        return found
+
+    def complete(
+        self, prompts: Sequence[Sequence[int]], allowed: Sequence[int], most: int
+    ) -> list[list[Choice]]:
+        """Let the server go on with some sequences, each time with the most probable allowed id.
+
+        Args:
+            prompts: The ids of each sequence.
+            allowed: The ids that may be written.
+            most: Most ids to write.
+
+        Returns:
+            For each sequence the ids written, with log-probabilities over the whole vocabulary.
+
+        Raises:
+            ServerError: The server refuses, or gives no usable answer in time.
+        """
+        body = {
+            "model": self.server.served_name,
+            "prompt": [list(each) for each in prompts],
+            "max_tokens": most,
+            "temperature": 0,
+            "logprobs": 0,
+            "allowed_token_ids": list(allowed),
+            "return_token_ids": True,
+            "add_special_tokens": False,
+        }
+        answer = self._retry("POST", "/v1/completions", body)
+        return self._read(answer, len(prompts), frozenset(allowed))
+
+    def _retry(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """Send a request, again and again while it fails in a way that may pass."""
+        # Each has its own time, and threads must not share the state of one.
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Passing),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+            stop=tenacity.stop_after_delay(self.server.retry_for),
+            reraise=True,
+        )
+        try:
+            return retrying(self._send, method, path, body)
+        except _Passing as error:
+            seconds = self.server.retry_for
+            raise ServerError(
+                Errors.P090.format(url=self.server.url, seconds=seconds, error=error)
+            ) from error
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        try:
+            response = self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise _Passing(repr(error)) from error
+        status, text = response.status_code, response.text[:500]
+        if status in _TRY_AGAIN:
+            raise _Passing(f"status {status}: {text}")
+        if response.is_error:
+            raise ServerError(Errors.P091.format(url=self.server.url, status=status, text=text))
+        try:
+            answer: Mapping[str, Any] = response.json()
+            reasons = [choice["finish_reason"] for choice in answer.get("choices", ())]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _Passing(f"an answer that can't be read: {text}") from error
+        if others := [each for each in reasons if each not in _COMPLETE]:
+            raise _Passing(f"an answer that ended with {others[0]!r}")
+        return answer
+
+    def _read(
+        self, answer: Mapping[str, Any], n_prompts: int, allowed: frozenset[int]
+    ) -> list[list[Choice]]:
+        """Read the ids and log-probabilities, and check that the server did what it was asked."""
+        found: dict[int, list[Choice]] = {}
+        for choice in answer.get("choices", ()):
+            ids, log_probs = choice.get("token_ids"), choice.get("logprobs")
+            if ids is None or log_probs is None:
+                missing = "token_ids" if ids is None else "logprobs"
+                raise ServerError(Errors.P092.format(url=self.server.url, missing=missing))
+            pairs = zip(ids, log_probs["token_logprobs"], strict=True)
+            found[choice["index"]] = [Choice(token_id, log_prob) for token_id, log_prob in pairs]
+        if sorted(found) != list(range(n_prompts)) or not all(found.values()):
+            raise ServerError(
+                Errors.P092.format(url=self.server.url, missing="an answer to each prompt")
+            )
+        # Unknown fields are ignored with status 200, so only the answer shows it.
+        if any(each.token_id not in allowed for written in found.values() for each in written):
+            raise ServerError(Errors.P092.format(url=self.server.url, missing="allowed_token_ids"))
+        return [found[number] for number in range(n_prompts)]
+
+
+def _headers(server: Server) -> dict[str, str]:
+    if server.api_key_env is None:
+        return {}
+    key = os.environ.get(server.api_key_env)
+    if not key:
+        raise ServerError(Errors.P093.format(name=server.api_key_env))
+    return {"Authorization": f"Bearer {key}"}
