@@ -2,7 +2,8 @@
 
     python scripts/misses.py CHECKPOINT CORPUS [--limit N]
 
-The corpus is a file that `padellm benchmark --datasets` takes. All labels are opened, without text tags.
+The corpus is a file that `padellm benchmark --datasets` takes. All labels are opened, without text
+tags.
 """
 
 from __future__ import annotations

@@ -295,6 +295,16 @@ class Errors(metaclass=_WithCodes):
         "The server {url} doesn't serve {name!r}. It serves: {served}. Set `served_name` to one of "
         "these, or start the server with `--served-model-name {name}`."
     )
+    P095 = (
+        "{name!r} runs on the server {url}, so its weights are not here to be trained or saved. "
+        "Train with `spacy_padellm.CausalLM.v1`, save that, and serve the result."
+    )
+    P096 = (
+        "{name} can't be run exactly on a server: {reason}. Run it in this process "
+        '(`spacy_padellm.CausalLM.v1`), or train it with prefix_attention = "causal" and '
+        'softmax = "vocabulary".'
+    )
+    P097 = "`{key}` is {value}, but must be above 0. Correct it in the component's model."
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
@@ -595,6 +605,10 @@ class Warnings(metaclass=_WithCodes):
     )
 
     # Component (W2xx)
+    W090 = (
+        "The text tags of {name} can't be read over a server. Entities are those that it writes. "
+        "Set tag_share = 0.0 to confirm this."
+    )
     W202 = (
         "The saved pipeline was trained with other settings than the config has. These settings of "
         "the config are ignored: {ignored}. To add a label, use `add_label` and continue training. "

@@ -142,7 +142,7 @@ class PaDeLLM:
 
     def with_settings(self, settings: Settings) -> PaDeLLM:
         """Create a copy with other settings, such as labels, that shares the language model."""
-        other = PaDeLLM(self.lm, settings, self.options, self.replicas)
+        other = type(self)(self.lm, settings, self.options, self.replicas)
         tags, untrained = settings.text_tags, settings.untrained
         if replace(self.settings, text_tags=tags, untrained=untrained) == settings:
             # Nothing that a prompt is made of is different.

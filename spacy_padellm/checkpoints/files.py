@@ -80,11 +80,12 @@ def has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (*_WEIGHTS, *_ADAPTER_WEIGHTS))
 
 
-def find_folder(name: str) -> str:
+def find_folder(name: str, *, with_weights: bool = True) -> str:
     """Find the folder of a model or an adapter, or a GGUF file, and check that it is complete.
 
     Args:
         name: A folder, a bundled checkpoint's name, a hub id or a `.gguf` file.
+        with_weights: Whether a folder needs weights to be complete.
 
     Returns:
         The folder or file, with `~` replaced by the user's home directory, or the hub id.
@@ -106,6 +107,8 @@ def find_folder(name: str) -> str:
         raise ValueError(Errors.P047.format(name=name, inner=inner))
     needed = _NEEDED_OF_ADAPTER if (path / ADAPTER_FILE).is_file() else _NEEDED
     for missing, patterns in needed.items():
+        if missing.startswith("weights") and not with_weights:
+            continue
         if not any(file for pattern in patterns for file in path.glob(pattern)):
             raise ValueError(Errors.P041.format(name=name, missing=missing))
     return name

@@ -197,17 +197,34 @@ def check_trainable(model: PreTrainedModel) -> None:
         warnings.warn(Warnings.W075.format(dtype=", ".join(sorted(short))), stacklevel=3)
 
 
-def load_settings(name: str, options: LoadOptions = DEFAULT_OPTIONS) -> Settings | None:
-    """Load the settings in a checkpoint's `padellm.json`; `None` if there is no such file.
+def load_tokenizer(name: str, options: LoadOptions = DEFAULT_OPTIONS) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint that needs no weights.
 
     Args:
         name: A folder, a bundled checkpoint's name or a hub id.
         options: The revision of a hub id, and whether its files may be downloaded.
 
     Raises:
+        ValueError: The checkpoint cannot be found, or has no tokenizer.
+    """
+    return _load_tokenizer(CheckpointFiles(find_folder(name, with_weights=False), options))
+
+
+def load_settings(
+    name: str, options: LoadOptions = DEFAULT_OPTIONS, *, with_weights: bool = True
+) -> Settings | None:
+    """Load the settings in a checkpoint's `padellm.json`; `None` if there is no such file.
+
+    Args:
+        name: A folder, a bundled checkpoint's name or a hub id.
+        options: The revision of a hub id, and whether its files may be downloaded.
+        with_weights: Whether a folder needs weights to be complete.
+
+    Raises:
         ValueError: The checkpoint cannot be found, or the file cannot be read.
     """
-    path = CheckpointFiles(find_folder(name), options).find(SETTINGS_FILE)
+    folder = find_folder(name, with_weights=with_weights)
+    path = CheckpointFiles(folder, options).find(SETTINGS_FILE)
     return None if path is None else read_settings(path)
 
 

@@ -102,6 +102,55 @@ def build_causal_lm_v1(
     )
 
 
+def build_served_lm_v1(
+    name: str,
+    url: str,
+    served_name: str = "padellm",
+    api_key_env: str | None = None,
+    timeout: float = 600.0,
+    retry_for: float = 120.0,
+    concurrency: int = 8,
+) -> Model[Any, Any]:
+    """Create `spacy_padellm.ServedLM.v1`: a fine-tuned causal language model on a model server.
+
+    The server has the completions API of vLLM. Nothing is sent to it before the first text.
+
+    Args:
+        name: Folder or hub id of the model's tokenizer and `padellm.json`. It needs no weights.
+        url: The server's address, such as `"http://localhost:8000"`.
+        served_name: The name under which the server has the model.
+        api_key_env: The environment variable that has the server's key; `null` for no key.
+        timeout: Seconds to wait for an answer.
+        retry_for: Seconds in which a failure that may pass, such as a restart, is tried again.
+        concurrency: Most requests at once.
+
+    Returns:
+        A thinc model, which cannot be trained.
+
+    Raises:
+        ValueError: A number is not above 0.
+        ImportError: A package that asks the server is missing.
+    """
+    from ..errors import Errors, require
+
+    for package in ("httpx", "tenacity"):
+        require(package, "spacy_padellm.ServedLM.v1", extra="served")
+    for key, value in (
+        ("timeout", timeout),
+        ("retry_for", retry_for),
+        ("concurrency", concurrency),
+    ):
+        if not value > 0:
+            raise ValueError(Errors.P097.format(key=key, value=value))
+    from ..served.client import Server
+    from ..served.source import ServedSource
+    from .shim import build_model
+
+    server = Server(url.rstrip("/"), served_name, api_key_env, timeout, retry_for)
+    source = ServedSource(name, server, concurrency)
+    return build_model(source, Overrides(), mixed_precision=False)
+
+
 def build_encoder_lm_v1(
     name: str,
     device: str = "cpu",

@@ -146,7 +146,8 @@ class PaDeLLMShim(Shim):
     def padellm(self) -> PaDeLLM:
         """The model that finds entities, with its current settings."""
         if self._padellm is None:
-            self._padellm = PaDeLLM(self.lm, self.settings, self._options, self._replicas)
+            build = self.source.builds
+            self._padellm = build(self.lm, self.settings, self._options, self._replicas)
         return self._padellm
 
     def make_objective(self) -> Objective:

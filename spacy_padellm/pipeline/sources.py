@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ..checkpoints.loading import load_causal_lm, load_settings
 from ..checkpoints.options import LoadOptions
 from ..errors import Errors
+from ..model import PaDeLLM
 from ..prompt.template import Preset
 from ..settings import BUNDLED_MODEL, Settings
 from ..tree.causal_lm import CausalLM
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 
 class LMSource(Protocol):
-    """The interface of a source, which provides the component's language model."""
+    """The interface of a source, which provides the component's language model.
+
+    Attributes:
+        builds: The class of what finds entities with the model.
+    """
+
+    builds: ClassVar[type[PaDeLLM]]
 
     @property
     def options(self) -> LoadOptions:
@@ -77,6 +84,7 @@ class PretrainedSource:
             `name`.
     """
 
+    builds: ClassVar[type[PaDeLLM]] = PaDeLLM
     name: str | None
     options: LoadOptions
     saves_weights: bool
@@ -122,6 +130,7 @@ class FreshSource:
         saves_weights: True, since the weights exist nowhere else.
     """
 
+    builds: ClassVar[type[PaDeLLM]] = PaDeLLM
     device: str
     encoder: str | None = None
     shape: SmallModelShape | None = None

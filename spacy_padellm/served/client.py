@@ -16,8 +16,10 @@ from ..errors import Errors
 
 # A server that is busy or being restarted answers with one of these; it may do better soon.
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
-# The reasons to end an answer that a complete answer has. A server that is being stopped says 200 and "abort".
+# Why a complete answer ends. A server that is being stopped answers with 200 and "abort".
 _COMPLETE = ("stop", "length")
+# Seconds to wait for a connection, which is made at once or not at all.
+_CONNECT = 10.0
 
 
 class ServerError(RuntimeError):
@@ -57,10 +59,24 @@ class CompletionClient:
 
     def __init__(self, server: Server, transport: httpx.BaseTransport | None = None) -> None:
         self.server = server
-        # Reading takes as long as the server writes. A connection is made at once, or not at all.
-        timeout = httpx.Timeout(server.timeout, connect=min(10.0, server.timeout))
-        self._http = httpx.Client(
-            base_url=server.url, timeout=timeout, headers=_headers(server), transport=transport
+        self._transport = transport
+        # The process that made the connections: they must not be used in a fork of it.
+        self._of: int | None = None
+        self._headers = _headers(server)
+
+    @property
+    def _http(self) -> httpx.Client:
+        if self._of != os.getpid():
+            self._connections, self._of = self._connect(), os.getpid()
+        return self._connections
+
+    def _connect(self) -> httpx.Client:
+        seconds = self.server.timeout
+        return httpx.Client(
+            base_url=self.server.url,
+            timeout=httpx.Timeout(seconds, connect=min(_CONNECT, seconds)),
+            headers=self._headers,
+            transport=self._transport,
         )
 
     @cached_property

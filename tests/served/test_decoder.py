@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 import httpx
 import pytest
@@ -48,7 +49,7 @@ def assert_same(found, expected) -> None:
     assert [[(m.label, m.places) for m in each] for each in found] == [
         [(m.label, m.places) for m in each] for each in expected
     ]
-    for a, b in zip(sum(found, []), sum(expected, []), strict=True):
+    for a, b in zip(chain.from_iterable(found), chain.from_iterable(expected), strict=True):
         assert a.log_prob == pytest.approx(b.log_prob, abs=1e-4)
 
 

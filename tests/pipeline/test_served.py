@@ -1,0 +1,114 @@
+"""The component with a model behind a server."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("spacy")
+pytest.importorskip("tenacity")
+
+import httpx
+import spacy
+from spacy.training import Example
+
+from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.served.client import CompletionClient, ServerError
+from tests.served.server_double import ServerDouble
+from tests.trained import TEXTS, trained_lm
+
+OPTIONS = {"tag_share": 0.0, "decode": "all"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    lm, settings = trained_lm()
+    settings = replace(settings, softmax="vocabulary")
+    save_checkpoint(tmp_path / "checkpoint", lm, settings)
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> ServerDouble:
+    """What all clients talk to."""
+    server = ServerDouble(trained_lm()[0])
+    connect = CompletionClient.__init__
+    monkeypatch.setattr(
+        CompletionClient,
+        "__init__",
+        lambda self, stated, transport=None: connect(self, stated, server.transport),
+    )
+    return server
+
+
+def pipeline(folder: Path, **changes):
+    nlp = spacy.blank("en")
+    model = {"@architectures": "spacy_padellm.ServedLM.v1", "name": str(folder), "url": "http://h/"}
+    nlp.add_pipe("padellm_ner", config={"model": {**model, **changes}, **OPTIONS})
+    return nlp
+
+
+def entities(nlp) -> list[list[tuple[str, str]]]:
+    docs = nlp.pipe([text.source.text for text in TEXTS])
+    return [[(ent.text, ent.label_) for ent in doc.ents] for doc in docs]
+
+
+def test_it_finds_what_the_model_finds_here(folder, double):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("padellm_ner", config={"model": {"name": str(folder)}, **OPTIONS})
+    found = entities(pipeline(folder))
+    assert found == entities(nlp)
+    assert any(found)
+
+
+def test_nothing_is_sent_before_the_first_text(folder, double):
+    nlp = pipeline(folder)
+    assert nlp.get_pipe("padellm_ner").labels == tuple(trained_lm()[1].labels)
+    assert double.bodies == []
+    entities(nlp)
+    assert double.bodies
+
+
+def test_the_key_is_not_saved(folder, double, tmp_path, monkeypatch):
+    monkeypatch.setenv("SERVER_KEY", "s3cret")
+    nlp = pipeline(folder, api_key_env="SERVER_KEY")
+    expected = entities(nlp)
+    assert double.headers[0]["authorization"] == "Bearer s3cret"
+    nlp.to_disk(tmp_path / "saved")
+    files = [path for path in (tmp_path / "saved").rglob("*") if path.is_file()]
+    assert not any(b"s3cret" in path.read_bytes() for path in files)
+    assert not any(path.suffix == ".safetensors" for path in files)
+    assert entities(spacy.load(tmp_path / "saved")) == expected
+
+
+def test_training_is_refused(folder, double):
+    nlp = pipeline(folder)
+    doc = nlp.make_doc(TEXTS[0].source.text)
+    with pytest.raises(ValueError, match="P095"):
+        nlp.initialize(lambda: [Example(doc, doc.copy())])
+
+
+def test_a_server_that_refuses(folder, double):
+    double.fault = lambda number, body: httpx.Response(400, text="no such field")
+    with pytest.raises(ServerError, match=r"P091.*no such field"):
+        entities(pipeline(folder))
+
+
+@pytest.mark.parametrize("key", ["timeout", "retry_for", "concurrency"])
+def test_numbers_are_checked(folder, key):
+    with pytest.raises(ValueError, match=rf"P097.*`{key}` is 0"):
+        pipeline(folder, **{key: 0})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_fork_makes_its_own_connections(folder, double, monkeypatch):
+    nlp = pipeline(folder)
+    entities(nlp)
+    client = nlp.get_pipe("padellm_ner").shim.lm.client
+    before = client._http
+    assert client._http is before
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert client._http is not before
