@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from ..decode.decoder import DecodingCost
 from ..decode.mentions import DecodedMention
 from ..decode.state import Choice, TextState
 from ..prompt.encoder import EncodedText, PromptEncoder
 from .client import CompletionClient
+
+
+class _Written(NamedTuple):
+    """A text that was written.
+
+    Args:
+        state: Its state.
+        requests: Number of requests made.
+        ids: Number of ids that the server wrote.
+    """
+
+    state: TextState
+    requests: int
+    ids: int
 
 
 class ServedDecoder:
@@ -54,23 +69,35 @@ class ServedDecoder:
             ServerError: The server refuses, or gives no usable answer in time. No further text is
                 sent to it then.
         """
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = [pool.submit(self._write, text) for text in texts]
+        failures: list[BaseException] = []
+
+        def write(text: EncodedText) -> _Written | None:
             try:
-                states = [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                return self._write(text, failures)
+            except Exception as error:
+                failures.append(error)
+                return None
+
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            try:
+                found = list(pool.map(write, texts))
+            except BaseException as error:
+                # An interrupt: the threads end with their present requests.
+                failures.append(error)
                 raise
-        for text, (state, requests, written) in zip(texts, states, strict=True):
-            self.cost.passes += requests
-            self.cost.tokens += written
-            self.cost.distinct_tokens += state.count_kept()
+        if failures:
+            raise failures[0]
+        written = [each for each in found if each is not None]
+        for text, each in zip(texts, written, strict=True):
+            self.cost.passes += each.requests
+            self.cost.tokens += each.ids
+            self.cost.distinct_tokens += each.state.count_kept()
             # The trie takes many times the memory of its text.
             vars(text).pop("trie", None)
-        return [list(state.mentions()) for state, _, _ in states]
+        return [list(each.state.mentions()) for each in written]
 
-    def _write(self, text: EncodedText) -> tuple[TextState, int, int]:
-        """Write the mentions of a text; return also the requests made and the ids written."""
+    def _write(self, text: EncodedText, failures: Sequence[BaseException]) -> _Written | None:
+        """Write the mentions of a text; `None` if another text has failed meanwhile."""
         state = TextState(text)
         state.open(list(self.encoder.labels), None)
         # Node → what the server wrote after it, as far as it is not used yet.
@@ -78,6 +105,8 @@ class ServedDecoder:
         requests = written = 0
         while proposed := state.propose():
             for nodes, allowed, most in self._find_questions(state, proposed, answers):
+                if failures:
+                    return None
                 prompts = [state.tree.sequence(node) for node in nodes]
                 room = self.client.max_depth - max(map(len, prompts))
                 found = self.client.complete(prompts, allowed, min(most, room))
@@ -94,7 +123,7 @@ class ServedDecoder:
                 (child,) = state.tree.insert([choice.token_id], node)
                 answers[child] = answers.pop(node)[1:]
             state.advance(choices)
-        return state, requests, written
+        return _Written(state, requests, written)
 
     def _find_questions(
         self,

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("spacy")
 pytest.importorskip("tenacity")
+pytest.importorskip("httpx")
 
 import httpx
 import spacy

@@ -7,8 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import pytest
 import torch
+
+pytest.importorskip("httpx")
+
+import httpx
 
 from spacy_padellm.tree.causal_lm import CausalLM
 from tests.tiny_models import plain_logits

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-import httpx
 import pytest
 
 pytest.importorskip("tenacity")
+pytest.importorskip("httpx")
+
+import httpx
 
 from spacy_padellm.decode.state import Choice
 from spacy_padellm.served.client import CompletionClient, Server, ServerError
