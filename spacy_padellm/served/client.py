@@ -170,11 +170,12 @@ class CompletionClient:
         """Read the ids and log-probabilities, and check that the server did what it was asked."""
         found: dict[int, list[Choice]] = {}
         for choice in answer.get("choices", ()):
-            ids, log_probs = choice.get("token_ids"), choice.get("logprobs")
+            ids = choice.get("token_ids")
+            log_probs = (choice.get("logprobs") or {}).get("token_logprobs")
             if ids is None or log_probs is None:
                 missing = "token_ids" if ids is None else "logprobs"
                 raise ServerError(Errors.P092.format(url=self.server.url, missing=missing))
-            pairs = zip(ids, log_probs["token_logprobs"], strict=True)
+            pairs = zip(ids, log_probs, strict=True)
             found[choice["index"]] = [Choice(token_id, log_prob) for token_id, log_prob in pairs]
         if sorted(found) != list(range(n_prompts)) or not all(found.values()):
             raise ServerError(

@@ -114,6 +114,16 @@ def test_what_the_server_cannot_do_is_named(name):
         client_of(double(without(name))).complete([IDS], ALLOWED, 1)
 
 
+def test_log_probabilities_of_another_form():
+    def fault(number, body):
+        answer = double().complete(body)
+        answer["choices"][0]["logprobs"] = {"content": []}
+        return httpx.Response(200, json=answer)
+
+    with pytest.raises(ServerError, match=r"P092.*without logprobs"):
+        client_of(double(fault)).complete([IDS], ALLOWED, 1)
+
+
 def test_a_server_that_ignores_the_allowed_ids():
     def fault(number, body):
         return httpx.Response(200, json=double().complete({**body, "allowed_token_ids": [1]}))

@@ -25,7 +25,7 @@ from .sentencepiece_model import convert_sentencepiece
 _SENTENCEPIECE, _BYTE_PAIRS = "llama", "gpt2"
 # llama.cpp has SentencePiece's numbers for types of models and pieces.
 _BPE, _NORMAL = 2, 1
-# Which of its own pieces a right tokenizer splits further: those that no merges lead to.
+# The largest share of its own pieces that a right tokenizer splits, as no merges lead to them.
 _MOST_SPLIT = 0.05
 # The special tokens by the names of their entries.
 _SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
