@@ -1,6 +1,6 @@
 """Say why a model misses mentions, and what its counts cost it.
 
-    python scripts/misses.py CHECKPOINT CORPUS [--limit N]
+    python scripts/misses.py CHECKPOINT CORPUS [--limit N] [--dtype DTYPE]
 
 The corpus is a file that `padellm benchmark --datasets` takes. All labels are opened, without text
 tags.
@@ -76,8 +76,8 @@ def find_causes(
     """Find out why mentions are missing.
 
     Returns:
-        The number of missing mentions by cause. And for each number of gold mentions, how many
-        counts were right, too low and too high.
+        The number of missing mentions by cause. And for each number of gold mentions of a label,
+        how many counts were right and wrong.
     """
     causes: Counter[str] = Counter()
     counted: dict[int, Counter[str]] = {number: Counter() for number in range(MOST + 1)}

@@ -77,11 +77,10 @@ class VLLM:
                 start_new_session=True,
             )
         while time.perf_counter() - begin < START and self._process.poll() is None:
-            try:
+            with suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/v1/models").is_success:
                     return time.perf_counter() - begin
-            except httpx.TransportError:
-                time.sleep(1)
+            time.sleep(1)
         raise RuntimeError(path.read_text(errors="replace")[-3000:])
 
     def stop(self) -> None:

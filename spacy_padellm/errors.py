@@ -285,7 +285,7 @@ class Errors(metaclass=_WithCodes):
     )
     P092 = (
         "The server {url} answers without {missing}, which exact decoding needs. Use a server that "
-        "has it, such as vLLM 0.10 or later."
+        "has it, such as vLLM."
     )
     P093 = (
         "The environment variable {name} has no key for the model server. Set it, or remove "

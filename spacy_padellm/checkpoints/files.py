@@ -96,7 +96,7 @@ def find_folder(name: str, *, with_weights: bool = True) -> str:
     name = find_bundled(os.path.expanduser(name))
     path = Path(name)
     if path.suffix == GGUF_SUFFIX:
-        check_gguf(path)
+        _check_gguf(path)
         return name
     if not path.exists():
         # A path that does not exist must not be taken for a hub id.
@@ -114,7 +114,7 @@ def find_folder(name: str, *, with_weights: bool = True) -> str:
     return name
 
 
-def check_gguf(path: Path) -> None:
+def _check_gguf(path: Path) -> None:
     """Check that a GGUF file exists and begins as one, and is not one part of several.
 
     Raises:

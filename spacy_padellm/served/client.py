@@ -22,7 +22,7 @@ _COMPLETE = ("stop", "length")
 _CONNECT = 10.0
 
 
-class ServerError(RuntimeError):
+class ServerError(OSError):
     """The error for a server that gives no usable answer."""
 
 

@@ -60,7 +60,9 @@ class ServedDecoder:
             ServerError: The server does not say how much it takes.
         """
         depth = self.encoder.depth_before_mentions(text, self.encoder.labels)
-        return depth + text.trie.depth <= self.client.max_depth
+        room = self.client.max_depth - depth
+        # The trie of a text that is too long is never needed.
+        return room > 0 and text.trie.depth <= room
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
         """Find the mentions of texts, label by label, in the order of their numbers.

@@ -84,6 +84,9 @@ def test_windows_fit_what_the_server_takes():
     double.max_depth = len(text.prefix)
     assert not served(double).fits(text)
     assert not double.bodies
+    again = make_encoder().encode(TEXTS[0].source)
+    assert not served(double).fits(again)
+    assert "trie" not in vars(again)
 
 
 def test_a_server_that_is_gone_fails_the_batch_at_once():
