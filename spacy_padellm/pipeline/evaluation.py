@@ -121,7 +121,7 @@ def device_of(pipelines: Iterable[Language]) -> str:
         pipelines: Pipelines that were run, so that their models are loaded.
     """
     found = [pipe for nlp in pipelines for _, pipe in nlp.pipeline if isinstance(pipe, PaDeLLMNER)]
-    return str(get_shim(found[0].model).lm.model.device) if found else DEFAULT_DEVICE
+    return get_shim(found[0].model).lm.device if found else DEFAULT_DEVICE
 
 
 def _read_value(value: str) -> Any:

@@ -53,6 +53,11 @@ class ServedLM:
         """Raise a `ValueError`, since the weights are elsewhere."""
         raise ValueError(Errors.P095.format(name=self.server.served_name, url=self.server.url))
 
+    @property
+    def device(self) -> str:
+        """The server's address, as its device is not known here."""
+        return self.server.url
+
     def to(self, device: str) -> ServedLM:
         """Return this model, since the server chooses its device."""
         return self

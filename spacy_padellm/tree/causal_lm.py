@@ -121,6 +121,11 @@ class CausalLM:
         vars(self).pop("pass_cost", None)
         return self
 
+    @property
+    def device(self) -> str:
+        """The name of the model's device."""
+        return str(self.model.device)
+
     def predict_in_bfloat16(self) -> int:
         """Let linear layers multiply in bfloat16 to predict on a CPU; they train in float32.
 

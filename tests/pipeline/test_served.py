@@ -17,6 +17,7 @@ import spacy
 from spacy.training import Example
 
 from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.pipeline.evaluation import device_of
 from spacy_padellm.served.client import CompletionClient, ServerError
 from tests.served.server_double import ServerDouble
 from tests.trained import TEXTS, trained_lm
@@ -71,6 +72,12 @@ def test_nothing_is_sent_before_the_first_text(folder, double):
     assert double.bodies == []
     entities(nlp)
     assert double.bodies
+
+
+def test_where_it_runs_is_the_server(folder, double):
+    nlp = pipeline(folder)
+    entities(nlp)
+    assert device_of([nlp]) == "http://h"
 
 
 def test_the_key_is_not_saved(folder, double, tmp_path, monkeypatch):
