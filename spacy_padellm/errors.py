@@ -553,6 +553,57 @@ class Errors(metaclass=_WithCodes):
     )
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 
+    # Annotation of corpora (P5xx)
+    P501 = "{path} has several datasets. Pass one of them: {names}."
+    P502 = "There is no file {source}. Pass a file, a folder with files, or a glob in quotes."
+    P503 = (
+        "Can't tell from its name what kind of file {path} is. Its name must end in one of "
+        "{suffixes}. If it doesn't belong to the texts, pass a glob that leaves it out."
+    )
+    P504 = "The files are of several kinds, e.g. {paths}. Pass a glob that finds files of one kind."
+    P505 = "Can't read {path}: {error}. Replace the file, or leave it out."
+    P506 = (
+        "Line {line} of {path} has a carriage return in it. If its lines end with one and no line "
+        "feed, convert it: `tr '\\r' '\\n' < OLD > NEW`."
+    )
+    P507 = (
+        "The records of {path} lack the field {field!r}. They have {names}. Pass the name of the "
+        "one with the text to --text-field."
+    )
+    P508 = (
+        "The records of {path} have a field {field!r}. Pass another name for the field with the "
+        "entities to --entities-field."
+    )
+    P509 = (
+        "Some fields can't be columns of Parquet, as their values differ in type: {error} "
+        "({place}). Write JSON lines: --to jsonl."
+    )
+    P510 = (
+        "{path} isn't a file of JSON lines. It begins with {begin!r}. Put each record, a JSON "
+        "object, on a line of its own: `jq -c .` does this, or `jq -c '.[]'` for an array."
+    )
+    P511 = (
+        "The processes that should find entities die before they begin (exit code {code}). Often "
+        "they lack memory for the model: try fewer processes. In a script, start the work below "
+        '`if __name__ == "__main__":`.'
+    )
+    P512 = (
+        "{path} was begun with something else: {changed} changed. Pass another folder, or what the "
+        "first line of its manifest.jsonl says."
+    )
+    P513 = "{path} has files but no manifest.jsonl. Pass a new or empty folder."
+    P514 = "{path} is the folder of the texts. Pass another folder to write to."
+    P515 = (
+        "There is no pipeline {name!r}. Pass a folder that `nlp.to_disk` or `padellm finetune` "
+        "wrote, or the name of an installed pipeline."
+    )
+    P516 = (
+        "{shard}: the worker died twice while it annotated them. Run the same command again to try "
+        "them once more, with fewer processes if memory was short."
+    )
+    P517 = "{option} is an option of the engine {engine}. Leave it out, or pass --engine {engine}."
+    P518 = "{path} is a name of a file, but what is written is a folder of files. Pass a folder."
+
 
 class Warnings(metaclass=_WithCodes):
     # Core (W0xx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .annotate import annotate
 from .benchmark import benchmark, chart
 from .compare import compare
 from .convert import convert
@@ -21,7 +22,18 @@ def create_app() -> typer.Typer:
     """Create the app with all commands. Heavy packages are imported only when a command runs."""
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
     corpora = (convert, fetch)
-    models = (finetune, predict, compare, benchmark, chart, evaluate, scores, visualize, export)
+    models = (
+        finetune,
+        annotate,
+        predict,
+        compare,
+        benchmark,
+        chart,
+        evaluate,
+        scores,
+        visualize,
+        export,
+    )
     for command in (*corpora, *models):
         app.command()(command)
     return app

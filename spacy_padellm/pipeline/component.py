@@ -231,6 +231,11 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         for docs in minibatch(stream, size=batch_size):  # type: ignore[no-untyped-call]
             try:
                 entities = self.predict(docs)
+            except OSError as error:
+                # The model cannot be asked, such as one on a server that is gone. The next text
+                # would only wait for it again.
+                self.get_error_handler()(self.name, self, docs, error)
+                continue
             except Exception:
                 yield from self._one_by_one(docs)
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -24,6 +25,9 @@ from ..settings import SPANS_KEY
 from .component import PaDeLLMNER
 from .scorer import score_mentions
 from .shim import get_shim
+
+# The settings that follow a pipeline's name. A value may have a colon, as in cuda:0.
+_SETTINGS = re.compile(r":(\w[\w.]*=.*)$")
 
 
 class Evaluation(TypedDict):
@@ -84,7 +88,7 @@ def find_corpora(paths: Sequence[Path]) -> dict[str, Path]:
     return corpora
 
 
-def load_pipeline(name: str, lang: str) -> Language:
+def load_pipeline(name: str, lang: str, settings: Mapping[str, Any] | None = None) -> Language:
     """Load a trained pipeline, or build one from a checkpoint.
 
     Args:
@@ -92,26 +96,38 @@ def load_pipeline(name: str, lang: str) -> Language:
             Settings of the component may follow, as in `"padellm_en_small:decode=tags"` or
             `"training/model-best:tag_share=0.8,model.dtype=float32"`.
         lang: Language of the new pipeline.
+        settings: Further settings of the component; those in the name come first.
 
     Raises:
         ValueError: A setting has no value.
     """
-    settings: dict[str, Any] = {}
-    place, colon, stated = name.rpartition(":")
-    # A path may have an equals sign, too.
-    if colon and "=" in stated and not Path(name).exists():
-        name = place
-        for setting in stated.split(","):
-            key, is_set, value = setting.partition("=")
-            if not is_set:
-                raise ValueError(Errors.P423.format(setting=setting))
-            settings[key] = _read_value(value)
+    name, stated = split_settings(name)
+    settings = {**(settings or {}), **stated}
     if not is_checkpoint(name):
         config = {f"components.padellm_ner.{key}": value for key, value in settings.items()}
         return spacy.load(name, config=config)
     nlp = spacy.blank(lang)
     nlp.add_pipe("padellm_ner", config=dot_to_dict({"model.name": name, **settings}))
     return nlp
+
+
+def split_settings(name: str) -> tuple[str, dict[str, Any]]:
+    """Split the name of a pipeline from the settings that follow it.
+
+    Raises:
+        ValueError: A setting has no value.
+    """
+    found = _SETTINGS.search(name)
+    # A path may have a colon and an equals sign, too.
+    if found is None or Path(name).exists():
+        return name, {}
+    settings = {}
+    for setting in found[1].split(","):
+        key, is_set, value = setting.partition("=")
+        if not is_set:
+            raise ValueError(Errors.P423.format(setting=setting))
+        settings[key] = _read_value(value)
+    return name[: found.start()], settings
 
 
 def device_of(pipelines: Iterable[Language]) -> str:

@@ -64,7 +64,7 @@ class PaDeLLMShim(Shim):
         self.source = source
         self.stated = stated
         self.tag_text = tag_text
-        self._options = DecodingOptions()
+        self.options = DecodingOptions()
         self._replicas = Replicas(devices) if devices else None
         self._mixed_precision = mixed_precision
         self._settings: Settings | None = None
@@ -87,7 +87,7 @@ class PaDeLLMShim(Shim):
             ValueError: A value is not possible.
         """
         self.stated = self.stated.merged(stated)
-        self._options = options
+        self.options = options
         if self._settings is not None:
             self._set(stated.limit(self._settings))
 
@@ -147,7 +147,7 @@ class PaDeLLMShim(Shim):
         """The model that finds entities, with its current settings."""
         if self._padellm is None:
             build = self.source.builds
-            self._padellm = build(self.lm, self.settings, self._options, self._replicas)
+            self._padellm = build(self.lm, self.settings, self.options, self._replicas)
         return self._padellm
 
     def make_objective(self) -> Objective:

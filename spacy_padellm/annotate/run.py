@@ -1,0 +1,250 @@
+"""Annotate a corpus. A manifest lists the shards that are done, so a killed run can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from spacy.util import get_package_path, is_package
+from tqdm import tqdm
+
+from ..checkpoints.files import find_bundled
+from ..errors import Errors
+from ..pipeline.evaluation import split_settings
+from .annotator import Annotator
+from .engines import Engine
+from .inputs import KINDS, Failure, Shard, ShardReader, cut, find_files, hash_file, infer_schema
+from .shards import PARTIAL, RUNNING, Form, ShardResult, ShardWorker, part_name, written_when_whole
+
+MANIFEST = "manifest.jsonl"
+FAILED = "failed.jsonl"
+# A part of the manifest's first line: a later form of the folder gets another number.
+_FORM_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to annotate, where to, and how. The output depends on nothing else.
+
+    Args:
+        source: A file, folder or glob, see `find_files`.
+        output: The folder to write to.
+        annotator: Finds the entities.
+        form: Format of the output; `None` for Parquet if the input has typed columns, else JSON
+            lines.
+        shard_size: Most records in a shard.
+    """
+
+    source: str
+    output: Path
+    annotator: Annotator
+    form: Form | None = None
+    shard_size: int = 1000
+
+
+@dataclass
+class Outcome:
+    """What became of a job.
+
+    Args:
+        texts: Number of records in the input.
+        failed: Number of those that are not in the output, but in `failed.jsonl`.
+        given_up: The shards that killed their workers, described. All their records failed.
+    """
+
+    texts: int
+    failed: int = 0
+    given_up: list[str] = field(default_factory=list)
+
+    @property
+    def written(self) -> int:
+        """Number of records in the output."""
+        return self.texts - self.failed
+
+
+class Manifest:
+    """The list of the shards that are done, in a file of the output folder.
+
+    Its first line says what the folder is made from. A line is added for each shard once its file
+    is there. So a shard without a line is annotated again, and its file replaced.
+
+    Args:
+        path: The file.
+        head: What the folder is made from.
+
+    Attributes:
+        failed: The number of failed records in each shard that is done.
+
+    Raises:
+        ValueError: The folder was begun with something else, or has files of others.
+    """
+
+    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+        self._path = path
+        self._places: dict[int, int] = {}
+        self.failed: dict[int, int] = {}
+        if not path.exists():
+            if any(not each.name.startswith(PARTIAL) for each in path.parent.iterdir()):
+                raise ValueError(Errors.P513.format(path=path.parent))
+            with written_when_whole(path) as partial:
+                partial.write_text(_line(head), encoding="utf8")
+            return
+        with path.open("r+b") as file:
+            begun = json.loads(file.readline())
+            changed = [key for key in head if begun.get(key) != head[key]]
+            if changed:
+                raise ValueError(Errors.P512.format(path=path.parent, changed=", ".join(changed)))
+            place = file.tell()
+            for line in file:
+                if not line.endswith(b"\n"):
+                    # It was not written to its end.
+                    os.truncate(path, place)
+                    break
+                entry = json.loads(line)
+                self._places[entry["shard"]] = place
+                self.failed[entry["shard"]] = len(entry["failures"])
+                place += len(line)
+
+    def add(self, result: ShardResult, file: str) -> None:
+        """Add a shard that is done, with the name of its file."""
+        failures = [each._asdict() for each in result.failures]
+        entry = {"shard": result.shard, "file": file, "texts": result.texts, "failures": failures}
+        with self._path.open("ab") as manifest:
+            self._places[result.shard] = manifest.tell()
+            manifest.write(_line(entry).encode("utf8"))
+            manifest.flush()
+            os.fsync(manifest.fileno())
+        self.failed[result.shard] = len(failures)
+
+    def failures(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Read all failures, in the order of the input, each with the number of its shard."""
+        with self._path.open("rb") as manifest:
+            for shard in sorted(number for number, count in self.failed.items() if count):
+                manifest.seek(self._places[shard])
+                for failure in json.loads(manifest.readline())["failures"]:
+                    yield shard, failure
+
+
+def annotate_corpus(job: Job, engine: Engine) -> Outcome:
+    """Annotate a corpus, or what an earlier run has left of it.
+
+    If the output is a terminal, progress bars show how fast it goes and how long it will take.
+
+    Args:
+        job: What to do.
+        engine: Schedules the work.
+
+    Returns:
+        What became of all records, those of earlier runs included.
+
+    Raises:
+        ValueError: The input, the model or the output folder is not usable.
+        OSError: A file cannot be read or written, or the model cannot be asked.
+    """
+    files = find_files(job.source)
+    output = job.output.resolve()
+    if any(path.resolve().is_relative_to(output) for path in files):
+        raise ValueError(Errors.P514.format(path=job.output))
+    annotator = job.annotator
+    reader = ShardReader(annotator.text_field, annotator.entities_field)
+    for path in files:
+        reader.check(path)
+    kind = KINDS[files[0].suffix]
+    form = job.form or ("parquet" if kind in ("parquet", "arrow") else "jsonl")
+    total = sum(path.stat().st_size for path in files)
+    with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        inputs, shards = cut(files, job.shard_size, bar.update)
+    head = {
+        "version": _FORM_VERSION,
+        "model": {"name": annotator.model, "sha256": hash_model(annotator.model)},
+        "settings": {
+            "text_field": annotator.text_field,
+            "entities_field": annotator.entities_field,
+            "form": form,
+            "shard_size": job.shard_size,
+            "batch_size": annotator.batch_size,
+            "lang": annotator.lang,
+        },
+        # Where the files lie may change.
+        "input": [each.sha256 for each in inputs],
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(output / MANIFEST, head)
+    _clear(output)
+    is_untyped = kind == "jsonl" and form == "parquet"
+    schema = infer_schema(shards, reader) if is_untyped else None
+    worker = ShardWorker(annotator, output, form, schema)
+    outcome = Outcome(sum(each.records for each in inputs))
+    left = [shard for shard in shards if shard.number not in manifest.failed]
+    before = outcome.texts - sum(shard.count for shard in left)
+    given_up: list[Shard] = []
+    try:
+        with tqdm(total=outcome.texts, initial=before, unit="texts", disable=None) as bar:
+            for result in engine.run(worker, left) if left else ():
+                shard = shards[result.shard]
+                if result.given_up:
+                    given_up.append(shard)
+                else:
+                    manifest.add(result, part_name(shard, form))
+                bar.update(shard.count)
+    finally:
+        outcome.failed = _write_failed(output / FAILED, manifest, shards, given_up)
+        outcome.given_up = [shard.describe() for shard in given_up]
+        _clear(output)
+        (output / RUNNING).rmdir()
+    return outcome
+
+
+def hash_model(name: str) -> str:
+    """Compute the hash of all files of a pipeline or checkpoint, with their names.
+
+    Args:
+        name: Its name, as `load_pipeline` takes it, with or without settings.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    name, _ = split_settings(name)
+    folder = get_package_path(name) if is_package(name) else Path(find_bundled(name)).expanduser()
+    if not folder.is_dir():
+        raise ValueError(Errors.P515.format(name=name))
+    digest = sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder).as_posix()} {hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _clear(output: Path) -> None:
+    """Remove what a killed run left: marks of shards that ran, and files that are not whole."""
+    (output / RUNNING).mkdir(exist_ok=True)
+    for path in (*(output / RUNNING).iterdir(), *output.glob(f"{PARTIAL}*")):
+        path.unlink(missing_ok=True)
+
+
+def _write_failed(
+    path: Path, manifest: Manifest, shards: Sequence[Shard], given_up: Sequence[Shard]
+) -> int:
+    """Write the failures of all shards that are done, and return their number."""
+    count = 0
+    with written_when_whole(path) as partial, partial.open("w", encoding="utf8") as file:
+        for number, failure in manifest.failures():
+            file.write(_line({"file": shards[number].path, **failure}))
+            count += 1
+        for shard in given_up:
+            reason = Errors.P516.format(shard=shard.describe())
+            lost = Failure(shard.first + 1, reason, None)._asdict()
+            file.write(_line({"file": shard.path, **lost, "records": shard.count}))
+            count += shard.count
+    if not count:
+        path.unlink()
+    return count
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str) + "\n"

@@ -1,0 +1,157 @@
+"""Annotate a shard: read it, find the entities, write a file that appears only when whole."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .annotator import Annotator
+from .inputs import LINE, Failure, Shard, ShardReader
+
+Form = Literal["jsonl", "parquet"]
+
+# In the output folder: for each shard that runs, a file with the number of times it was begun.
+RUNNING = "running"
+# A shard that was begun so often and never ended killed its workers.
+MOST_STARTS = 2
+# How the name of a file begins that is not whole yet.
+PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of a shard.
+
+    Args:
+        shard: Its number.
+        texts: Number of its records.
+        failures: Those that failed.
+        given_up: Whether it killed its workers, so that nothing was written.
+    """
+
+    shard: int
+    texts: int
+    failures: list[Failure]
+    given_up: bool = False
+
+
+class ShardWorker:
+    """Annotates shards, each to a file of its own. It can be pickled.
+
+    Args:
+        annotator: Finds the entities.
+        folder: The output folder, which all workers can reach.
+        form: Format of the files.
+        schema: The types of the fields, if records of JSON lines are written as Parquet.
+    """
+
+    def __init__(
+        self, annotator: Annotator, folder: Path, form: Form, schema: pa.Schema | None = None
+    ) -> None:
+        self.annotator = annotator
+        self.folder = folder
+        self.form = form
+        self.schema = schema
+        self._reader = ShardReader(annotator.text_field, annotator.entities_field)
+
+    def __call__(self, shard: Shard) -> ShardResult:
+        """Annotate a shard.
+
+        Raises:
+            OSError: Its file or the output cannot be read or written, or the model cannot be asked.
+            ValueError: Its file changed meanwhile.
+        """
+        # Not counted as a start: a model that cannot be loaded is not a shard's fault.
+        self.annotator.load()
+        mark = self.folder / RUNNING / f"{shard.number}"
+        starts = int(mark.read_text() or 0) if mark.exists() else 0
+        if starts >= MOST_STARTS:
+            return ShardResult(shard.number, shard.count, [], given_up=True)
+        mark.write_text(str(starts + 1))
+        # It stays behind only where the process is killed.
+        try:
+            return self._annotate(shard)
+        finally:
+            mark.unlink(missing_ok=True)
+
+    def _annotate(self, shard: Shard) -> ShardResult:
+        records = self._reader.read(shard)
+        annotated = self.annotator(records.batch)
+        errors = annotated.column(self.annotator.error_field).to_pylist()
+        is_whole = pa.array([error is None for error in errors], pa.bool_())
+        failures = list(records.failures)
+        if any(errors):
+            rows = records.batch.to_pylist()
+            for row, error, record in zip(records.rows, errors, rows, strict=True):
+                if error is not None:
+                    content = json.loads(record[LINE]) if LINE in record else _plain(record)
+                    failures.append(Failure(row, error, content))
+        found = annotated.filter(is_whole).drop_columns([self.annotator.error_field])
+        with written_when_whole(self.folder / part_name(shard, self.form)) as path:
+            (self._write_jsonl if self.form == "jsonl" else self._write_parquet)(path, found)
+        return ShardResult(shard.number, shard.count, sorted(failures, key=lambda each: each.row))
+
+    def _write_jsonl(self, path: Path, found: pa.RecordBatch) -> None:
+        field = self.annotator.entities_field
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for row in found.to_pylist():
+                record = _plain(row)
+                if LINE in record:
+                    record = {**json.loads(record[LINE]), field: record[field]}
+                # Durations, decimal numbers and the like are written as strings.
+                file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+
+    def _write_parquet(self, path: Path, found: pa.RecordBatch) -> None:
+        table = pa.Table.from_batches([found])
+        if self.schema is not None:
+            records = [json.loads(line) for line in found.column(LINE).to_pylist()]
+            field = self.annotator.entities_field
+            table = pa.Table.from_pylist(records, schema=self.schema)
+            table = table.append_column(field, found.column(field))
+        pq.write_table(table, path, compression="zstd")
+
+
+def part_name(shard: Shard, form: Form) -> str:
+    """Return the name of a shard's file."""
+    return f"part-{shard.number:05}.{form}"
+
+
+@contextmanager
+def written_when_whole(path: Path) -> Iterator[Path]:
+    """Give another name to write a file under, and rename the file once it is on the disk."""
+    # Not the same name twice: a worker taken for dead may still write.
+    partial = path.with_name(f"{PARTIAL}{path.name}-{uuid.uuid4().hex}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Convert a value of Arrow's to one that JSON has; what is no number becomes null."""
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value
