@@ -18,7 +18,8 @@ from ..errors import Errors
 from ..pipeline.evaluation import split_settings
 from .annotator import Annotator
 from .engines import Engine
-from .inputs import KINDS, Failure, Shard, ShardReader, cut, find_files, hash_file, infer_schema
+from .inputs import KINDS, Shard, cut, find_files, hash_file
+from .reading import Failure, ShardReader, infer_schema
 from .shards import PARTIAL, RUNNING, Form, ShardResult, ShardWorker, part_name, written_when_whole
 
 MANIFEST = "manifest.jsonl"

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .annotator import Annotator
-from .inputs import LINE, Failure, Shard, ShardReader
+from .inputs import Shard
+from .reading import LINE, Failure, ShardReader
 
 Form = Literal["jsonl", "parquet"]
 

@@ -109,7 +109,7 @@ def annotate(
         require("pyarrow", "Annotating", extra="annotate")
         from ..annotate.annotator import Annotator
         from ..annotate.engines import LocalEngine, RayEngine
-        from ..annotate.inputs import TOKENS
+        from ..annotate.reading import TOKENS
         from ..annotate.run import FAILED, Job, annotate_corpus
 
         if gpus_per_actor and device is None:

@@ -27,7 +27,7 @@ from .scorer import score_mentions
 from .shim import get_shim
 
 # The settings that follow a pipeline's name. A value may have a colon, as in cuda:0.
-_SETTINGS = re.compile(r":(\w[\w.]*=.*)$")
+_SETTINGS = re.compile(r"(.+):(\w[\w.]*=.*)")
 
 
 class Evaluation(TypedDict):
@@ -117,17 +117,17 @@ def split_settings(name: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: A setting has no value.
     """
-    found = _SETTINGS.search(name)
+    found = _SETTINGS.fullmatch(name)
     # A path may have a colon and an equals sign, too.
     if found is None or Path(name).exists():
         return name, {}
     settings = {}
-    for setting in found[1].split(","):
+    for setting in found[2].split(","):
         key, is_set, value = setting.partition("=")
         if not is_set:
             raise ValueError(Errors.P423.format(setting=setting))
         settings[key] = _read_value(value)
-    return name[: found.start()], settings
+    return found[1], settings
 
 
 def device_of(pipelines: Iterable[Language]) -> str:

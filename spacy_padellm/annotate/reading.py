@@ -1,0 +1,224 @@
+"""Read a shard as a record batch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from spacy.vocab import Vocab
+
+from ..corpus.docs import load_docs
+from ..errors import Errors
+from .inputs import KINDS, Shard, find_boundaries, open_arrow
+
+# The column that has a record of JSON lines as it is written there: its fields may have any types.
+LINE = "__line__"
+# The column with the tokens of a doc.
+TOKENS = "tokens"
+_TOKENS_TYPE = pa.list_(pa.list_(pa.int64()))
+
+
+class Failure(NamedTuple):
+    """A record that could not be annotated.
+
+    row: Its number in the file, from 1; for lines, the number of the line.
+    error: The reason.
+    record: Its content, as far as it could be read.
+    """
+
+    row: int
+    error: str
+    record: Any
+
+
+class Records(NamedTuple):
+    """The records of a shard.
+
+    batch: The records that could be read.
+    rows: The number of each in its file, from 1.
+    failures: The others.
+    """
+
+    batch: pa.RecordBatch
+    rows: Sequence[int]
+    failures: list[Failure]
+
+
+class ShardReader:
+    """Reads the records of shards. It keeps the last table it read, for the shard that follows.
+
+    Args:
+        text_field: The field with the text.
+        entities_field: The field that will have the entities.
+    """
+
+    def __init__(self, text_field: str, entities_field: str) -> None:
+        self.text_field = text_field
+        self.entities_field = entities_field
+        self._last: tuple[object, Any] = (None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the table."""
+        return {**vars(self), "_last": (None, None)}
+
+    def read(self, shard: Shard) -> Records:
+        """Read the records of a shard.
+
+        Returns:
+            The records. Those of JSON lines have only the columns `text_field` and `LINE`, and
+            docs only `text_field` and `TOKENS`.
+
+        Raises:
+            ValueError: The file changed meanwhile.
+        """
+        if shard.kind in ("jsonl", "text"):
+            return self._read_lines(shard)
+        end = shard.first + shard.count
+        rows = range(shard.first + 1, end + 1)
+        if shard.kind == "spacy":
+            return Records(self._read_docs(shard), rows, [])
+        path = Path(shard.path)
+        if shard.kind == "parquet":
+            table, first = self._read_group(path, shard.first)
+        else:
+            table, first = self._keep(path, lambda: open_arrow(path)), 0
+        (batch,) = table.slice(shard.first - first, shard.count).combine_chunks().to_batches()
+        return Records(batch, rows, [])
+
+    def check(self, path: Path) -> None:
+        """Check that a file has the field of the text, and none of the name of the entities'.
+
+        Of JSON lines, only the first is checked.
+
+        Raises:
+            ValueError: It is not so, or the file is not JSON lines.
+        """
+        kind = KINDS[path.suffix]
+        if kind == "jsonl":
+            names = _names_in_first_line(path)
+        elif kind == "parquet":
+            names = pq.read_schema(path).names
+        elif kind == "arrow":
+            names = open_arrow(path).schema.names
+        else:
+            return
+        if self.text_field not in names:
+            shown = ", ".join(names)
+            raise ValueError(Errors.P507.format(path=path, field=self.text_field, names=shown))
+        if self.entities_field in names:
+            raise ValueError(Errors.P508.format(path=path, field=self.entities_field))
+
+    def _keep(self, key: object, load: Callable[[], Any]) -> Any:
+        if self._last[0] != key:
+            self._last = (key, load())
+        return self._last[1]
+
+    def _read_group(self, path: Path, row: int) -> tuple[Any, int]:
+        """Read the row group of Parquet that has a row, and say how many rows are ahead of it."""
+        boundaries = find_boundaries(path, "parquet")
+        group = max(n for n, first in enumerate(boundaries[:-1]) if first <= row)
+        table = self._keep((path, group), lambda: pq.ParquetFile(path).read_row_group(group))
+        return table, boundaries[group]
+
+    def _read_docs(self, shard: Shard) -> pa.RecordBatch:
+        path = Path(shard.path)
+        docs = self._keep(path, lambda: load_docs(path, Vocab()))
+        chosen = docs[shard.first : shard.first + shard.count]
+        tokens = [[[token.idx, token.idx + len(token)] for token in doc] for doc in chosen]
+        columns = {
+            self.text_field: pa.array([doc.text for doc in chosen], pa.string()),
+            TOKENS: pa.array(tokens, _TOKENS_TYPE),
+        }
+        return pa.RecordBatch.from_pydict(columns)
+
+    def _read_lines(self, shard: Shard) -> Records:
+        texts: list[str] = []
+        lines: list[str] = []
+        rows: list[int] = []
+        failures: list[Failure] = []
+        for row, content in _lines_of(shard):
+            try:
+                text = content.decode("utf-8")
+                if shard.kind == "jsonl":
+                    text = self._get_text(text)
+            except ValueError as error:
+                shown = content.decode("utf-8", "backslashreplace")
+                failures.append(Failure(row, str(error), shown))
+                continue
+            texts.append(text)
+            lines.append(content.decode("utf-8"))
+            rows.append(row)
+        columns = {self.text_field: pa.array(texts, pa.string())}
+        if shard.kind == "jsonl":
+            columns[LINE] = pa.array(lines, pa.string())
+        return Records(pa.RecordBatch.from_pydict(columns), rows, failures)
+
+    def _get_text(self, line: str) -> str:
+        """Get the text of a record of JSON lines.
+
+        Raises:
+            ValueError: There is none.
+        """
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError(f"the line is not a JSON object but {type(record).__name__}")
+        if self.entities_field in record:
+            raise ValueError(f"the record has a field {self.entities_field!r} already")
+        text = record.get(self.text_field)
+        if not isinstance(text, str):
+            state = "missing" if text is None else f"not a string but {type(text).__name__}"
+            raise ValueError(f"the field {self.text_field!r} is {state}")
+        # Half a surrogate pair, from a JSON escape, cannot be written as UTF-8.
+        text.encode("utf-8")
+        return text
+
+
+def infer_schema(shards: Sequence[Shard], reader: ShardReader) -> pa.Schema:
+    """Find the types of all fields of JSON lines, for an output with types.
+
+    Args:
+        shards: All shards.
+        reader: Reads them.
+
+    Raises:
+        ValueError: A field has values of types that do not go together.
+    """
+    schema = pa.schema([])
+    for shard in shards:
+        records = [json.loads(line) for line in reader.read(shard).batch.column(LINE).to_pylist()]
+        names = dict.fromkeys(name for record in records for name in record)
+        try:
+            table = pa.table({name: [record.get(name) for record in records] for name in names})
+            schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+        except (pa.ArrowException, OverflowError) as error:
+            place = shard.describe()
+            raise ValueError(Errors.P509.format(place=place, error=error)) from error
+    return schema
+
+
+def _lines_of(shard: Shard) -> Iterator[tuple[int, bytes]]:
+    """Read the lines of a shard, without line ends, each with its number from 1."""
+    with open(shard.path, "rb") as file:
+        if os.fstat(file.fileno()).st_size < shard.end:
+            raise ValueError(Errors.P505.format(path=shard.path, error="it is shorter than before"))
+        file.seek(shard.start)
+        content = file.read(shard.end - shard.start)
+    if shard.start == 0:
+        content = content.removeprefix(b"\xef\xbb\xbf")
+    for row, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=shard.first + 1):
+        if shard.kind == "text" or not (not line or line.isspace()):
+            yield row, line.removesuffix(b"\r")
+
+
+def _names_in_first_line(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = next((line for line in file if not line.isspace()), "{}")
+    try:
+        return list(dict(json.loads(first)))
+    except (ValueError, TypeError) as error:
+        raise ValueError(Errors.P510.format(path=path, begin=first[:60].rstrip())) from error

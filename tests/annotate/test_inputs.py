@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("spacy")
+pytest.importorskip("pyarrow")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import spacy
+from spacy.tokens import DocBin
+
+from spacy_padellm.annotate.inputs import cut, find_files
+from spacy_padellm.annotate.reading import LINE, TOKENS, ShardReader, infer_schema
+
+# Texts that contain what others take for the end of a line.
+TEXTS = st.lists(st.text(st.characters(exclude_characters="\n\r", codec="utf-8"), max_size=9))
+
+
+def write_jsonl(path: Path, records: list[dict[str, object]], end: str = "\n") -> Path:
+    lines = [json.dumps(record, ensure_ascii=False) + end for record in records]
+    path.write_bytes("".join(lines).encode())
+    return path
+
+
+def reader(field: str = "text") -> ShardReader:
+    return ShardReader(field, "entities")
+
+
+def read_all(path: Path, size: int) -> list[str]:
+    """The texts of all shards of a file."""
+    files, shards = cut([path], size)
+    read = [reader().read(shard) for shard in shards]
+    assert [shard.number for shard in shards] == list(range(len(shards)))
+    assert all(0 < shard.count <= size for shard in shards)
+    assert sum(shard.count for shard in shards) == files[0].records
+    assert not any(records.failures for records in read)
+    return [text for records in read for text in records.batch.column("text").to_pylist()]
+
+
+@given(TEXTS, st.integers(1, 4), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_plain_text_is_read_whole(tmp_path_factory, texts, size, end, has_end):
+    path = tmp_path_factory.mktemp("texts") / "texts.txt"
+    content = end.join(texts) + (end if has_end and texts else "")
+    path.write_bytes(content.encode())
+    # What follows the last line end is a line only if there is something.
+    expected = texts if has_end or not texts or texts[-1] else texts[:-1]
+    # A byte order mark is not a part of the first text.
+    expected = [each.removeprefix("\ufeff") if n == 0 else each for n, each in enumerate(expected)]
+    assert read_all(path, size) == expected
+
+
+@given(TEXTS, st.integers(1, 4), st.booleans())
+def test_json_lines_are_read_whole(tmp_path_factory, texts, size, has_blanks):
+    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    write_jsonl(path, [{"text": text} for text in texts], "\n \n" if has_blanks else "\n")
+    assert read_all(path, size) == texts
+
+
+@given(TEXTS, st.integers(1, 4), st.integers(1, 5))
+def test_parquet_is_read_whole(tmp_path_factory, texts, size, group):
+    path = tmp_path_factory.mktemp("texts") / "texts.parquet"
+    table = pa.table({"n": pa.array(range(len(texts)), pa.int16()), "text": pa.array(texts, "str")})
+    pq.write_table(table, path, row_group_size=group)
+    assert read_all(path, size) == texts
+
+
+def test_shards_depend_on_the_input_alone(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": str(n)} for n in range(10)])
+    first, second = cut([path], 4), cut([path], 4)
+    assert first == second
+    assert [(shard.first, shard.count) for shard in first[1]] == [(0, 4), (4, 4), (8, 2)]
+    path.write_bytes(path.read_bytes().replace(b"9", b"8"))
+    assert cut([path], 4)[0] != first[0]
+
+
+def test_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"text": "Ada"}\n')
+    reader().check(path)
+    assert read_all(path, 9) == ["Ada"]
+
+
+def test_docs_keep_their_tokens(tmp_path):
+    nlp = spacy.blank("en")
+    docs = [nlp(text) for text in ("Ada met Bob.", "It rained.", "No.")]
+    path = tmp_path / "docs.spacy"
+    DocBin(docs=docs).to_disk(path)
+    _, shards = cut([path], 2)
+    reading = reader()
+    batches = [reading.read(shard).batch for shard in shards]
+    assert [batch.num_rows for batch in batches] == [2, 1]
+    assert batches[0].column("text").to_pylist() == ["Ada met Bob.", "It rained."]
+    assert batches[0].column(TOKENS).to_pylist()[1] == [[0, 2], [3, 9], [9, 10]]
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_a_dataset_of_hugging_faces(tmp_path, is_stream):
+    """As `save_to_disk` writes it: parts in Arrow's streaming format, listed in state.json."""
+    names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+    for n, name in enumerate(names):
+        table = pa.table({"text": [f"{n} {k}" for k in range(3)]})
+        new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
+        with new(tmp_path / name, table.schema) as writer:
+            writer.write_table(table)
+    state = {"_data_files": [{"filename": name} for name in names]}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    (tmp_path / "dataset_info.json").write_text("{}")
+    files = find_files(str(tmp_path))
+    assert [path.name for path in files] == names
+    assert read_all(files[1], 2) == ["1 0", "1 1", "1 2"]
+
+
+def test_several_datasets_in_a_folder(tmp_path):
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(ValueError, match=r"\[P501\].*train.*test"):
+        find_files(str(tmp_path))
+
+
+def test_files_folders_and_globs(tmp_path):
+    for name in ("b.jsonl", "a.jsonl", "inner/c.jsonl", "_SUCCESS", ".b.jsonl.crc"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"text": ""}\n')
+    in_folder = [path.relative_to(tmp_path).as_posix() for path in find_files(str(tmp_path))]
+    assert in_folder == ["a.jsonl", "b.jsonl", "inner/c.jsonl"]
+    assert [path.name for path in find_files(f"{tmp_path}/*.jsonl")] == ["a.jsonl", "b.jsonl"]
+    assert [path.name for path in find_files(f"{tmp_path}/**/c.jsonl")] == ["c.jsonl"]
+    assert find_files(str(tmp_path / "b.jsonl")) == [tmp_path / "b.jsonl"]
+
+
+def test_files_that_cannot_be_found_or_told(tmp_path):
+    with pytest.raises(ValueError, match=r"\[P502\] There is no file .*missing"):
+        find_files(str(tmp_path / "missing.jsonl"))
+    (tmp_path / "a.jsonl").write_text("")
+    (tmp_path / "README").write_text("")
+    with pytest.raises(ValueError, match=r"\[P503\].*README"):
+        find_files(str(tmp_path))
+    (tmp_path / "README").rename(tmp_path / "b.txt")
+    with pytest.raises(ValueError, match=r"\[P504\].*a\.jsonl.*b\.txt"):
+        find_files(str(tmp_path))
+
+
+def test_line_ends_of_old_macs(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"Ada\rBob\r")
+    with pytest.raises(ValueError, match=r"\[P506\] Line 1"):
+        cut([path], 9)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.spacy"])
+def test_files_that_are_damaged(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no such thing")
+    with pytest.raises(ValueError, match=rf"\[P\d+\].*{name}"):
+        cut([tmp_path / name], 9)
+
+
+def test_a_record_that_cannot_be_read_fails_alone(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = [
+        b'{"text": "Ada"}',
+        b'{"text": "Bob"',
+        b'["Cy"]',
+        b'{"text": 4}',
+        b'{"other": "Di"}',
+        b'{"text": "\xff"}',
+        b'{"text": "\\ud800"}',
+        b'{"text": "Eve", "entities": []}',
+        b'{"text": "Flo"}',
+    ]
+    path.write_bytes(b"\n".join(lines))
+    (shard,) = cut([path], 20)[1]
+    records = reader().read(shard)
+    assert records.batch.column("text").to_pylist() == ["Ada", "Flo"]
+    assert records.rows == [1, 9]
+    assert [failure.row for failure in records.failures] == list(range(2, 9))
+    reasons = [failure.error for failure in records.failures]
+    for reason, part in zip(
+        reasons,
+        ["delimiter", "list", "int", "missing", "utf-8", "surrogate", "already"],
+        strict=True,
+    ):
+        assert part in reason
+    assert records.failures[3].record == '{"other": "Di"}'
+    assert records.failures[4].record == '{"text": "\\xff"}'
+
+
+def test_fields_are_checked_ahead(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"body": "Ada", "entities": 1}])
+    with pytest.raises(ValueError, match=r"\[P507\].*'text'.*body, entities"):
+        reader().check(path)
+    with pytest.raises(ValueError, match=r"\[P508\].*'entities'"):
+        reader("body").check(path)
+    table = pa.table({"body": ["Ada"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"\[P507\].*body"):
+        reader().check(tmp_path / "a.parquet")
+    reader("body").check(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("content", ['[{"text": "Ada"}]', '{\n"text": "Ada"\n}', "Ada"])
+def test_json_that_is_not_on_lines(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=r"\[P510\].*jq"):
+        reader().check(tmp_path / "a.json")
+
+
+def test_types_of_fields(tmp_path):
+    records = [
+        {"text": "a", "n": 1, "some": None},
+        {"text": "b", "n": 2.5},
+        {"text": "c", "some": "x"},
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", records)
+    schema = infer_schema(cut([path], 1)[1], reader())
+    assert schema == pa.schema([("text", "str"), ("n", pa.float64()), ("some", "str")])
+    write_jsonl(path, [{"text": "a", "n": 1}, {"text": "b", "n": "two"}])
+    for size in (1, 2):
+        with pytest.raises(ValueError, match=r"\[P509\].*--to jsonl"):
+            infer_schema(cut([path], size)[1], reader())
+
+
+def test_a_reader_is_pickled_without_what_it_read(tmp_path):
+    path = tmp_path / "texts.parquet"
+    pq.write_table(pa.table({"text": ["Ada" * 10_000]}), path)
+    reading = reader()
+    reading.read(cut([path], 1)[1][0])
+    assert len(pickle.dumps(reading)) < 1000
+    assert LINE not in reading.read(cut([path], 1)[1][0]).batch.schema.names

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("spacy")
+pytest.importorskip("pyarrow")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spacy_padellm.annotate.annotator import Annotator
+from spacy_padellm.annotate.inputs import Shard
+from spacy_padellm.annotate.run import FAILED, MANIFEST, Job, annotate_corpus
+from spacy_padellm.annotate.shards import RUNNING, ShardResult, ShardWorker
+from tests.annotate.pipelines import rule_pipeline
+
+
+@dataclass
+class HereEngine:
+    """Runs shards in this process, one after the other; is killed before some shard."""
+
+    stop_before: int | None = None
+    backwards: bool = False
+    ran: tuple[int, ...] = ()
+
+    def run(self, worker: ShardWorker, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+        for shard in reversed(shards) if self.backwards else shards:
+            if shard.number == self.stop_before:
+                raise KeyboardInterrupt
+            self.ran = (*self.ran, shard.number)
+            yield worker(shard)
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    rule_pipeline({"Ada": "PER", "Rome": "LOC"}, component="fails_on_no").to_disk(
+        tmp_path / "rules"
+    )
+    return tmp_path / "rules"
+
+
+@pytest.fixture
+def job(rules: Path, tmp_path: Path) -> Job:
+    """Ten records, in shards of three. The fifth fails."""
+    records = [{"id": n, "text": f"Ada {n} in Rome", "kept": {"a": [n, "x"]}} for n in range(10)]
+    records[4]["text"] = "Ada says no"
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    return Job(str(path), tmp_path / "out", Annotator(str(rules)), shard_size=3)
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
+
+
+def test_records_keep_all_fields(job: Job):
+    outcome = annotate_corpus(job, HereEngine())
+    assert (outcome.texts, outcome.written, outcome.failed) == (10, 9, 1)
+    names = [f"part-0000{n}.jsonl" for n in range(4)]
+    assert sorted(path.name for path in job.output.iterdir()) == [FAILED, MANIFEST, *names]
+    found = [record for name in names for record in read_jsonl(job.output / name)]
+    assert [record["id"] for record in found] == [n for n in range(10) if n != 4]
+    assert found[0] == {
+        "id": 0,
+        "text": "Ada 0 in Rome",
+        "kept": {"a": [0, "x"]},
+        "entities": [
+            {"start": 0, "end": 3, "label": "PER", "score": None},
+            {"start": 9, "end": 13, "label": "LOC", "score": None},
+        ],
+    }
+    (failed,) = read_jsonl(job.output / FAILED)
+    assert failed == {
+        "file": job.source,
+        "row": 5,
+        "error": "fails_on_no: RuntimeError: it says no",
+        "record": {"id": 4, "text": "Ada says no", "kept": {"a": [4, "x"]}},
+    }
+
+
+def test_the_order_of_shards_does_not_matter(job: Job, tmp_path: Path):
+    other = replace(job, output=tmp_path / "other")
+    annotate_corpus(job, HereEngine())
+    annotate_corpus(other, HereEngine(backwards=True))
+    assert parts(job.output) == parts(other.output)
+    assert (job.output / FAILED).read_bytes() == (other.output / FAILED).read_bytes()
+
+
+def test_a_run_that_was_stopped_goes_on(job: Job, tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        annotate_corpus(job, HereEngine(stop_before=2))
+    assert len(read_jsonl(job.output / FAILED)) == 1
+    # What a killed run may leave: a part without a line, half a line, half a file, a mark.
+    (job.output / "part-00002.jsonl").write_text("half")
+    with (job.output / MANIFEST).open("a") as manifest:
+        manifest.write('{"shard": 2, "file": "part-00002.jso')
+    (job.output / ".partial-part-00003.jsonl-1").write_text("half")
+    (job.output / RUNNING).mkdir()
+    (job.output / RUNNING / "3").write_text("2")
+    engine = HereEngine()
+    outcome = annotate_corpus(job, engine)
+    assert engine.ran == (2, 3)
+    assert (outcome.texts, outcome.failed, outcome.given_up) == (10, 1, [])
+    whole = replace(job, output=tmp_path / "whole")
+    annotate_corpus(whole, HereEngine())
+    assert parts(job.output) == parts(whole.output)
+    assert sorted(each.name for each in job.output.iterdir()) == sorted(
+        each.name for each in whole.output.iterdir()
+    )
+    again = HereEngine()
+    assert annotate_corpus(job, again) == outcome
+    assert again.ran == ()
+
+
+def test_a_folder_that_was_begun_with_something_else(job: Job, tmp_path: Path):
+    annotate_corpus(job, HereEngine())
+    before = parts(job.output)
+    rule_pipeline({"Ada": "NAME"}).to_disk(tmp_path / "others")
+    for other, changed in (
+        (replace(job, annotator=Annotator(str(tmp_path / "others"))), "model"),
+        (replace(job, annotator=Annotator(job.annotator.model, entities_field="e")), "settings"),
+        (replace(job, shard_size=4), "settings"),
+        (replace(job, form="parquet"), "settings"),
+    ):
+        with pytest.raises(ValueError, match=rf"\[P512\].*: {changed} changed"):
+            annotate_corpus(other, HereEngine())
+    with open(job.source, "a") as file:
+        file.write('{"text": "more"}\n')
+    with pytest.raises(ValueError, match=r"\[P512\].*: input changed"):
+        annotate_corpus(job, HereEngine())
+    assert parts(job.output) == before
+
+
+def test_the_same_model_in_another_place_is_the_same(job: Job, rules: Path, tmp_path: Path):
+    annotate_corpus(job, HereEngine())
+    with open(rules / "entity_ruler" / "patterns.jsonl", "a") as file:
+        file.write('{"label": "LOC", "pattern": "Paris"}\n')
+    with pytest.raises(ValueError, match=r"\[P512\].*model"):
+        annotate_corpus(job, HereEngine())
+
+
+def test_a_folder_of_other_files_is_not_written_to(job: Job):
+    job.output.mkdir()
+    (job.output / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"\[P513\]"):
+        annotate_corpus(job, HereEngine())
+    assert [path.name for path in job.output.iterdir()] == ["notes.txt"]
+
+
+def test_the_folder_of_the_texts_is_not_written_to(job: Job, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"\[P514\]"):
+        annotate_corpus(replace(job, output=tmp_path), HereEngine())
+
+
+def test_a_pipeline_that_is_missing(job: Job, tmp_path: Path):
+    missing = replace(job, annotator=Annotator(str(tmp_path / "missing")))
+    with pytest.raises(ValueError, match=r"\[P515\].*missing"):
+        annotate_corpus(missing, HereEngine())
+    assert not job.output.exists()
+
+
+def test_an_empty_file(job: Job):
+    Path(job.source).write_text("")
+    job = replace(job, source=str(Path(job.source).rename(Path(job.source).with_suffix(".txt"))))
+    outcome = annotate_corpus(job, HereEngine())
+    assert (outcome.texts, outcome.failed) == (0, 0)
+    assert [path.name for path in job.output.iterdir()] == [MANIFEST]
+
+
+def test_parquet_keeps_its_types(job: Job, tmp_path: Path):
+    table = pa.table(
+        {
+            "text": pa.array(["Ada", None, "in Rome", "no"], pa.large_string()),
+            "n": pa.array([1, 2, 3, 4], pa.int8()),
+            "at": pa.array([0, 1, 2, 3], pa.timestamp("s")),
+            "raw": pa.array([b"\xff", None, b"", b""], pa.binary()),
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=2)
+    # Parquet has no seconds.
+    table = pq.read_table(tmp_path / "in.parquet")
+    job = replace(job, source=str(tmp_path / "in.parquet"))
+    assert annotate_corpus(job, HereEngine()).failed == 2
+    found = pa.concat_tables(map(pq.read_table, sorted(job.output.glob("part-*.parquet"))))
+    assert found.drop_columns("entities").equals(table.take([0, 2]))
+    labels = [[entity["label"] for entity in each] for each in found["entities"].to_pylist()]
+    assert labels == [["PER"], ["LOC"]]
+    failed = read_jsonl(job.output / FAILED)
+    assert [(each["row"], each["record"]["at"]) for each in failed] == [
+        (2, "1970-01-01T00:00:01"),
+        (4, "1970-01-01T00:00:03"),
+    ]
+
+
+def test_parquet_to_json_lines(job: Job, tmp_path: Path):
+    columns = {
+        "text": ["Ada"],
+        "raw": [b"\xff"],
+        "f": [float("nan")],
+        "at": pa.array([1], pa.duration("s")),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    annotate_corpus(replace(job, source=str(tmp_path / "in.parquet"), form="jsonl"), HereEngine())
+    (record,) = read_jsonl(job.output / "part-00000.jsonl")
+    assert record["raw"] == "/w==" and record["f"] is None and record["at"] == "0:00:01"
+    assert len(record["entities"]) == 1
+
+
+def test_json_lines_to_parquet(job: Job, tmp_path: Path):
+    records = [{"text": "Ada", "n": 1}, {"text": "Rome", "n": None, "x": {"y": [1]}}, {"text": "?"}]
+    path = tmp_path / "typed.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    annotate_corpus(replace(job, source=str(path), form="parquet", shard_size=1), HereEngine())
+    files = sorted(job.output.glob("part-*.parquet"))
+    schemas = {str(pq.read_schema(path)) for path in files}
+    assert len(files) == 3 and len(schemas) == 1
+    found = pa.concat_tables(map(pq.read_table, files)).to_pylist()
+    assert [each["n"] for each in found] == [1, None, None]
+    assert [each["x"] for each in found] == [None, {"y": [1]}, None]
+    assert [len(each["entities"]) for each in found] == [1, 1, 0]
+
+
+def test_plain_text_has_a_record_for_each_line(job: Job, tmp_path: Path):
+    (tmp_path / "in.txt").write_text("Ada\n\nRome\n")
+    annotate_corpus(replace(job, source=str(tmp_path / "in.txt")), HereEngine())
+    found = read_jsonl(job.output / "part-00000.jsonl")
+    assert [each["text"] for each in found] == ["Ada", "", "Rome"]
+
+
+def test_an_input_that_shrinks_meanwhile(job: Job):
+    class Shrinks(HereEngine):
+        def run(self, worker: ShardWorker, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+            Path(job.source).write_text("")
+            yield from super().run(worker, shards)
+
+    with pytest.raises(ValueError, match=r"\[P505\].*shorter"):
+        annotate_corpus(job, Shrinks())
