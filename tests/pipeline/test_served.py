@@ -120,3 +120,14 @@ def test_a_fork_makes_its_own_connections(folder, double, monkeypatch):
     assert client._http is before
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert client._http is not before
+
+
+def test_a_server_that_is_gone_fails_a_batch_at_once(folder, double):
+    """The other texts would only wait for it again."""
+    double.fault = lambda number, body: httpx.Response(400, text="gone")
+    nlp = pipeline(folder, concurrency=1)
+    failed: list[int] = []
+    nlp.set_error_handler(lambda name, pipe, docs, error: failed.append(len(docs)))
+    assert list(nlp.pipe([text.source.text for text in TEXTS[:4]])) == []
+    assert failed == [4]
+    assert len(double.bodies) == 1
