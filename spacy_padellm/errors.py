@@ -551,6 +551,7 @@ class Errors(metaclass=_WithCodes):
         "A chart needs exactly one score of {name} on each corpus: {corpora}. Draw what one run of "
         "`padellm evaluate` wrote, on corpora that are annotated for entities."
     )
+    P426 = "The pipeline {name} can't be loaded with these settings: {error}"
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 
     # Annotation of corpora (P5xx)
@@ -588,8 +589,8 @@ class Errors(metaclass=_WithCodes):
         '`if __name__ == "__main__":`.'
     )
     P512 = (
-        "{path} was begun with something else: {changed} changed. Pass another folder, or what the "
-        "first line of its manifest.jsonl says."
+        "{path} was begun with something else: {changed}. Pass another folder, or what the first "
+        "line of its manifest.jsonl says."
     )
     P513 = "{path} has files but no manifest.jsonl. Pass a new or empty folder."
     P514 = "{path} is the folder of the texts. Pass another folder to write to."
@@ -603,6 +604,8 @@ class Errors(metaclass=_WithCodes):
     )
     P517 = "{option} is an option of the engine {engine}. Leave it out, or pass --engine {engine}."
     P518 = "{path} is a name of a file, but what is written is a folder of files. Pass a folder."
+    P519 = "Another run writes to {path}. Wait until it ends, or pass another folder."
+    P520 = "Can't use the Ray cluster: {error}. Check --address, and that the cluster runs."
 
 
 class Warnings(metaclass=_WithCodes):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 from thinc.api import prefer_gpu
 
 from ..pipeline.component import PaDeLLMNER
-from ..pipeline.evaluation import load_pipeline
+from ..pipeline.evaluation import load_pipeline, split_settings
 from ..settings import Overrides
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ class Annotator:
         lang: str = "en",
         device: str | None = None,
     ) -> None:
-        self.model = model
+        # Other processes may run in other folders.
+        name, _ = split_settings(model)
+        folder = Path(name).expanduser()
+        self.model = str(folder.absolute()) + model[len(name) :] if folder.exists() else model
         self.text_field = text_field
         self.entities_field = entities_field
         self.error_field = error_field
@@ -117,21 +121,43 @@ class Annotator:
         batch = batch.append_column(self.entities_field, pa.array(found, ENTITIES_TYPE))
         return batch.append_column(self.error_field, pa.array(errors, pa.string()))
 
+    def check(self) -> None:
+        """Check that there is such a pipeline with such settings, without loading weights.
+
+        Raises:
+            ValueError: There is none.
+        """
+        self._read()
+
     def load(self) -> Language:
-        """Load the pipeline, if it is not loaded yet, and return it."""
+        """Load the pipeline with its weights, if it is not loaded yet, and return it.
+
+        Raises:
+            ValueError: It cannot be loaded.
+        """
         if self._nlp is None:
-            settings = {} if self.device is None else {"model.device": self.device}
-            if self.device is not None and self.device.startswith("cuda"):
-                # For the other components.
-                prefer_gpu()
-            self._nlp = load_pipeline(self.model, self.lang, settings)
-            for _, pipe in self._nlp.pipeline:
-                if isinstance(pipe, PaDeLLMNER) and pipe.shim.options.draft_threshold == "auto":
-                    options = replace(pipe.shim.options, draft_threshold=_DRAFT_THRESHOLD)
-                    pipe.shim.configure(Overrides(), options)
+            nlp = self._read()
+            for _, pipe in nlp.pipeline:
+                if isinstance(pipe, PaDeLLMNER):
+                    # Now, as an error in loading is no text's fault.
+                    _ = pipe.padellm
             # Its type says that a handler never returns.
-            self._nlp.set_error_handler(cast(Any, self._note))
+            nlp.set_error_handler(cast(Any, self._note))
+            self._nlp = nlp
         return self._nlp
+
+    def _read(self) -> Language:
+        """Load the pipeline; what is loaded on first use is left for later."""
+        settings = {} if self.device is None else {"model.device": self.device}
+        if self.device is not None and self.device.startswith("cuda"):
+            # For the other components.
+            prefer_gpu()
+        nlp = load_pipeline(self.model, self.lang, settings)
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, PaDeLLMNER) and pipe.shim.options.draft_threshold == "auto":
+                options = replace(pipe.shim.options, draft_threshold=_DRAFT_THRESHOLD)
+                pipe.shim.configure(Overrides(), options)
+        return nlp
 
     def _note(self, name: str, component: Any, docs: list[Doc], error: Exception) -> None:
         """Note why some docs failed, as spaCy's error handler."""

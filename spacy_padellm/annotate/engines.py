@@ -140,7 +140,12 @@ class RayEngine:
 
         is_own = not ray.is_initialized()
         if is_own:
-            ray.init(address=self.address, logging_level=logging.WARNING, include_dashboard=False)
+            try:
+                ray.init(
+                    address=self.address, logging_level=logging.WARNING, include_dashboard=False
+                )
+            except Exception as error:  # whatever a wrong address leads to
+                raise OSError(Errors.P520.format(error=error)) from error
         try:
             DataContext.get_current().enable_progress_bars = False
             # Rows are shards, a block each, so no text passes through the driver, and a result

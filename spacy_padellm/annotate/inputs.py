@@ -90,7 +90,8 @@ def find_files(source: str) -> list[Path]:
     Raises:
         ValueError: There are none, a kind is unknown, or there are several kinds.
     """
-    folder = Path(source).expanduser()
+    # Other processes may run in other folders.
+    folder = Path(source).expanduser().absolute()
     if (folder / _DATASET_PARTS).is_file():
         parts = json.loads((folder / _DATASET_PARTS).read_text(encoding="utf8"))["splits"]
         names = ", ".join(str(folder / part) for part in parts)

@@ -107,6 +107,8 @@ class ShardReader:
             names = open_arrow(path).schema.names
         else:
             return
+        if kind == "jsonl" and not path.stat().st_size:
+            return
         if self.text_field not in names:
             shown = ", ".join(names)
             raise ValueError(Errors.P507.format(path=path, field=self.text_field, names=shown))
@@ -147,8 +149,7 @@ class ShardReader:
                 if shard.kind == "jsonl":
                     text = self._get_text(text)
             except ValueError as error:
-                shown = content.decode("utf-8", "backslashreplace")
-                failures.append(Failure(row, str(error), shown))
+                failures.append(Failure(row, str(error), _as_far_as_readable(content)))
                 continue
             texts.append(text)
             lines.append(content.decode("utf-8"))
@@ -171,7 +172,11 @@ class ShardReader:
             raise ValueError(f"the record has a field {self.entities_field!r} already")
         text = record.get(self.text_field)
         if not isinstance(text, str):
-            state = "missing" if text is None else f"not a string but {type(text).__name__}"
+            state = (
+                f"not a string but {type(text).__name__}"
+                if self.text_field in record
+                else "missing"
+            )
             raise ValueError(f"the field {self.text_field!r} is {state}")
         # Half a surrogate pair, from a JSON escape, cannot be written as UTF-8.
         text.encode("utf-8")
@@ -213,6 +218,14 @@ def _lines_of(shard: Shard) -> Iterator[tuple[int, bytes]]:
     for row, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=shard.first + 1):
         if shard.kind == "text" or not (not line or line.isspace()):
             yield row, line.removesuffix(b"\r")
+
+
+def _as_far_as_readable(line: bytes) -> Any:
+    """Return the JSON of a line, or else its text."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line.decode("utf-8", "backslashreplace")
 
 
 def _names_in_first_line(path: Path) -> list[str]:

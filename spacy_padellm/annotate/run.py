@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from spacy.util import get_package_path, is_package
 from tqdm import tqdm
 
+from .. import __version__
 from ..checkpoints.files import find_bundled
 from ..errors import Errors
 from ..pipeline.evaluation import split_settings
@@ -24,8 +27,10 @@ from .shards import PARTIAL, RUNNING, Form, ShardResult, ShardWorker, part_name,
 
 MANIFEST = "manifest.jsonl"
 FAILED = "failed.jsonl"
-# A part of the manifest's first line: a later form of the folder gets another number.
-_FORM_VERSION = 1
+# Locked while a run writes to the folder.
+LOCK = ".lock"
+# What is known of the model and the input is their hash.
+_HASHES = ("model", "input")
 
 
 @dataclass(frozen=True)
@@ -90,16 +95,16 @@ class Manifest:
         self._places: dict[int, int] = {}
         self.failed: dict[int, int] = {}
         if not path.exists():
-            if any(not each.name.startswith(PARTIAL) for each in path.parent.iterdir()):
+            others = (each.name for each in path.parent.iterdir() if each.name != LOCK)
+            if any(not name.startswith(PARTIAL) for name in others):
                 raise ValueError(Errors.P513.format(path=path.parent))
             with written_when_whole(path) as partial:
                 partial.write_text(_line(head), encoding="utf8")
             return
         with path.open("r+b") as file:
-            begun = json.loads(file.readline())
-            changed = [key for key in head if begun.get(key) != head[key]]
-            if changed:
-                raise ValueError(Errors.P512.format(path=path.parent, changed=", ".join(changed)))
+            begun = json.loads(file.readline())["made_from"]
+            if changed := _find_changes(begun, head["made_from"]):
+                raise ValueError(Errors.P512.format(path=path.parent, changed="; ".join(changed)))
             place = file.tell()
             for line in file:
                 if not line.endswith(b"\n"):
@@ -111,16 +116,22 @@ class Manifest:
                 self.failed[entry["shard"]] = len(entry["failures"])
                 place += len(line)
 
-    def add(self, result: ShardResult, file: str) -> None:
+    def add(self, shard: Shard, result: ShardResult, file: str) -> None:
         """Add a shard that is done, with the name of its file."""
-        failures = [each._asdict() for each in result.failures]
-        entry = {"shard": result.shard, "file": file, "texts": result.texts, "failures": failures}
+        entry = {
+            "shard": shard.number,
+            "file": file,
+            "input": shard.path,
+            "row": shard.first + 1,
+            "texts": shard.count,
+            "failures": [each._asdict() for each in result.failures],
+        }
         with self._path.open("ab") as manifest:
-            self._places[result.shard] = manifest.tell()
+            self._places[shard.number] = manifest.tell()
             manifest.write(_line(entry).encode("utf8"))
             manifest.flush()
             os.fsync(manifest.fileno())
-        self.failed[result.shard] = len(failures)
+        self.failed[shard.number] = len(result.failures)
 
     def failures(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Read all failures, in the order of the input, each with the number of its shard."""
@@ -160,57 +171,88 @@ def annotate_corpus(job: Job, engine: Engine) -> Outcome:
     total = sum(path.stat().st_size for path in files)
     with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         inputs, shards = cut(files, job.shard_size, bar.update)
+    name, stated = split_settings(annotator.model)
     head = {
-        "version": _FORM_VERSION,
-        "model": {"name": annotator.model, "sha256": hash_model(annotator.model)},
-        "settings": {
-            "text_field": annotator.text_field,
-            "entities_field": annotator.entities_field,
-            "form": form,
-            "shard_size": job.shard_size,
-            "batch_size": annotator.batch_size,
-            "lang": annotator.lang,
+        # Where the files and the model lie may change.
+        "made_from": {
+            "model": hash_model(name),
+            "input": sha256("".join(each.sha256 for each in inputs).encode()).hexdigest(),
+            "model settings": stated,
+            "text field": annotator.text_field,
+            "entities field": annotator.entities_field,
+            "format": form,
+            "shard size": job.shard_size,
+            "batch size": annotator.batch_size,
+            "language": annotator.lang,
         },
-        # Where the files lie may change.
-        "input": [each.sha256 for each in inputs],
+        "with": {"spacy_padellm": __version__, "model": name, "input": job.source},
     }
-    output.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(output / MANIFEST, head)
-    _clear(output)
+    annotator.check()
     is_untyped = kind == "jsonl" and form == "parquet"
     schema = infer_schema(shards, reader) if is_untyped else None
     worker = ShardWorker(annotator, output, form, schema)
-    outcome = Outcome(sum(each.records for each in inputs))
-    left = [shard for shard in shards if shard.number not in manifest.failed]
-    before = outcome.texts - sum(shard.count for shard in left)
-    given_up: list[Shard] = []
-    try:
-        with tqdm(total=outcome.texts, initial=before, unit="texts", disable=None) as bar:
-            for result in engine.run(worker, left) if left else ():
-                shard = shards[result.shard]
-                if result.given_up:
-                    given_up.append(shard)
-                else:
-                    manifest.add(result, part_name(shard, form))
-                bar.update(shard.count)
-    finally:
-        outcome.failed = _write_failed(output / FAILED, manifest, shards, given_up)
-        outcome.given_up = [shard.describe() for shard in given_up]
+    with _locked(output):
+        manifest = Manifest(output / MANIFEST, head)
         _clear(output)
-        (output / RUNNING).rmdir()
+        left = [shard for shard in shards if shard.number not in manifest.failed]
+        outcome = Outcome(sum(each.records for each in inputs))
+        before = outcome.texts - sum(shard.count for shard in left)
+        given_up: list[Shard] = []
+        try:
+            with tqdm(total=outcome.texts, initial=before, unit="texts", disable=None) as bar:
+                for result in engine.run(worker, left) if left else ():
+                    shard = shards[result.shard]
+                    if result.given_up:
+                        given_up.append(shard)
+                    else:
+                        manifest.add(shard, result, part_name(shard, form))
+                    bar.update(shard.count)
+        finally:
+            outcome.failed = _write_failed(output / FAILED, manifest, shards, given_up)
+            outcome.given_up = [shard.describe() for shard in given_up]
+            _clear(output)
+            (output / RUNNING).rmdir()
     return outcome
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Create the output folder, and keep other runs away from it."""
+    lock = FileLock(output / LOCK)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(Errors.P519.format(path=output)) from None
+    except OSError as error:
+        raise ValueError(Errors.P417.format(path=output, error=error)) from error
+    try:
+        yield
+    finally:
+        # The system releases the lock of a process that is killed.
+        lock.release()
+        (output / LOCK).unlink(missing_ok=True)
+
+
+def _find_changes(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Describe what differs from what a folder was begun with."""
+    shown = {name: now[name] if name not in _HASHES else "another" for name in now}
+    return [
+        f"the {name} is {shown[name]}" + ("" if name in _HASHES else f", not {begun.get(name)}")
+        for name in now
+        if begun.get(name) != now[name]
+    ]
 
 
 def hash_model(name: str) -> str:
     """Compute the hash of all files of a pipeline or checkpoint, with their names.
 
     Args:
-        name: Its name, as `load_pipeline` takes it, with or without settings.
+        name: Its name, as `load_pipeline` takes it, without settings.
 
     Raises:
         ValueError: There is none of this name.
     """
-    name, _ = split_settings(name)
     folder = get_package_path(name) if is_package(name) else Path(find_bundled(name)).expanduser()
     if not folder.is_dir():
         raise ValueError(Errors.P515.format(name=name))

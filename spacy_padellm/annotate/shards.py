@@ -37,13 +37,11 @@ class ShardResult:
 
     Args:
         shard: Its number.
-        texts: Number of its records.
         failures: Those that failed.
         given_up: Whether it killed its workers, so that nothing was written.
     """
 
     shard: int
-    texts: int
     failures: list[Failure]
     given_up: bool = False
 
@@ -79,7 +77,7 @@ class ShardWorker:
         mark = self.folder / RUNNING / f"{shard.number}"
         starts = int(mark.read_text() or 0) if mark.exists() else 0
         if starts >= MOST_STARTS:
-            return ShardResult(shard.number, shard.count, [], given_up=True)
+            return ShardResult(shard.number, [], given_up=True)
         mark.write_text(str(starts + 1))
         # It stays behind only where the process is killed.
         try:
@@ -102,7 +100,7 @@ class ShardWorker:
         found = annotated.filter(is_whole).drop_columns([self.annotator.error_field])
         with written_when_whole(self.folder / part_name(shard, self.form)) as path:
             (self._write_jsonl if self.form == "jsonl" else self._write_parquet)(path, found)
-        return ShardResult(shard.number, shard.count, sorted(failures, key=lambda each: each.row))
+        return ShardResult(shard.number, sorted(failures, key=lambda each: each.row))
 
     def _write_jsonl(self, path: Path, found: pa.RecordBatch) -> None:
         field = self.annotator.entities_field

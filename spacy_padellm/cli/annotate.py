@@ -34,9 +34,9 @@ def annotate(
         str,
         typer.Argument(
             metavar="IN",
-            help="Texts: a file, a folder or a glob in quotes, of JSON lines (.jsonl), plain text "
-            "with a text on each line (.txt), .parquet, .spacy or .arrow; or a Hugging Face "
-            "dataset on disk.",
+            help="Texts: a file, a folder or a glob in quotes, of JSON lines (.jsonl, .ndjson, "
+            ".json), plain text with a text on each line (.txt), .parquet, .spacy or .arrow; or a "
+            "Hugging Face dataset on disk.",
         ),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
@@ -83,7 +83,10 @@ def annotate(
         int | None, typer.Option(help="For ray: CPUs of each actor. Default: 1.", min=1)
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="For ray: address of the cluster. Default: this machine.")
+        str | None,
+        typer.Option(
+            help="For ray: address of the cluster. Default: RAY_ADDRESS, else this machine."
+        ),
     ] = None,
 ) -> None:
     """Find the entities of a corpus and write them beside all fields of the input.
@@ -103,15 +106,16 @@ def annotate(
             if value is not None:
                 other = Engine.ray if engine is Engine.local else Engine.local
                 raise ValueError(Errors.P517.format(option=option, engine=other.value))
-        if output.suffix:
-            raise ValueError(Errors.P518.format(path=output))
         require("spacy", "Annotating")
         require("pyarrow", "Annotating", extra="annotate")
         from ..annotate.annotator import Annotator
         from ..annotate.engines import LocalEngine, RayEngine
+        from ..annotate.inputs import KINDS
         from ..annotate.reading import TOKENS
         from ..annotate.run import FAILED, Job, annotate_corpus
 
+        if output.suffix in KINDS and not output.is_dir():
+            raise ValueError(Errors.P518.format(path=output))
         if gpus_per_actor and device is None:
             device = "cuda"
         annotator = Annotator(

@@ -16,6 +16,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import dot_to_dict
 from spacy.vocab import Vocab
+from thinc.api import ConfigValidationError
 
 from ..checkpoints.files import is_checkpoint
 from ..checkpoints.options import DEFAULT_DEVICE
@@ -99,16 +100,19 @@ def load_pipeline(name: str, lang: str, settings: Mapping[str, Any] | None = Non
         settings: Further settings of the component; those in the name come first.
 
     Raises:
-        ValueError: A setting has no value.
+        ValueError: A setting has no value, or there is no such setting.
     """
     name, stated = split_settings(name)
     settings = {**(settings or {}), **stated}
-    if not is_checkpoint(name):
-        config = {f"components.padellm_ner.{key}": value for key, value in settings.items()}
-        return spacy.load(name, config=config)
-    nlp = spacy.blank(lang)
-    nlp.add_pipe("padellm_ner", config=dot_to_dict({"model.name": name, **settings}))
-    return nlp
+    try:
+        if not is_checkpoint(name):
+            config = {f"components.padellm_ner.{key}": value for key, value in settings.items()}
+            return spacy.load(name, config=config)
+        nlp = spacy.blank(lang)
+        nlp.add_pipe("padellm_ner", config=dot_to_dict({"model.name": name, **settings}))
+        return nlp
+    except ConfigValidationError as error:
+        raise ValueError(Errors.P426.format(name=name, error=error)) from error
 
 
 def split_settings(name: str) -> tuple[str, dict[str, Any]]:

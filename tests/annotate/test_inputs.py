@@ -186,7 +186,8 @@ def test_a_record_that_cannot_be_read_fails_alone(tmp_path):
         strict=True,
     ):
         assert part in reason
-    assert records.failures[3].record == '{"other": "Di"}'
+    assert records.failures[0].record == '{"text": "Bob"'
+    assert records.failures[3].record == {"other": "Di"}
     assert records.failures[4].record == '{"text": "\\xff"}'
 
 
@@ -201,6 +202,12 @@ def test_fields_are_checked_ahead(tmp_path):
     with pytest.raises(ValueError, match=r"\[P507\].*body"):
         reader().check(tmp_path / "a.parquet")
     reader("body").check(tmp_path / "a.parquet")
+
+
+def test_an_empty_file_has_no_fields(tmp_path):
+    (tmp_path / "a.jsonl").write_text("")
+    reader().check(tmp_path / "a.jsonl")
+    assert cut([tmp_path / "a.jsonl"], 9)[1] == []
 
 
 @pytest.mark.parametrize("content", ['[{"text": "Ada"}]', '{\n"text": "Ada"\n}', "Ada"])

@@ -126,22 +126,33 @@ def test_a_folder_that_was_begun_with_something_else(job: Job, tmp_path: Path):
     before = parts(job.output)
     rule_pipeline({"Ada": "NAME"}).to_disk(tmp_path / "others")
     for other, changed in (
-        (replace(job, annotator=Annotator(str(tmp_path / "others"))), "model"),
-        (replace(job, annotator=Annotator(job.annotator.model, entities_field="e")), "settings"),
-        (replace(job, shard_size=4), "settings"),
-        (replace(job, form="parquet"), "settings"),
+        (replace(job, annotator=Annotator(str(tmp_path / "others"))), "the model is another"),
+        (
+            replace(job, annotator=Annotator(job.annotator.model, entities_field="e")),
+            "the entities field is e, not entities",
+        ),
+        (replace(job, shard_size=4), "the shard size is 4, not 3"),
+        (replace(job, form="parquet"), "the format is parquet, not jsonl"),
     ):
-        with pytest.raises(ValueError, match=rf"\[P512\].*: {changed} changed"):
+        with pytest.raises(ValueError, match=rf"\[P512\].*: {changed}\. Pass"):
             annotate_corpus(other, HereEngine())
     with open(job.source, "a") as file:
         file.write('{"text": "more"}\n')
-    with pytest.raises(ValueError, match=r"\[P512\].*: input changed"):
+    with pytest.raises(ValueError, match=r"\[P512\].*: the input is another"):
         annotate_corpus(job, HereEngine())
     assert parts(job.output) == before
 
 
-def test_the_same_model_in_another_place_is_the_same(job: Job, rules: Path, tmp_path: Path):
+def test_model_and_texts_may_move(job: Job, rules: Path, tmp_path: Path):
     annotate_corpus(job, HereEngine())
+    (tmp_path / "elsewhere").mkdir()
+    source = Path(job.source).rename(tmp_path / "elsewhere" / "in.jsonl")
+    rules = rules.rename(tmp_path / "elsewhere" / "rules")
+    job = replace(job, source=str(source), annotator=Annotator(str(rules)))
+    engine = HereEngine()
+    annotate_corpus(job, engine)
+    assert engine.ran == ()
+    # But not change.
     with open(rules / "entity_ruler" / "patterns.jsonl", "a") as file:
         file.write('{"label": "LOC", "pattern": "Paris"}\n')
     with pytest.raises(ValueError, match=r"\[P512\].*model"):
@@ -159,6 +170,61 @@ def test_a_folder_of_other_files_is_not_written_to(job: Job):
 def test_the_folder_of_the_texts_is_not_written_to(job: Job, tmp_path: Path):
     with pytest.raises(ValueError, match=r"\[P514\]"):
         annotate_corpus(replace(job, output=tmp_path), HereEngine())
+
+
+def test_the_manifest_says_where_records_come_from(job: Job):
+    annotate_corpus(job, HereEngine())
+    head, *entries = read_jsonl(job.output / MANIFEST)
+    assert head["made_from"]["shard size"] == 3
+    assert [(each["file"], each["input"], each["row"], each["texts"]) for each in entries] == [
+        (f"part-0000{n}.jsonl", job.source, 3 * n + 1, min(3, 10 - 3 * n)) for n in range(4)
+    ]
+
+
+def test_two_runs_do_not_write_to_one_folder(job: Job):
+    class Meanwhile(HereEngine):
+        def run(self, worker: ShardWorker, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+            with pytest.raises(ValueError, match=r"\[P519\]"):
+                annotate_corpus(job, HereEngine())
+            yield from super().run(worker, shards)
+
+    assert annotate_corpus(job, Meanwhile()).failed == 1
+    assert not list(job.output.glob(".*"))
+
+
+def test_nothing_is_begun_if_the_model_or_the_output_cannot_be(job: Job, tmp_path: Path):
+    wrong = replace(job, annotator=Annotator("padellm_en_small:decod=tags"))
+    with pytest.raises(ValueError, match=r"\[P426\].*decod"):
+        annotate_corpus(wrong, HereEngine())
+    with open(job.source, "a") as file:
+        file.write('{"text": "x", "id": "ten"}\n')
+    with pytest.raises(ValueError, match=r"\[P509\]"):
+        annotate_corpus(replace(job, form="parquet"), HereEngine())
+    assert not job.output.exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"\[P417\]"):
+        annotate_corpus(replace(job, output=tmp_path / "file" / "out"), HereEngine())
+
+
+def test_a_model_that_cannot_be_loaded_fails_no_text(job: Job):
+    lost = Annotator("padellm_en_small:model.device=cuda:99")
+    with pytest.raises(ValueError, match=r"\[P045\].*cuda:99"):
+        annotate_corpus(replace(job, annotator=lost), HereEngine())
+    assert len(read_jsonl(job.output / MANIFEST)) == 1
+
+
+def test_relative_paths(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The folder may be another where the work is done."""
+    monkeypatch.chdir(tmp_path)
+    relative = Job("in.jsonl", Path("out"), Annotator("rules"), shard_size=3)
+
+    class Elsewhere(HereEngine):
+        def run(self, worker: ShardWorker, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+            monkeypatch.chdir("/")
+            yield from super().run(worker, shards)
+
+    assert annotate_corpus(relative, Elsewhere()).failed == 1
+    assert len(parts(tmp_path / "out")) == 4
 
 
 def test_a_pipeline_that_is_missing(job: Job, tmp_path: Path):
