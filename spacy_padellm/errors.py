@@ -551,7 +551,7 @@ class Errors(metaclass=_WithCodes):
         "A chart needs exactly one score of {name} on each corpus: {corpora}. Draw what one run of "
         "`padellm evaluate` wrote, on corpora that are annotated for entities."
     )
-    P426 = "The pipeline {name} can't be loaded with these settings: {error}"
+    P426 = "The pipeline {name} can't be loaded with these settings. Correct this: {wrong}"
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
 
     # Annotation of corpora (P5xx)

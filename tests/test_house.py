@@ -132,7 +132,7 @@ MAY_IMPORT = {
     "finetune": _CORE,
     "corpus": {*_TEXTS, "settings"},
     "pipeline": {*_CORE, "corpus", "served"},
-    "annotate": {"errors", "texts", "settings", "checkpoints", "corpus", "pipeline"},
+    "annotate": {"errors", "texts", "settings", "checkpoints", "corpus", "pipeline", ""},
     "benchmark": {*_CORE, "corpus", ""},
     "cli": {*_CORE, "finetune", "corpus", "pipeline", "annotate", "benchmark", ""},
     "__main__": {"cli"},

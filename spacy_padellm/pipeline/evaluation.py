@@ -112,7 +112,8 @@ def load_pipeline(name: str, lang: str, settings: Mapping[str, Any] | None = Non
         nlp.add_pipe("padellm_ner", config=dot_to_dict({"model.name": name, **settings}))
         return nlp
     except ConfigValidationError as error:
-        raise ValueError(Errors.P426.format(name=name, error=error)) from error
+        wrong = [f"{' -> '.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors]
+        raise ValueError(Errors.P426.format(name=name, wrong="; ".join(wrong))) from error
 
 
 def split_settings(name: str) -> tuple[str, dict[str, Any]]:

@@ -132,7 +132,6 @@ def test_a_folder_that_was_begun_with_something_else(job: Job, tmp_path: Path):
             "the entities field is e, not entities",
         ),
         (replace(job, shard_size=4), "the shard size is 4, not 3"),
-        (replace(job, form="parquet"), "the format is parquet, not jsonl"),
     ):
         with pytest.raises(ValueError, match=rf"\[P512\].*: {changed}\. Pass"):
             annotate_corpus(other, HereEngine())
