@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # What stands above the core.
-OUTSIDE = tuple(f"spacy_padellm.{name}" for name in ("pipeline", "corpus", "cli", "benchmark"))
+OUTSIDE = tuple(
+    f"spacy_padellm.{name}" for name in ("pipeline", "annotate", "corpus", "cli", "benchmark")
+)
 HEAVY = ["torch", "transformers", "tokenizers", "spacy", "thinc", "numpy", "typer"]
 
 

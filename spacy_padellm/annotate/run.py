@@ -23,7 +23,16 @@ from .annotator import Annotator
 from .engines import Engine
 from .inputs import KINDS, Shard, cut, find_files, hash_file
 from .reading import Failure, ShardReader, infer_schema
-from .shards import PARTIAL, RUNNING, Form, ShardResult, ShardWorker, part_name, written_when_whole
+from .shards import (
+    PARTIAL,
+    PARTS,
+    RUNNING,
+    Form,
+    ShardResult,
+    ShardWorker,
+    part_name,
+    written_when_whole,
+)
 
 MANIFEST = "manifest.jsonl"
 FAILED = "failed.jsonl"
@@ -94,27 +103,40 @@ class Manifest:
         self._path = path
         self._places: dict[int, int] = {}
         self.failed: dict[int, int] = {}
-        if not path.exists():
+        if path.exists():
+            self._read(head)
+        else:
             others = (each.name for each in path.parent.iterdir() if each.name != LOCK)
             if any(not name.startswith(PARTIAL) for name in others):
                 raise ValueError(Errors.P513.format(path=path.parent))
-            with written_when_whole(path) as partial:
-                partial.write_text(_line(head), encoding="utf8")
-            return
-        with path.open("r+b") as file:
+            self._begin(head)
+
+    def _begin(self, head: dict[str, Any]) -> None:
+        with written_when_whole(self._path) as partial:
+            partial.write_text(_line(head), encoding="utf8")
+
+    def _read(self, head: dict[str, Any]) -> None:
+        with self._path.open("rb") as file:
             begun = json.loads(file.readline())["made_from"]
-            if changed := _find_changes(begun, head["made_from"]):
-                raise ValueError(Errors.P512.format(path=path.parent, changed="; ".join(changed)))
             place = file.tell()
             for line in file:
                 if not line.endswith(b"\n"):
                     # It was not written to its end.
-                    os.truncate(path, place)
+                    os.truncate(self._path, place)
                     break
                 entry = json.loads(line)
                 self._places[entry["shard"]] = place
                 self.failed[entry["shard"]] = len(entry["failures"])
                 place += len(line)
+        changed = _find_changes(begun, head["made_from"])
+        if changed and self.failed:
+            folder = self._path.parent
+            raise ValueError(Errors.P512.format(path=folder, changed="; ".join(changed)))
+        if changed:
+            # Nothing is done yet, so the folder may as well be of this.
+            for part in self._path.parent.glob(PARTS):
+                part.unlink()
+            self._begin(head)
 
     def add(self, shard: Shard, result: ShardResult, file: str) -> None:
         """Add a shard that is done, with the name of its file."""
@@ -236,11 +258,10 @@ def _locked(output: Path) -> Iterator[None]:
 
 def _find_changes(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe what differs from what a folder was begun with."""
-    shown = {name: now[name] if name not in _HASHES else "another" for name in now}
+    changed = [name for name in now if begun.get(name) != now[name]]
     return [
-        f"the {name} is {shown[name]}" + ("" if name in _HASHES else f", not {begun.get(name)}")
-        for name in now
-        if begun.get(name) != now[name]
+        f"another {name}" if name in _HASHES else f"{name} {now[name]!r}, not {begun.get(name)!r}"
+        for name in changed
     ]
 
 

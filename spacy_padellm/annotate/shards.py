@@ -29,6 +29,8 @@ RUNNING = "running"
 MOST_STARTS = 2
 # How the name of a file begins that is not whole yet.
 PARTIAL = ".partial-"
+# The names of files that are.
+PARTS = "part-*"
 
 
 @dataclass(frozen=True)

@@ -126,18 +126,18 @@ def test_a_folder_that_was_begun_with_something_else(job: Job, tmp_path: Path):
     before = parts(job.output)
     rule_pipeline({"Ada": "NAME"}).to_disk(tmp_path / "others")
     for other, changed in (
-        (replace(job, annotator=Annotator(str(tmp_path / "others"))), "the model is another"),
+        (replace(job, annotator=Annotator(str(tmp_path / "others"))), "another model"),
         (
             replace(job, annotator=Annotator(job.annotator.model, entities_field="e")),
-            "the entities field is e, not entities",
+            "entities field 'e', not 'entities'",
         ),
-        (replace(job, shard_size=4), "the shard size is 4, not 3"),
+        (replace(job, shard_size=4), "shard size 4, not 3"),
     ):
         with pytest.raises(ValueError, match=rf"\[P512\].*: {changed}\. Pass"):
             annotate_corpus(other, HereEngine())
     with open(job.source, "a") as file:
         file.write('{"text": "more"}\n')
-    with pytest.raises(ValueError, match=r"\[P512\].*: the input is another"):
+    with pytest.raises(ValueError, match=r"\[P512\].*: another input"):
         annotate_corpus(job, HereEngine())
     assert parts(job.output) == before
 
@@ -169,6 +169,15 @@ def test_a_folder_of_other_files_is_not_written_to(job: Job):
 def test_the_folder_of_the_texts_is_not_written_to(job: Job, tmp_path: Path):
     with pytest.raises(ValueError, match=r"\[P514\]"):
         annotate_corpus(replace(job, output=tmp_path), HereEngine())
+
+
+def test_a_folder_without_results_can_still_be_of_another_model(job: Job):
+    with pytest.raises(KeyboardInterrupt):
+        annotate_corpus(job, HereEngine(stop_before=0))
+    # A killed run may have written a part that is not in the manifest.
+    (job.output / "part-00003.jsonl").write_text("")
+    assert annotate_corpus(replace(job, shard_size=5), HereEngine()).failed == 1
+    assert len(parts(job.output)) == 2
 
 
 def test_the_manifest_says_where_records_come_from(job: Job):
