@@ -651,6 +651,10 @@ class Warnings(metaclass=_WithCodes):
         "The evaluation texts have no mention of the labels ({labels}), so mentions_f is always 0. "
         "Set `dev` to texts with mentions of these labels."
     )
+    W090 = (
+        "The text tags of {name} can't be read over a server. Entities are those that it writes. "
+        "Set tag_share = 0.0 to confirm this."
+    )
 
     # Corpora: readers and converters (W1xx)
     W101 = (
@@ -659,10 +663,6 @@ class Warnings(metaclass=_WithCodes):
     )
 
     # Component (W2xx)
-    W090 = (
-        "The text tags of {name} can't be read over a server. Entities are those that it writes. "
-        "Set tag_share = 0.0 to confirm this."
-    )
     W202 = (
         "The saved pipeline was trained with other settings than the config has. These settings of "
         "the config are ignored: {ignored}. To add a label, use `add_label` and continue training. "

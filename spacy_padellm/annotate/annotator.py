@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 from thinc.api import prefer_gpu
 
+from ..corpus.docs import doc_from_tokens
 from ..pipeline.component import PaDeLLMNER
 from ..pipeline.evaluation import load_pipeline, split_settings
 from ..settings import Overrides
+from ..texts import TokenizedText
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -174,9 +176,6 @@ class Annotator:
 
 
 def _make_doc(nlp: Language, text: object, tokens: list[list[int]] | None) -> Doc:
-    from ..corpus.docs import doc_from_tokens
-    from ..texts import TokenizedText
-
     if not isinstance(text, str):
         raise ValueError("there is no text" if text is None else f"the text is {text!r}")
     if tokens is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -251,9 +251,11 @@ def _locked(output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # The system releases the lock of a process that is killed.
+        # While it is still held, or the file could be that of the next run. Where open files cannot
+        # be removed, it stays. The system releases the lock of a process that is killed.
+        with suppress(PermissionError):
+            (output / LOCK).unlink()
         lock.release()
-        (output / LOCK).unlink(missing_ok=True)
 
 
 def _find_changes(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
