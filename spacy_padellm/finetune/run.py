@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,18 @@ class Finetuning:
             raise ValueError(Errors.P077.format(path=self.config.steps))
         self._compare_begin(go_on=last is not None)
         trainer = self.make_trainer(callbacks)
-        figures = trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        with self._inputs_as_they_are(trainer.model):
+            figures = trainer.train(resume_from_checkpoint=None if last is None else str(last))
         self._save(trainer)
         return {**_scores_of_result(trainer), **figures.metrics}
+
+    def _inputs_as_they_are(self, model: Any) -> AbstractContextManager[None]:
+        """Keep an adapter from converting its inputs to float32, if autocast converts them back."""
+        if self.config.lora is None:
+            return nullcontext()
+        from peft.helpers import disable_input_dtype_casting
+
+        return disable_input_dtype_casting(model, active=self.arguments.bf16 or self.arguments.fp16)
 
     def make_trainer(self, callbacks: Sequence[TrainerCallback] = ()) -> TreeTrainer:
         """Create the trainer, and add an adapter to the model if the configuration has one.

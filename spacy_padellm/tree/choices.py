@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+# Rows of logits that are computed at once.
+_ROWS = 8
 
 
 class Continuations:
@@ -53,14 +57,53 @@ class Continuations:
         Returns:
             Log-probabilities, shape `(n, most)`, minus infinity at padding.
         """
-        logits = logits.float()
         columns = self._columns.to(logits.device)
-        picked = logits.gather(1, columns) if rows is None else logits[rows[:, None], columns]
-        picked = picked.masked_fill((self.ids < 0).to(logits.device), -torch.inf)
+        is_padding = (self.ids < 0).to(logits.device)
+        if rows is None:
+            rows = torch.arange(len(columns), device=logits.device)
         if self.needed is not None:
+            picked = logits[rows[:, None], columns].float().masked_fill(is_padding, -torch.inf)
             return picked - picked.logsumexp(dim=1, keepdim=True)
-        total = logits.logsumexp(dim=1, keepdim=True)
-        return picked - (total if rows is None else total[rows])
+        found: Tensor = _LogProbsOverVocabulary.apply(logits, rows, columns)
+        return found.masked_fill(is_padding, -torch.inf)
+
+
+class _LogProbsOverVocabulary(torch.autograd.Function):
+    """Log-probabilities of some ids, in float32, with the softmax over all columns.
+
+    Few rows are computed at once. With a large vocabulary, torch's own functions fill several
+    hundred megabytes anew, again and again, and that takes longer than the sums.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Compute the log-probability at each place.
+
+        Args:
+            ctx: Keeps what the backward pass needs.
+            logits: The logits, shape `(m, vocabulary)`.
+            rows: The row of each place, shape `(n,)`.
+            columns: The ids wanted at each place, shape `(n, most)`.
+
+        Returns:
+            Log-probabilities, shape `(n, most)`.
+        """
+        parts = [part.float().logsumexp(dim=1, keepdim=True) for part in logits.split(_ROWS)]
+        totals = torch.cat(parts)
+        ctx.save_for_backward(logits, rows, columns, totals)
+        return logits[rows[:, None], columns].float() - totals[rows]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Compute the gradient of the logits."""
+        logits, rows, columns, totals = ctx.saved_tensors
+        result = torch.empty_like(logits)
+        times = torch.zeros_like(totals).index_add_(0, rows, gradient.sum(dim=1, keepdim=True))
+        parts = (each.split(_ROWS) for each in (result, logits, totals, times))
+        for into, of, total, of_row in zip(*parts, strict=True):
+            into.copy_((of.float() - total).exp_().mul_(-of_row))
+        result.index_put_((rows[:, None], columns), gradient.to(result), accumulate=True)
+        return result, None, None
 
 
 class TagChoices:

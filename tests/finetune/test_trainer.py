@@ -10,6 +10,7 @@ from transformers.trainer_callback import TrainerCallback, TrainerState
 from spacy_padellm.finetune.run import find_last_step
 from spacy_padellm.finetune.trainer import TreeTrainer
 from spacy_padellm.train.supervised import target_log_probs
+from spacy_padellm.tree.choices import Continuations
 from tests.finetune.toys import toy
 
 
@@ -109,6 +110,33 @@ def test_trained_in_bfloat16_it_learns(base: Path, tmp_path: Path, monkeypatch: 
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0]
     assert prepared.padellm.lm.model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "target_modules": "all-linear"}])
+def test_in_bfloat16_nothing_is_converted_and_converted_back(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: dict | None
+):
+    """Neither the logits, nor the inputs of an adapter."""
+    # Put back afterwards: transformers leave it set, for all that is trained in the process.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    logits, inputs = [], []
+
+    def watch(continuations: Continuations, given: torch.Tensor, *others) -> torch.Tensor:
+        logits.append(given.dtype)
+        return log_probs(continuations, given, *others)
+
+    class Watch(TrainerCallback):
+        def on_train_begin(self, args, state, control, model=None, **_) -> None:
+            for name, module in model.named_modules():
+                if name.endswith("up_proj.lora_A.default"):
+                    module.register_forward_pre_hook(lambda _, args: inputs.append(args[0].dtype))
+
+    log_probs = Continuations.log_probs
+    monkeypatch.setattr(Continuations, "log_probs", watch)
+    changes = {} if lora is None else {"lora": lora, "load": {"dtype": "bfloat16"}}
+    toy(base, tmp_path, {"bf16": True}, **changes).train(callbacks=[Watch()])
+    assert set(logits) == {torch.bfloat16}
+    assert set(inputs) == (set() if lora is None else {torch.bfloat16})
 
 
 def evaluations(folder: Path) -> list[dict]:

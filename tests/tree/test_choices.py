@@ -72,6 +72,26 @@ def test_log_probs_of_any_continuations(data, over_vocabulary, by_rows):
         assert (log_probs[len(ids) :] == -torch.inf).all()
 
 
+@given(
+    rows=st.integers(0, 20), times=st.integers(1, 3), dtype=st.sampled_from(["float32", "bfloat16"])
+)
+def test_gradients_over_the_vocabulary(rows, times, dtype):
+    """As torch finds them, for any number of rows, also where several places share a row."""
+    draw = torch.Generator().manual_seed(rows)
+    logits = 5 * torch.randn(rows, 30, generator=draw)
+    logits = logits.to(getattr(torch, dtype)).requires_grad_()
+    places = torch.arange(rows).repeat(times)
+    targets = torch.randint(30, (rows * times, 2), generator=draw)
+    weights = torch.randn(rows * times, 2, generator=draw)
+    found = Continuations(targets.tolist(), over_vocabulary=True).log_probs(logits, places)
+    expected = logits.float().log_softmax(dim=1)[places[:, None], targets]
+    (gradient,) = torch.autograd.grad((weights * found).sum(), logits)
+    (wanted,) = torch.autograd.grad((weights * expected).sum(), logits)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert gradient.dtype == logits.dtype
+    assert torch.allclose(gradient, wanted, atol=1e-5 if dtype == "float32" else 0.05)
+
+
 @pytest.mark.parametrize("over_vocabulary", [True, False])
 def test_log_probs_are_taken_in_full_precision(over_vocabulary):
     logits = torch.tensor([[1.0, 2.0, 3.0]])
