@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -27,8 +27,14 @@ from spacy_padellm.tree.token_tree import Trie
 MOST = 5
 
 
-class GoldCounts(Replay):
-    """What decoders write for a text: the gold counts, and mentions of their own choice."""
+class GivenCounts(Replay):
+    """What decoders write for a text: given counts, and mentions of their own choice."""
+
+    @classmethod
+    def of_numbers(cls, numbers: Mapping[str, int], padellm: PaDeLLM) -> GivenCounts:
+        """Give the number of mentions of each label."""
+        # Only the number of a label's mentions counts here.
+        return cls({label: [[]] * n for label, n in numbers.items()}, [], 0, padellm.encoder)
 
     @cached_property
     def following(self) -> Trie[None]:
@@ -41,23 +47,20 @@ class GoldCounts(Replay):
 
 
 def decode(
-    padellm: PaDeLLM, texts: Sequence[AnnotatedText], *, gold_counts: bool
+    padellm: PaDeLLM, texts: Sequence[AnnotatedText], given: Sequence[GivenCounts] | None = None
 ) -> list[list[DecodedMention]]:
     """Write the mentions of texts.
 
     Args:
         padellm: The model.
         texts: The texts with their gold mentions.
-        gold_counts: Whether the counts are given.
+        given: The counts of each text; `None` for those that the model finds.
     """
     options = DecodingOptions(tag_share=0.0, decode="all")
     decoder = ReplayingDecoder(padellm.lm, padellm.encoder, padellm.settings, options)
     encoded = [padellm.encoder.encode(text.source) for text in texts]
-    if gold_counts:
-        encoded = [
-            ReplayedText.of(each, GoldCounts.of(text, padellm))
-            for each, text in zip(encoded, texts, strict=True)
-        ]
+    if given is not None:
+        encoded = [ReplayedText.of(*each) for each in zip(encoded, given, strict=True)]
     return decoder.decode(encoded)
 
 
@@ -115,9 +118,10 @@ def main() -> None:
     arguments = parser.parse_args()
     (dataset,) = load_datasets([arguments.corpus], limit=arguments.limit)
     padellm = PaDeLLM.from_pretrained(arguments.checkpoint, tag_share=0.0, dtype=arguments.dtype)
-    written = decode(padellm, dataset.texts, gold_counts=False)
-    given = decode(padellm, dataset.texts, gold_counts=True)
-    for name, each in (("its own counts", written), ("gold counts", given)):
+    written = decode(padellm, dataset.texts)
+    gold = [GivenCounts.of(text, padellm) for text in dataset.texts]
+    under_gold = decode(padellm, dataset.texts, gold)
+    for name, each in (("its own counts", written), ("gold counts", under_gold)):
         found = score(padellm, dataset.texts, each)
         print(
             f"with {name}: precision {found.precision:.4f}, recall {found.recall:.4f}, "
