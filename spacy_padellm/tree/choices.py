@@ -64,7 +64,9 @@ class Continuations:
         if self.needed is not None:
             picked = logits[rows[:, None], columns].float().masked_fill(is_padding, -torch.inf)
             return picked - picked.logsumexp(dim=1, keepdim=True)
-        found: Tensor = _LogProbsOverVocabulary.apply(logits, rows, columns)
+        found: Tensor = _LogProbsOverVocabulary.apply(  # type: ignore[no-untyped-call]
+            logits, rows, columns
+        )
         return found.masked_fill(is_padding, -torch.inf)
 
 
