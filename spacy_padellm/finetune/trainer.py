@@ -121,7 +121,8 @@ class TreeTrainer(Trainer):
             tokens, shape `(n_supervised,)`.
         """
         trees = inputs["trees"]
-        log_probs = target_log_probs(self.lm.through(model), trees, self.padellm.encoder)
+        with self.accelerator.autocast():
+            log_probs = target_log_probs(self.lm.through(model), trees, self.padellm.encoder)
         loss = weighted_loss(trees, log_probs, num_items_in_batch)
         # Processes average their gradients, but the loss of the step is a sum.
         loss = loss * self.accelerator.num_processes
@@ -153,7 +154,7 @@ class TreeTrainer(Trainer):
             (0, 1) if self.is_fsdp_enabled else (self.args.process_index, self.args.world_size)
         )
         trained = PaDeLLM(self.padellm.lm.through(model), self.padellm.settings)
-        with cast(Any, self).compute_loss_context_manager():
+        with self.accelerator.autocast():
             at_once = self.args.per_device_eval_batch_size
             counts = self.dev.count(trained, at_once, share, shares)
         if shares > 1:
@@ -199,7 +200,7 @@ class _ShortLogits(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
         model = others["model"]
-        # Autocast is on in every step anyway, see `compute_loss_context_manager`.
+        # Without Accelerate's wrapper, autocast is on only where the trainer turns it on.
         original = vars(model).pop("_original_forward", None)
         if original is not None:
             model.forward = original
