@@ -9,17 +9,14 @@ and each rule chooses among them. A row for gold counts says what is lost to cou
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from misses import GivenCounts, decode, score
+from misses import GivenCounts, decode, load, score
 
 from spacy_padellm import PaDeLLM
-from spacy_padellm.benchmark.datasets import load_datasets
 from spacy_padellm.decode.mentions import DecodedMention
 from spacy_padellm.texts import AnnotatedText
 from spacy_padellm.tree.choices import Continuations
@@ -199,15 +196,7 @@ def apply(rule: Rule, texts: Sequence[Mapping[str, Counted]]) -> list[list[Decod
 
 def main() -> None:
     """Print a row for each rule."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint")
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--dtype", default="float32")
-    arguments = parser.parse_args()
-    (dataset,) = load_datasets([arguments.corpus], limit=arguments.limit)
-    texts = dataset.texts
-    padellm = PaDeLLM.from_pretrained(arguments.checkpoint, tag_share=0.0, dtype=arguments.dtype)
+    padellm, texts = load(__doc__)
     counted = count_twice(padellm, texts)
     rows = {name: apply(rule, counted) for name, rule in RULES.items()}
     gold = [GivenCounts.of(text, padellm) for text in texts]

@@ -108,9 +108,9 @@ def find_causes(
     return causes, counted
 
 
-def main() -> None:
-    """Print scores with the model's counts and with gold counts, and the causes of misses."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def load(description: str | None) -> tuple[PaDeLLM, Sequence[AnnotatedText]]:
+    """Load the model and the texts that the command line names."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("checkpoint")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--limit", type=int)
@@ -118,16 +118,22 @@ def main() -> None:
     arguments = parser.parse_args()
     (dataset,) = load_datasets([arguments.corpus], limit=arguments.limit)
     padellm = PaDeLLM.from_pretrained(arguments.checkpoint, tag_share=0.0, dtype=arguments.dtype)
-    written = decode(padellm, dataset.texts)
-    gold = [GivenCounts.of(text, padellm) for text in dataset.texts]
-    under_gold = decode(padellm, dataset.texts, gold)
+    return padellm, dataset.texts
+
+
+def main() -> None:
+    """Print scores with the model's counts and with gold counts, and the causes of misses."""
+    padellm, texts = load(__doc__)
+    written = decode(padellm, texts)
+    gold = [GivenCounts.of(text, padellm) for text in texts]
+    under_gold = decode(padellm, texts, gold)
     for name, each in (("its own counts", written), ("gold counts", under_gold)):
-        found = score(padellm, dataset.texts, each)
+        found = score(padellm, texts, each)
         print(
             f"with {name}: precision {found.precision:.4f}, recall {found.recall:.4f}, "
             f"mentions_f {found.fscore:.4f}"
         )
-    causes, counted = find_causes(padellm, dataset.texts, written)
+    causes, counted = find_causes(padellm, texts, written)
     print(f"missing mentions: {sum(causes.values())}")
     for cause, number in causes.most_common():
         print(f"  {number}: {cause}")

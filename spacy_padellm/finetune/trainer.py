@@ -193,7 +193,7 @@ class _Epochs(TrainerCallback):
 class _ShortLogits(TrainerCallback):
     """A callback that leaves logits in the short floating point type of mixed precision.
 
-    Accelerate would make a copy in float32. With a large vocabulary, that takes a sixth of a step.
+    Accelerate would make a copy in float32, which is large if the vocabulary is.
     """
 
     def on_train_begin(
