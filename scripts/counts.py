@@ -4,20 +4,25 @@
 
 The corpus is a file that `padellm benchmark --datasets` takes. All labels are opened. The mentions
 of each label are written twice, under its most likely count and under the second most likely one,
-and each rule chooses among them. A row for gold counts says what is lost to counts.
+and each rule chooses among them. A row for gold counts says what is lost to counts. If the model
+was taught text tags, four more rows say what they mend.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from misses import GivenCounts, decode, load, score
 
 from spacy_padellm import PaDeLLM
+from spacy_padellm.decode.decoder import ParallelDecoder, Written
 from spacy_padellm.decode.mentions import DecodedMention
+from spacy_padellm.scoring import MentionScores
+from spacy_padellm.settings import DecodingOptions
 from spacy_padellm.texts import AnnotatedText
 from spacy_padellm.tree.choices import Continuations
 from spacy_padellm.tree.model_call import Readout
@@ -194,16 +199,46 @@ def apply(rule: Rule, texts: Sequence[Mapping[str, Counted]]) -> list[list[Decod
     return [[mention for label in text.values() for mention in rule(label)] for text in texts]
 
 
+def score_tags(padellm: PaDeLLM, texts: Sequence[AnnotatedText]) -> dict[str, MentionScores]:
+    """Score what text tags find, alone and together with the model's counts."""
+    scores: dict[str, MentionScores] = {}
+
+    def write(name: str, options: DecodingOptions) -> tuple[ParallelDecoder, list[Written]]:
+        decoder = ParallelDecoder(padellm.lm, padellm.encoder, padellm.settings, options)
+        encoded = [padellm.encoder.encode(text.source) for text in texts]
+        written = decoder.write(encoded, list(padellm.settings.labels))
+        scores[name] = score(padellm, texts, [decoder.join(each) for each in written], options)
+        return decoder, written
+
+    write("tags alone", DecodingOptions(decode="tags"))
+    decoder, written = write("tags and the most likely count", DecodingOptions(decode="all"))
+    given = []
+    for each in written:
+        numbers = Counter(mention.label for mention in each.mentions)
+        assert each.tags is not None  # Otherwise the decoder would have refused.
+        larger = {label: max(numbers[label], each.tags.count(label)) for label in each.labels}
+        given.append(GivenCounts.of_numbers(larger, padellm))
+    under_larger = decode(padellm, texts, given)
+    scores["the larger count of the model and its tags"] = score(padellm, texts, under_larger)
+    joined = [
+        decoder.join(replace(each, mentions=mentions))
+        for each, mentions in zip(written, under_larger, strict=True)
+    ]
+    scores["tags and the larger count"] = score(padellm, texts, joined, decoder.options)
+    return scores
+
+
 def main() -> None:
     """Print a row for each rule."""
     padellm, texts = load(__doc__)
     counted = count_twice(padellm, texts)
-    rows = {name: apply(rule, counted) for name, rule in RULES.items()}
+    scores = {name: score(padellm, texts, apply(rule, counted)) for name, rule in RULES.items()}
+    if padellm.settings.reads_tags:
+        scores |= score_tags(padellm, texts)
     gold = [GivenCounts.of(text, padellm) for text in texts]
-    rows["the gold counts"] = decode(padellm, texts, gold)
+    scores["the gold counts"] = score(padellm, texts, decode(padellm, texts, gold))
     print("precision  recall  mentions_f")
-    for name, written in rows.items():
-        found = score(padellm, texts, written)
+    for name, found in scores.items():
         print(f"{found.precision:9.4f} {found.recall:7.4f} {found.fscore:11.4f}  {name}")
 
 

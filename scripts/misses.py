@@ -64,11 +64,23 @@ def decode(
     return decoder.decode(encoded)
 
 
-def score(padellm: PaDeLLM, texts: Sequence[AnnotatedText], written: Sequence) -> MentionScores:
-    """Score what was written."""
+def score(
+    padellm: PaDeLLM,
+    texts: Sequence[AnnotatedText],
+    written: Sequence,
+    options: DecodingOptions | None = None,
+) -> MentionScores:
+    """Score what was written.
+
+    Args:
+        padellm: The model.
+        texts: The texts with their gold mentions.
+        written: The mentions of each text.
+        options: The weight of the tags; `None` for the model's own options.
+    """
     scores = MentionScores()
     for text, mentions in zip(texts, written, strict=True):
-        found = non_overlapping(resolve(text.source.text, mentions, padellm.options))
+        found = non_overlapping(resolve(text.source.text, mentions, options or padellm.options))
         scores.add_text(text, found, padellm.settings.labels)
     return scores
 

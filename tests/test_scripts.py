@@ -1,0 +1,62 @@
+"""The scripts that say what counts cost."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.corpus.jsonl import write_jsonl
+from tests.trained import FLAT, trained_lm
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def command_line(tmp_path, monkeypatch):
+    """A model that has learnt its texts by heart, with tags, and these texts."""
+    lm, settings = trained_lm(tag_text=0.3)
+    save_checkpoint(tmp_path / "checkpoint", lm, replace(settings, text_tags=True))
+    write_jsonl(tmp_path / "corpus.jsonl", FLAT)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    command = ["script", str(tmp_path / "checkpoint"), str(tmp_path / "corpus.jsonl")]
+    monkeypatch.setattr(sys, "argv", command)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_given_counts_are_written(number):
+    misses = import_module("misses")
+    padellm, texts = misses.load("")
+    counts = dict.fromkeys(padellm.settings.labels, number)
+    given = [misses.GivenCounts.of_numbers(counts, padellm) for _ in texts]
+    for mentions in misses.decode(padellm, texts, given):
+        for label in counts:
+            assert sum(mention.label == label for mention in mentions) == number
+
+
+def test_why_mentions_are_missing():
+    misses = import_module("misses")
+    padellm, texts = misses.load("")
+    written = misses.decode(padellm, texts)
+    causes, counted = misses.find_causes(padellm, texts, written)
+    assert not causes and not any(ways["wrong"] for ways in counted.values())
+    # As the scores do, causes count the same string once.
+    gold = [(text.source.text, m) for text in texts for m in text.mentions]
+    strings = {(text, m.label, text[m.start : m.end]) for text, m in gold}
+    causes, counted = misses.find_causes(padellm, texts, [[] for _ in texts])
+    assert causes == {"the count was too low": len(strings)} and counted[1]["wrong"]
+
+
+def test_a_row_for_each_way_to_count(capsys):
+    counts = import_module("counts")
+    counts.main()
+    _, *rows = capsys.readouterr().out.splitlines()
+    found = {name: float(fscore) for *_, fscore, name in (row.split(maxsplit=3) for row in rows)}
+    assert len(found) == len(counts.RULES) + 5
+    assert found["the most likely count"] == found["the gold counts"] == 1
+    # A mean with the tags is never quite certain.
+    assert 0.9 < found["tags and the larger count"] <= 1
