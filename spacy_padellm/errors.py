@@ -276,7 +276,7 @@ class Errors(metaclass=_WithCodes):
     )
     # Model servers
     P090 = (
-        "The server {url} gave no usable answer for {seconds} seconds. The last failure: {error}\n"
+        "The server {url} gave no usable answer in {seconds} seconds. The last failure: {error}\n"
         "Check that it runs and is not overloaded. `retry_for` says how long to try."
     )
     P091 = (
@@ -305,6 +305,10 @@ class Errors(metaclass=_WithCodes):
         'softmax = "vocabulary".'
     )
     P097 = "`{key}` is {value}, but must be above 0. Correct it in the component's model."
+    P098 = (
+        "{url!r} is not the address of a server. Write `url` with `http://` or `https://`, such as "
+        "'http://localhost:8000'."
+    )
 
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."

@@ -142,13 +142,8 @@ class ParallelDecoder:
     def _depth(self, text: EncodedText, labels: Iterable[str]) -> int:
         """Return the depth that a text's tree may reach, or a bound of it that is small enough."""
         depth = self.encoder.depth_before_mentions(text, labels)
-        # A token has at least one byte, so the longest mention's bytes are an upper bound. The trie
-        # is built only if this bound is too large.
-        longest = self.settings.max_mention_tokens
-        ends = [end for _, end in text.tokens[longest - 1 :]] or [len(text.text)]
-        starts = [start for start, _ in text.tokens] or [0]
-        pairs = zip(starts, ends, strict=False)
-        bound = depth + max(len(text.text[start:end].encode()) for start, end in pairs)
+        # The trie is built only if this bound is too large.
+        bound = depth + text.most_mention_tokens
         window = self.lm.support.max_depth
         if not self.lm.fits(depth) or (self.lm.fits(bound) and (window is None or bound <= window)):
             return bound

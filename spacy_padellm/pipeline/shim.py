@@ -297,8 +297,10 @@ class PaDeLLMShim(Shim):
             warnings.warn(Warnings.W202.format(ignored=", ".join(ignored)), stacklevel=2)
         stated = self.stated
         self._set(stated.limit(saved))
-        # If not, the source still has the weights, and they are read at first use.
-        self._is_saved = self.source.saves_weights or has_weights(folder)
+        # If not, the source still has the weights, and they are read at first use. Those of a
+        # pipeline whose model is on a server now are not needed.
+        source = self.source
+        self._is_saved = source.runs_here and (source.saves_weights or has_weights(folder))
         # Saved settings replace the component's. The architecture's stay, to warn at a later load.
         preset = None if self._is_saved else stated.preset
         self.stated = replace(stated, preset=preset, template=None, labels=None, output_format=None)

@@ -23,9 +23,11 @@ class LMSource(Protocol):
 
     Attributes:
         builds: The class of what finds entities with the model.
+        runs_here: Whether the model runs in this process, with weights that can be loaded.
     """
 
     builds: ClassVar[type[PaDeLLM]]
+    runs_here: ClassVar[bool]
 
     @property
     def options(self) -> LoadOptions:
@@ -85,6 +87,7 @@ class PretrainedSource:
     """
 
     builds: ClassVar[type[PaDeLLM]] = PaDeLLM
+    runs_here: ClassVar[bool] = True
     name: str | None
     options: LoadOptions
     saves_weights: bool
@@ -131,6 +134,7 @@ class FreshSource:
     """
 
     builds: ClassVar[type[PaDeLLM]] = PaDeLLM
+    runs_here: ClassVar[bool] = True
     device: str
     encoder: str | None = None
     shape: SmallModelShape | None = None

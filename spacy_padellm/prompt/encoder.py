@@ -52,6 +52,18 @@ class EncodedText(TokenizedText):
         ]
 
     @property
+    def most_mention_tokens(self) -> int:
+        """A bound of the ids of the longest mention, without its end token: its bytes.
+
+        A token has at least one byte. This takes no trie.
+        """
+        longest = self.encoder.max_mention_tokens
+        ends = [end for _, end in self.tokens[longest - 1 :]] or [len(self.text)]
+        starts = [start for start, _ in self.tokens] or [0]
+        pairs = zip(starts, ends, strict=False)
+        return max(len(self.text[start:end].encode()) for start, end in pairs)
+
+    @property
     def spelled(self) -> list[tuple[list[int], Span]]:
         """The ids and offsets of all spans that can be written, sorted by offsets.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,9 @@ from typing import NamedTuple
 from ..decode.decoder import DecodingCost
 from ..decode.mentions import DecodedMention
 from ..decode.state import Choice, TextState
+from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
+from ..tree.causal_lm import TextTooLongError
 from .client import CompletionClient
 
 
@@ -18,14 +21,16 @@ class _Written(NamedTuple):
     """A text that was written.
 
     Args:
-        state: Its state.
+        mentions: Its mentions.
         requests: Number of requests made.
         ids: Number of ids that the server wrote.
+        kept: Number of tokens of its tree that were kept.
     """
 
-    state: TextState
+    mentions: list[DecodedMention]
     requests: int
     ids: int
+    kept: int
 
 
 class ServedDecoder:
@@ -59,10 +64,12 @@ class ServedDecoder:
         Raises:
             ServerError: The server does not say how much it takes.
         """
-        depth = self.encoder.depth_before_mentions(text, self.encoder.labels)
-        room = self.client.max_depth - depth
-        # The trie of a text that is too long is never needed.
-        return room > 0 and text.trie.depth <= room
+        room = self.client.max_depth - self._depth(text)
+        # The trie of a text that is certainly too long, or certainly not, is not needed.
+        return room > 0 and (text.most_mention_tokens <= room or text.trie.depth <= room)
+
+    def _depth(self, text: EncodedText) -> int:
+        return self.encoder.depth_before_mentions(text, self.encoder.labels)
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
         """Find the mentions of texts, label by label, in the order of their numbers.
@@ -70,35 +77,43 @@ class ServedDecoder:
         Raises:
             ServerError: The server refuses, or gives no usable answer in time. No further text is
                 sent to it then.
+            RefusedError: The server refuses a text.
+            TextTooLongError: A text is longer than the server takes.
         """
+        # Asked for before there are threads, so that the client is made once.
+        most = self.client.max_depth if texts else 0
+        for text in texts:
+            if not self.fits(text):
+                depth = self._depth(text) + text.most_mention_tokens
+                raise TextTooLongError(Errors.P023.format(depth=depth, positions=most))
         failures: list[BaseException] = []
+        stopped = threading.Event()
 
         def write(text: EncodedText) -> _Written | None:
             try:
-                return self._write(text, failures)
+                return self._write(text, stopped)
             except Exception as error:
                 failures.append(error)
+                stopped.set()
                 return None
 
         with ThreadPoolExecutor(self._concurrency) as pool:
             try:
                 found = list(pool.map(write, texts))
-            except BaseException as error:
+            except BaseException:
                 # An interrupt: the threads end with their present requests.
-                failures.append(error)
+                stopped.set()
                 raise
         if failures:
             raise failures[0]
         written = [each for each in found if each is not None]
-        for text, each in zip(texts, written, strict=True):
+        for each in written:
             self.cost.passes += each.requests
             self.cost.tokens += each.ids
-            self.cost.distinct_tokens += each.state.count_kept()
-            # The trie takes many times the memory of its text.
-            vars(text).pop("trie", None)
-        return [list(each.state.mentions()) for each in written]
+            self.cost.distinct_tokens += each.kept
+        return [each.mentions for each in written]
 
-    def _write(self, text: EncodedText, failures: Sequence[BaseException]) -> _Written | None:
+    def _write(self, text: EncodedText, stopped: threading.Event) -> _Written | None:
         """Write the mentions of a text; `None` if another text has failed meanwhile."""
         state = TextState(text)
         state.open(list(self.encoder.labels), None)
@@ -107,11 +122,11 @@ class ServedDecoder:
         requests = written = 0
         while proposed := state.propose():
             for nodes, allowed, most in self._find_questions(state, proposed, answers):
-                if failures:
+                if stopped.is_set():
                     return None
                 prompts = [state.tree.sequence(node) for node in nodes]
                 room = self.client.max_depth - max(map(len, prompts))
-                found = self.client.complete(prompts, allowed, min(most, room))
+                found = self.client.complete(prompts, allowed, min(most, room), stopped)
                 answers.update(zip(nodes, found, strict=True))
                 requests += 1
                 written += sum(map(len, found))
@@ -125,7 +140,10 @@ class ServedDecoder:
                 (child,) = state.tree.insert([choice.token_id], node)
                 answers[child] = answers.pop(node)[1:]
             state.advance(choices)
-        return _Written(state, requests, written)
+        mentions, kept = list(state.mentions()), state.count_kept()
+        # The trie takes many times the memory of its text.
+        vars(text).pop("trie", None)
+        return _Written(mentions, requests, written, kept)
 
     def _find_questions(
         self,

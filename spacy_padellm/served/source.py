@@ -28,6 +28,7 @@ class ServedSource:
     """
 
     builds: ClassVar[type[PaDeLLM]] = ServedPaDeLLM
+    runs_here: ClassVar[bool] = False
     saves_weights: ClassVar[bool] = False
     name: str
     server: Server

@@ -69,9 +69,9 @@ def test_it_finds_what_the_model_finds_here(folder, double):
 def test_nothing_is_sent_before_the_first_text(folder, double):
     nlp = pipeline(folder)
     assert nlp.get_pipe("padellm_ner").labels == tuple(trained_lm()[1].labels)
-    assert double.bodies == []
+    assert double.paths == []
     entities(nlp)
-    assert double.bodies
+    assert double.paths[0] == "/v1/models" and double.bodies
 
 
 def test_where_it_runs_is_the_server(folder, double):
@@ -100,9 +100,43 @@ def test_training_is_refused(folder, double):
 
 
 def test_a_server_that_refuses(folder, double):
-    double.fault = lambda number, body: httpx.Response(400, text="no such field")
-    with pytest.raises(ServerError, match=r"P091.*no such field"):
+    double.fault = lambda number, body: httpx.Response(404, text="no such model")
+    with pytest.raises(ServerError, match=r"P091.*no such model"):
         entities(pipeline(folder))
+
+
+def test_a_text_that_the_server_refuses(folder, double):
+    """Only this text fails."""
+    nlp = pipeline(folder)
+    texts = [text.source.text for text in TEXTS[:4]]
+    encoder = nlp.get_pipe("padellm_ner").padellm.encoder
+    refused = encoder.encode(TEXTS[1].source).prefix
+
+    def fault(number, body):
+        if any(prompt[: len(refused)] == refused for prompt in body["prompt"]):
+            return httpx.Response(400, text="not this one")
+
+    double.fault = fault
+    failed: list[str] = []
+    nlp.set_error_handler(lambda name, pipe, docs, error: failed.extend(doc.text for doc in docs))
+    assert [doc.text for doc in nlp.pipe(texts)] == [texts[0], *texts[2:]]
+    assert failed == [texts[1]]
+
+
+def test_a_trained_pipeline_whose_model_is_served_now(folder, double, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("padellm_ner", config={"model": {"name": str(folder)}, **OPTIONS})
+    expected = entities(nlp)
+    nlp.to_disk(tmp_path / "trained")
+    config = nlp.config.copy()
+    config["components"]["padellm_ner"]["model"] = {
+        "@architectures": "spacy_padellm.ServedLM.v1",
+        "name": str(tmp_path / "trained" / "padellm_ner" / "model"),
+        "url": "http://h",
+    }
+    config.to_disk(tmp_path / "trained" / "config.cfg")
+    assert entities(spacy.load(tmp_path / "trained")) == expected
+    assert double.bodies
 
 
 @pytest.mark.parametrize("key", ["timeout", "retry_for", "concurrency"])
@@ -124,7 +158,7 @@ def test_a_fork_makes_its_own_connections(folder, double, monkeypatch):
 
 def test_a_server_that_is_gone_fails_a_batch_at_once(folder, double):
     """The other texts would only wait for it again."""
-    double.fault = lambda number, body: httpx.Response(400, text="gone")
+    double.fault = lambda number, body: httpx.Response(404, text="gone")
     nlp = pipeline(folder, concurrency=1)
     failed: list[int] = []
     nlp.set_error_handler(lambda name, pipe, docs, error: failed.append(len(docs)))

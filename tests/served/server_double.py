@@ -28,6 +28,12 @@ class ServerDouble:
         fault: Called with the number of each request to complete, from 0, and its body; what it
             returns is the response, if it is not `None`.
         max_depth: The longest sequence that it takes.
+
+    Attributes:
+        paths: What was asked for, in order.
+        bodies: The requests to complete, in order.
+        headers: Their headers.
+        most_at_once: Most of them that were answered at the same time.
     """
 
     def __init__(
@@ -41,6 +47,9 @@ class ServerDouble:
         self.max_depth = max_depth
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[httpx.Headers] = []
+        self.paths: list[str] = []
+        self.most_at_once = 0
+        self._at_once = 0
         self._lock = threading.Lock()
 
     @property
@@ -48,6 +57,8 @@ class ServerDouble:
         return httpx.MockTransport(self.answer)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
+        with self._lock:
+            self.paths.append(request.url.path)
         if request.url.path == "/v1/models":
             return httpx.Response(
                 200, json={"data": [{"id": NAME, "max_model_len": self.max_depth}]}
@@ -58,12 +69,21 @@ class ServerDouble:
             number = len(self.bodies)
             self.bodies.append(body)
             self.headers.append(request.headers)
-        if (response := self.fault(number, body)) is not None:
-            return response
-        return httpx.Response(200, json=self.complete(body))
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            if (response := self.fault(number, body)) is not None:
+                return response
+            return httpx.Response(200, json=self.complete(body))
+        finally:
+            with self._lock:
+                self._at_once -= 1
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         assert body["model"] == NAME and body["temperature"] == 0
+        # Otherwise vLLM takes them from the checkpoint's `generation_config.json`.
+        assert body["repetition_penalty"] == 1
+        assert body["presence_penalty"] == body["frequency_penalty"] == 0
         choices = [self.write(ids, body) for ids in body["prompt"]]
         # In any order: `index` says which is which.
         return {"choices": [{"index": i, **each} for i, each in enumerate(choices)][::-1]}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytest.importorskip("tenacity")
@@ -8,7 +10,7 @@ pytest.importorskip("httpx")
 import httpx
 
 from spacy_padellm.decode.state import Choice
-from spacy_padellm.served.client import CompletionClient, Server, ServerError
+from spacy_padellm.served.client import CompletionClient, RefusedError, Server, ServerError
 from tests.served.server_double import NAME, ServerDouble
 from tests.trained import trained_lm
 
@@ -48,6 +50,7 @@ def test_it_reads_ids_and_log_probabilities():
         httpx.Response(500),
         httpx.Response(429),
         httpx.Response(408),
+        httpx.Response(520),
         httpx.Response(200, text="<html>"),
         httpx.Response(200, json={"choices": [{"index": 0}]}),
         httpx.Response(200, json=[1]),
@@ -66,7 +69,8 @@ def test_what_may_pass_is_tried_again(response):
 
 
 @pytest.mark.parametrize(
-    "error", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError]
+    "error",
+    [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.DecodingError],
 )
 def test_a_connection_that_fails_is_tried_again(error):
     server = double()
@@ -82,17 +86,75 @@ def test_a_connection_that_fails_is_tried_again(error):
 
 def test_a_failure_that_does_not_pass():
     server = double(lambda number, body: httpx.Response(503, text="overloaded"))
-    with pytest.raises(ServerError, match=r"P090.*http://here.*0\.3 seconds.*503: overloaded"):
+    with pytest.raises(ServerError, match=r"P090.*http://here.* in 0\.\d seconds.*503: overload"):
         client_of(server, retry_for=0.3).complete([IDS], ALLOWED, 1)
     assert len(server.bodies) > 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_a_refusal_is_not_tried_again(status):
+class Recorder(threading.Event):
+    """Notes how long is waited for it, and does not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.waits.append(timeout)
+        return False
+
+
+def test_it_waits_longer_and_longer_and_never_the_same_time():
+    found = []
+    for _ in range(2):
+        recorder = Recorder()
+        server = double(lambda number, body: httpx.Response(503) if number < 12 else None)
+        client_of(server, retry_for=1e9).complete([IDS], ALLOWED, 1, recorder)
+        assert len(recorder.waits) == 12
+        limits = [min(10, 0.2 * 2**n) for n in range(12)]
+        assert all(0 <= w <= most for w, most in zip(recorder.waits, limits, strict=True))
+        assert sum(recorder.waits[6:]) > sum(recorder.waits[:3])
+        found.append(recorder.waits)
+    assert found[0] != found[1] and max(map(max, found)) > 1
+
+
+def test_nothing_is_tried_again_once_it_is_stopped():
+    stopped = threading.Event()
+
+    def fault(number, body):
+        stopped.set()
+        return httpx.Response(503)
+
+    server = double(fault)
+    with pytest.raises(ServerError, match="P090"):
+        client_of(server, retry_for=1e9).complete([IDS], ALLOWED, 1, stopped)
+    assert len(server.bodies) == 1
+
+
+def test_an_answer_may_take_long_but_a_connection_not():
+    client = client_of(double(), timeout=600.0)
+    timeout = client._http.timeout
+    assert (timeout.read, timeout.connect) == (600.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, RefusedError) for status in (400, 413, 422)),
+        *((status, ServerError) for status in (307, 401, 403, 404)),
+    ],
+)
+def test_a_refusal_is_not_tried_again(status, kind):
     server = double(lambda number, body: httpx.Response(status, text="too long"))
-    with pytest.raises(ServerError, match=rf"P091.*http://here.*status {status}: too long"):
+    with pytest.raises(kind, match=rf"P091.*http://here.*status {status}: too long"):
         client_of(server).complete([IDS], ALLOWED, 1)
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://here", "http://", "http://h:x", None])
+def test_an_address_that_is_none(url):
+    with pytest.raises(ValueError, match=r"P098.*http://localhost:8000"):
+        Server(url, NAME)
 
 
 def without(*names: str):
@@ -114,14 +176,24 @@ def test_what_the_server_cannot_do_is_named(name):
         client_of(double(without(name))).complete([IDS], ALLOWED, 1)
 
 
-def test_log_probabilities_of_another_form():
+@pytest.mark.parametrize(
+    ("name", "value", "missing"),
+    [
+        ("logprobs", {"content": []}, "logprobs"),
+        ("logprobs", [1.0], "a log-probability for each id"),
+        ("logprobs", {"token_logprobs": [None]}, "logprobs"),
+        ("token_ids", "abc", "token_ids"),
+        ("index", [1], "an answer to each prompt"),
+    ],
+)
+def test_an_answer_of_another_form(name, value, missing):
     def fault(number, body):
         answer = double().complete(body)
-        answer["choices"][0]["logprobs"] = {"content": []}
+        answer["choices"][0][name] = value
         return httpx.Response(200, json=answer)
 
-    with pytest.raises(ServerError, match=r"P092.*without logprobs"):
-        client_of(double(fault)).complete([IDS], ALLOWED, 1)
+    with pytest.raises(ServerError, match=rf"P092.*without {missing}"):
+        client_of(double(fault)).complete([IDS], ALLOWED, 2)
 
 
 def test_a_server_that_ignores_the_allowed_ids():
@@ -157,9 +229,17 @@ def test_how_much_the_server_takes():
         _ = client_of(double(), served_name="other").max_depth
 
 
-def test_a_server_that_does_not_say_how_much_it_takes():
-    transport = httpx.MockTransport(
-        lambda request: httpx.Response(200, json={"data": [{"id": NAME}]})
-    )
-    with pytest.raises(ServerError, match=r"P092.*max_model_len"):
+@pytest.mark.parametrize("answer", [{"data": [{"id": NAME}]}, {"data": None}, {"data": [{}]}])
+def test_a_server_that_does_not_say_how_much_it_takes(answer):
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
+    with pytest.raises(ServerError, match=r"P092.*(max_model_len|a list of its models)"):
         _ = client_of(transport).max_depth
+
+
+def test_an_adapter_takes_what_its_model_takes():
+    cards = [
+        {"id": "base", "max_model_len": 99, "parent": None},
+        {"id": NAME, "max_model_len": None, "parent": "base"},
+    ]
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json={"data": cards}))
+    assert client_of(transport).max_depth == 99

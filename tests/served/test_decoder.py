@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from itertools import chain
 
@@ -17,6 +18,7 @@ from spacy_padellm.prompt.encoder import PromptEncoder
 from spacy_padellm.served.client import CompletionClient, Server, ServerError
 from spacy_padellm.served.decoder import ServedDecoder
 from spacy_padellm.settings import DecodingOptions
+from spacy_padellm.tree.causal_lm import TextTooLongError
 from tests.sample_texts import ENGLISH, cut_at_spaces
 from tests.served.server_double import NAME, ServerDouble
 from tests.trained import TEXTS, trained_lm
@@ -63,6 +65,8 @@ def test_it_writes_what_the_model_writes_here(concurrency):
     found = decoder.decode(texts)
     assert_same(found, in_process().decode([encoder.encode(text.source) for text in TEXTS]))
     assert sum(map(len, found)) > 5
+    assert 1 <= double.most_at_once <= concurrency
+    assert not any("trie" in vars(text) for text in texts)
     # Counts and mentions.
     assert decoder.cost.passes == len(double.bodies) <= 3 * len(texts)
 
@@ -89,6 +93,20 @@ def test_windows_fit_what_the_server_takes():
     assert "trie" not in vars(again)
 
 
+def test_as_many_at_once_as_stated():
+    meet = threading.Barrier(3, timeout=30)
+
+    def fault(number, body):
+        # The first three are answered only once all of them are there.
+        if number < 3:
+            meet.wait()
+
+    double = ServerDouble(trained_lm()[0], fault)
+    encoder = make_encoder()
+    served(double, concurrency=3).decode([encoder.encode(text.source) for text in TEXTS])
+    assert double.most_at_once == 3
+
+
 def test_a_server_that_is_gone_fails_the_batch_at_once():
     double = ServerDouble(trained_lm()[0], lambda number, body: httpx.Response(404, text="gone"))
     encoder = make_encoder()
@@ -97,3 +115,47 @@ def test_a_server_that_is_gone_fails_the_batch_at_once():
         served(double, concurrency=2).decode(texts)
     # Not text by text: at most those of which both threads were asking.
     assert len(double.bodies) <= 2
+
+
+def test_a_server_that_cannot_be_reached_any_more():
+    double = ServerDouble(trained_lm()[0])
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if request.url.path != "/v1/models":
+            raise httpx.ConnectError("refused")
+        return double.answer(request)
+
+    client = CompletionClient(
+        Server("http://here", NAME, retry_for=0.5), httpx.MockTransport(answer)
+    )
+    encoder = make_encoder()
+    texts = [encoder.encode(text.source) for text in TEXTS * 4]
+    with pytest.raises(ServerError, match=r"P090.*ConnectError"):
+        ServedDecoder(client, encoder, concurrency=2).decode(texts)
+    # Far fewer than one for each text, though each is tried several times.
+    assert 2 <= len(asked) < len(texts)
+
+
+def test_other_threads_give_up_when_one_has_failed():
+    """One request is refused while the other is tried again, for as long as that takes."""
+
+    def fault(number, body):
+        return httpx.Response(503) if number == 0 else httpx.Response(401)
+
+    double = ServerDouble(trained_lm()[0], fault)
+    encoder = make_encoder()
+    texts = [encoder.encode(text.source) for text in TEXTS]
+    with pytest.raises(ServerError, match=r"P09[01]"):
+        served(double, concurrency=2, retry_for=1e6).decode(texts)
+    assert len(double.bodies) <= 3
+
+
+def test_a_text_that_is_too_long_is_not_sent():
+    encoder = make_encoder()
+    texts = [encoder.encode(text.source) for text in TEXTS]
+    double = ServerDouble(trained_lm()[0], max_depth=len(texts[0].prefix))
+    with pytest.raises(TextTooLongError, match="P023"):
+        served(double).decode(texts[:1])
+    assert not double.bodies
