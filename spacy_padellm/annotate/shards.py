@@ -8,7 +8,7 @@ import math
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -17,13 +17,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..errors import Errors
 from .annotator import Annotator
 from .inputs import Shard
-from .reading import LINE, Failure, ShardReader
+from .reading import LINE, TOKENS, Failure, ShardReader, to_line
 
 Form = Literal["jsonl", "parquet"]
 
-# In the output folder: for each shard that runs, a file with the number of times it was begun.
+# In the output folder: for each shard that runs, a file with the number of times it was begun. And
+# one with how often the model was loaded for it, while that lasts.
 RUNNING = "running"
 # A shard that was begun so often and never ended killed its workers.
 MOST_STARTS = 2
@@ -71,21 +73,21 @@ class ShardWorker:
         """Annotate a shard.
 
         Raises:
-            OSError: Its file or the output cannot be read or written, or the model cannot be asked.
+            OSError: Its file or the output cannot be read or written, the model cannot be asked, or
+                kills its processes when it is loaded.
             ValueError: Its file changed meanwhile.
         """
-        # Not counted as a start: a model that cannot be loaded is not a shard's fault.
-        self.annotator.load()
-        mark = self.folder / RUNNING / f"{shard.number}"
-        starts = int(mark.read_text() or 0) if mark.exists() else 0
-        if starts >= MOST_STARTS:
-            return ShardResult(shard.number, [], given_up=True)
-        mark.write_text(str(starts + 1))
-        # It stays behind only where the process is killed.
-        try:
+        running = self.folder / RUNNING
+        if not self.annotator.is_loaded:
+            # A model that cannot be loaded is not a shard's fault, so this is no start of it.
+            with _counted(running / f"{shard.number}-loading") as loads:
+                if loads > MOST_STARTS:
+                    raise OSError(Errors.P511.format(code="unknown"))
+                self.annotator.load()
+        with _counted(running / f"{shard.number}") as starts:
+            if starts >= MOST_STARTS:
+                return ShardResult(shard.number, [], given_up=True)
             return self._annotate(shard)
-        finally:
-            mark.unlink(missing_ok=True)
 
     def _annotate(self, shard: Shard) -> ShardResult:
         records = self._reader.read(shard)
@@ -93,13 +95,14 @@ class ShardWorker:
         errors = annotated.column(self.annotator.error_field).to_pylist()
         is_whole = pa.array([error is None for error in errors], pa.bool_())
         failures = list(records.failures)
-        if any(errors):
-            rows = records.batch.to_pylist()
+        if not all(error is None for error in errors):
+            rows = _rename_tokens(records.batch).to_pylist()
             for row, error, record in zip(records.rows, errors, rows, strict=True):
                 if error is not None:
                     content = json.loads(record[LINE]) if LINE in record else _plain(record)
                     failures.append(Failure(row, error, content))
-        found = annotated.filter(is_whole).drop_columns([self.annotator.error_field])
+        annotated = annotated.filter(is_whole).drop_columns([self.annotator.error_field])
+        found = _rename_tokens(annotated)
         with written_when_whole(self.folder / part_name(shard, self.form)) as path:
             (self._write_jsonl if self.form == "jsonl" else self._write_parquet)(path, found)
         return ShardResult(shard.number, sorted(failures, key=lambda each: each.row))
@@ -111,8 +114,7 @@ class ShardWorker:
                 record = _plain(row)
                 if LINE in record:
                     record = {**json.loads(record[LINE]), field: record[field]}
-                # Durations, decimal numbers and the like are written as strings.
-                file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+                file.write(to_line(record))
 
     def _write_parquet(self, path: Path, found: pa.RecordBatch) -> None:
         table = pa.Table.from_batches([found])
@@ -122,6 +124,14 @@ class ShardWorker:
             table = pa.Table.from_pylist(records, schema=self.schema)
             table = table.append_column(field, found.column(field))
         pq.write_table(table, path, compression="zstd")
+
+
+def _rename_tokens(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Give the column of tokens, if there is one, the name that it has in the output."""
+    if TOKENS not in batch.schema.names:
+        return batch
+    names = ["tokens" if name == TOKENS else name for name in batch.schema.names]
+    return pa.RecordBatch.from_arrays(batch.columns, names)
 
 
 def part_name(shard: Shard, form: Form) -> str:
@@ -139,8 +149,35 @@ def written_when_whole(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _counted(mark: Path) -> Iterator[int]:
+    """Count in a file how often something was begun that killed its process each time.
+
+    Yields:
+        How often before.
+    """
+    before = int(mark.read_text() or 0) if mark.exists() else 0
+    mark.write_text(str(before + 1))
+    # It stays behind only where the process is killed.
+    try:
+        yield before
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _plain(value: Any) -> Any:

@@ -33,7 +33,7 @@ GGUF_SUFFIX = ".gguf"
 
 # The first bytes of a GGUF file, and the end of the name of a part of one.
 _GGUF_MAGIC = b"GGUF"
-_GGUF_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+_GGUF_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 _WEIGHTS = (
     "model.safetensors",
@@ -95,7 +95,7 @@ def find_folder(name: str, *, with_weights: bool = True) -> str:
     """
     name = find_bundled(os.path.expanduser(name))
     path = Path(name)
-    if path.suffix == GGUF_SUFFIX:
+    if path.suffix.lower() == GGUF_SUFFIX:
         _check_gguf(path)
         return name
     if not path.exists():
@@ -184,7 +184,7 @@ class CheckpointFiles:
     @property
     def is_gguf(self) -> bool:
         """Whether the checkpoint is a GGUF file."""
-        return Path(self.name).suffix == GGUF_SUFFIX
+        return Path(self.name).suffix.lower() == GGUF_SUFFIX
 
     @property
     def is_quantized(self) -> bool:

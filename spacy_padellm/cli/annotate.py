@@ -111,7 +111,7 @@ def annotate(
         from ..annotate.annotator import Annotator
         from ..annotate.engines import LocalEngine, RayEngine
         from ..annotate.inputs import KINDS
-        from ..annotate.reading import TOKENS
+        from ..annotate.reading import ERROR, TOKENS
         from ..annotate.run import FAILED, Job, annotate_corpus
 
         if output.suffix in KINDS and not output.is_dir():
@@ -122,6 +122,7 @@ def annotate(
             model,
             text_field=text_field,
             entities_field=entities_field,
+            error_field=ERROR,
             tokens_field=TOKENS,
             batch_size=batch_size,
             lang=lang,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,17 @@ class DeadlyAnnotator(Annotator):
             if "kill" in text and not ("once" in text and self.once.exists()):
                 self.once.touch()
                 os._exit(9)
+        return super().__call__(batch)
+
+
+class SleepingAnnotator(Annotator):
+    """An annotator that notes its process, and then takes its time."""
+
+    began: Path
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        self.began.write_text(str(os.getpid()))
+        time.sleep(120)
         return super().__call__(batch)
 
 

@@ -114,3 +114,9 @@ def test_the_vocabulary_does_not_grow(tmp_path):
     assert len(nlp.vocab.strings) == before
     (entities,) = annotate(batch_of("Ada")).column("entities").to_pylist()
     assert entities[0]["label"] == "PER"
+
+
+def test_columns_that_are_there_already():
+    batch = pa.RecordBatch.from_pydict({"text": ["Ada"], "error": ["none"]})
+    with pytest.raises(ValueError, match=r"\[P521\].*'error'.*`error_field`"):
+        Annotator("padellm_en_small")(batch)

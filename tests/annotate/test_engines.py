@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from spacy_padellm.annotate.run import FAILED, MANIFEST, Job, annotate_corpus
 from tests.annotate.pipelines import (
     DeadlyAnnotator,
     KnowingAnnotator,
+    SleepingAnnotator,
     UnloadableAnnotator,
     rule_pipeline,
 )
@@ -92,6 +94,35 @@ def test_an_error_ends_the_work(tmp_path):
     assert not (job.output / FAILED).exists()
 
 
+def is_running(pid: str) -> bool:
+    """Whether a process, maybe of another parent now, has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def test_a_process_ends_with_its_parent_amid_a_shard(tmp_path):
+    rules = str(tmp_path / "rules")
+    rule_pipeline({"Ada": "PER"}).to_disk(rules)
+    annotator = SleepingAnnotator(rules)
+    annotator.began = tmp_path / "began"
+    job = make_job(tmp_path, annotator, ["Ada"])
+    context = multiprocessing.get_context("spawn")
+    driver = context.Process(target=annotate_corpus, args=(job, LocalEngine()))
+    driver.start()
+    while not annotator.began.exists() or not annotator.began.read_text():
+        assert driver.is_alive()
+        time.sleep(0.02)
+    driver.kill()
+    driver.join()
+    deadline = time.monotonic() + 10
+    while is_running(annotator.began.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_driver_that_is_killed(tmp_path):
     """Its processes end by themselves, and the same command goes on."""
     rules = str(tmp_path / "rules")
@@ -104,8 +135,15 @@ def test_a_driver_that_is_killed(tmp_path):
     while not manifest.exists() or manifest.read_bytes().count(b"\n") < 5:
         assert process.poll() is None
         time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = children.read_text().split() if children.exists() else []
     process.send_signal(signal.SIGKILL)
     process.wait()
+    deadline = time.monotonic() + 10
+    # Or they would write to a folder that may belong to another run by then.
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     before = manifest.read_bytes().count(b"\n") - 1
     assert before < 2000
     engine = HereEngine()

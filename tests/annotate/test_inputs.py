@@ -172,23 +172,32 @@ def test_a_record_that_cannot_be_read_fails_alone(tmp_path):
         b'{"text": "\\ud800"}',
         b'{"text": "Eve", "entities": []}',
         b'{"text": "Flo"}',
+        b"[" * 100_000,
     ]
     path.write_bytes(b"\n".join(lines))
     (shard,) = cut([path], 20)[1]
     records = reader().read(shard)
     assert records.batch.column("text").to_pylist() == ["Ada", "Flo"]
     assert records.rows == [1, 9]
-    assert [failure.row for failure in records.failures] == list(range(2, 9))
+    assert [failure.row for failure in records.failures] == [*range(2, 9), 10]
     reasons = [failure.error for failure in records.failures]
     for reason, part in zip(
         reasons,
-        ["delimiter", "list", "int", "missing", "utf-8", "surrogate", "already"],
+        ["delimiter", "list", "int", "missing", "utf-8", "surrogate", "already", "recursion"],
         strict=True,
     ):
         assert part in reason
     assert records.failures[0].record == '{"text": "Bob"'
     assert records.failures[3].record == {"other": "Di"}
     assert records.failures[4].record == '{"text": "\\xff"}'
+
+
+def test_a_byte_order_mark_alone_is_no_record(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf\n{"text": "Ada"}\n')
+    inputs, (shard,) = cut([path], 5)
+    assert inputs[0].records == shard.count == 1
+    assert reader().read(shard).rows == [2]
 
 
 def test_fields_are_checked_ahead(tmp_path):
@@ -230,6 +239,10 @@ def test_types_of_fields(tmp_path):
     for size in (1, 2):
         with pytest.raises(ValueError, match=r"\[P509\].*--to jsonl"):
             infer_schema(cut([path], size)[1], reader())
+    for record in ({"text": "a", "n": {}}, {"text": "a", "n": "\ud800"}):
+        path.write_text(json.dumps(record))
+        with pytest.raises(ValueError, match=r"\[P509\].*--to jsonl"):
+            infer_schema(cut([path], 1)[1], reader())
 
 
 def test_a_reader_is_pickled_without_what_it_read(tmp_path):

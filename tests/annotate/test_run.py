@@ -12,12 +12,18 @@ pytest.importorskip("pyarrow")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import spacy
+from typer.testing import CliRunner
 
+from spacy_padellm.annotate import shards
 from spacy_padellm.annotate.annotator import Annotator
 from spacy_padellm.annotate.inputs import Shard
 from spacy_padellm.annotate.run import FAILED, MANIFEST, Job, annotate_corpus
 from spacy_padellm.annotate.shards import RUNNING, ShardResult, ShardWorker
+from spacy_padellm.checkpoints.saving import save_checkpoint
+from spacy_padellm.cli.app import create_app
 from tests.annotate.pipelines import rule_pipeline
+from tests.trained import trained_lm
 
 
 @dataclass
@@ -308,6 +314,91 @@ def test_plain_text_has_a_record_for_each_line(job: Job, tmp_path: Path):
     annotate_corpus(replace(job, source=str(tmp_path / "in.txt")), HereEngine())
     found = read_jsonl(job.output / "part-00000.jsonl")
     assert [each["text"] for each in found] == ["Ada", "", "Rome"]
+
+
+def test_no_record_ends_the_run(job: Job, tmp_path: Path):
+    """Whatever is in it: it is written, or it fails alone."""
+    path = tmp_path / "odd.jsonl"
+    lines = [
+        '{"text": "Ada"}',
+        '{"text": "\\ud800"}',
+        '{"text": "Rome", "user": "\\ud83d"}',
+        "[" * 9**5,
+    ]
+    path.write_text("\n".join(lines))
+    outcome = annotate_corpus(replace(job, source=str(path)), HereEngine())
+    assert (outcome.texts, outcome.failed) == (4, 2)
+    found = [row for part in sorted(job.output.glob("part-*")) for row in read_jsonl(part)]
+    assert [(row["text"], row.get("user")) for row in found] == [("Ada", None), ("Rome", "\ud83d")]
+    failed = read_jsonl(job.output / FAILED)
+    assert [each["row"] for each in failed] == [2, 4]
+    assert failed[0]["record"] == {"text": "\ud800"}
+
+
+@pytest.mark.parametrize("tokens", [["Ada"], [1], [[9, 1]], None])
+def test_columns_of_any_name_are_kept(tmp_path: Path, tokens):
+    rules = tmp_path / "rules"
+    rule_pipeline({"Ada": "PER"}).to_disk(rules)
+    record = {"text": "Ada", "tokens": tokens, "error": "none", "failed": 1}
+    pq.write_table(pa.Table.from_pylist([record]), tmp_path / "in.parquet")
+    command = [
+        "annotate",
+        str(tmp_path / "in.parquet"),
+        str(tmp_path / "out"),
+        "--model",
+        str(rules),
+    ]
+    done = CliRunner().invoke(create_app(), command)
+    assert done.exit_code == 0, done.output
+    (found,) = pq.read_table(tmp_path / "out" / "part-00000.parquet").to_pylist()
+    assert found.pop("entities")[0]["label"] == "PER"
+    assert found == record
+
+
+def test_a_part_appears_only_when_it_is_whole(job: Job, monkeypatch: pytest.MonkeyPatch):
+    def fail(record: dict) -> str:
+        if record.get("id") == 1:
+            raise OSError("no space left")
+        return json.dumps(record) + "\n"
+
+    monkeypatch.setattr(shards, "to_line", fail)
+    with pytest.raises(OSError, match="no space left"):
+        annotate_corpus(job, HereEngine())
+    assert not parts(job.output)
+
+
+def test_a_part_that_is_missing_is_made_again(job: Job):
+    annotate_corpus(job, HereEngine())
+    before = parts(job.output)
+    (job.output / "part-00001.jsonl").unlink()
+    engine = HereEngine()
+    outcome = annotate_corpus(job, engine)
+    assert engine.ran == (1,) and outcome.failed == 1
+    assert parts(job.output) == before
+
+
+def test_weights_outside_the_pipeline_belong_to_the_model(job: Job, tmp_path: Path):
+    lm, settings = trained_lm()
+    save_checkpoint(tmp_path / "weights", lm, settings)
+    nlp = spacy.blank("en")
+    model = {"name": str(tmp_path / "weights"), "save_weights": False}
+    nlp.add_pipe("padellm_ner", config={"model": model})
+    nlp.to_disk(tmp_path / "small")
+    other = replace(job, annotator=Annotator(str(tmp_path / "small")))
+    annotate_corpus(other, HereEngine())
+    (tmp_path / "weights" / "more").write_text("changed")
+    with pytest.raises(ValueError, match=r"\[P512\].*another model"):
+        annotate_corpus(other, HereEngine())
+
+
+def test_a_model_that_kills_its_process_when_it_is_loaded(job: Job, tmp_path: Path):
+    """A cluster may start processes anew again and again."""
+    worker = ShardWorker(job.annotator, tmp_path, "jsonl")
+    (tmp_path / RUNNING).mkdir()
+    (tmp_path / RUNNING / "0-loading").write_text("3")
+    shard = Shard(0, job.source, "jsonl", 0, 1)
+    with pytest.raises(OSError, match=r"\[P511\]"):
+        worker(shard)
 
 
 def test_an_input_that_shrinks_meanwhile(job: Job):

@@ -196,6 +196,25 @@ def test_an_adapter_is_merged(base: Path, tmp_path: Path):
     assert torch.allclose(plain_logits(hub, IDS), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("save", ["merged", "adapter"])
+def test_an_adapter_of_a_gguf_file(tmp_path: Path, save: str):
+    pytest.importorskip("peft")
+    pytest.importorskip("gguf")
+    pytest.importorskip("sentencepiece")
+    from tests.checkpoints.gguf_files import gemma, sentencepiece_entries, write_gguf
+
+    model = gemma(len(sentencepiece_entries()["tokens"]))
+    file = write_gguf(tmp_path / "tiny.gguf", model)
+    prepared = toy(file, tmp_path, {"max_steps": 2}, lora=LORA, save=save, row_tokens=400)
+    prepared.train()
+    trained = load(tmp_path / "out")
+    expected = plain_logits(prepared.padellm.lm.model.eval(), IDS)
+    assert torch.allclose(plain_logits(trained.lm.model, IDS), expected, atol=1e-4)
+    assert not torch.allclose(plain_logits(model, IDS), expected, atol=1e-2)
+    text = TRAIN[0].source.text
+    assert trained.lm.tokenizer(text).input_ids == prepared.padellm.lm.tokenizer(text).input_ids
+
+
 def test_an_adapter_on_a_model_in_bfloat16(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

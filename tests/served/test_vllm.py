@@ -49,6 +49,9 @@ def test_a_server_finds_what_the_model_finds_here(checkpoint, tmp_path, options)
     command += ["--python", python, "--max-depth", "256", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
+    if "--restart" in options:
+        (failed,) = re.findall(r"restarted, (\d+) requests failed", done.stdout)
+        assert int(failed) > 0
     found = re.findall(
         r"the same entities on (\d+) of (\d+) texts, scores within (\S+);", done.stdout
     )

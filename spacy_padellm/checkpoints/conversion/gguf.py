@@ -76,6 +76,9 @@ def load_gguf_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerBase:
     path = _require(files)
     entries = _read_entries(path)
     kind = entries.get("model")
+    needed = ("tokens", "scores", "token_type") if kind == _SENTENCEPIECE else ("tokens",)
+    if missing := [name for name in needed if name not in entries]:
+        raise ValueError(Errors.P057.format(path=path, reason=f"it has no {missing[0]!r}"))
     tokenizer: Any
     if kind == _SENTENCEPIECE:
         tokenizer = _make_tokenizer(entries, path)

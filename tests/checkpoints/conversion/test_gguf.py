@@ -102,6 +102,18 @@ def test_a_kind_of_tokenizer_that_cannot_be_read(tmp_path):
         read_tokenizer(tmp_path / "tiny.gguf", model="rwkv")
 
 
+@pytest.mark.parametrize("name", ["tokens", "scores", "token_type"])
+def test_a_tokenizer_that_is_not_whole(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"P057.*tiny\.gguf.*it has no '{name}'"):
+        read_tokenizer(tmp_path / "tiny.gguf", **{name: None})
+
+
+def test_a_name_in_capitals(file, tmp_path):
+    (tmp_path / "TINY.GGUF").write_bytes(file.read_bytes())
+    lm = load_causal_lm(str(tmp_path / "TINY.GGUF"))
+    assert lm.tokenizer("Ada").input_ids == load_causal_lm(str(file)).tokenizer("Ada").input_ids
+
+
 def test_a_family_that_transformers_cannot_read(tmp_path):
     path = write_gguf(tmp_path / "tiny.gguf", gemma(SIZE), arch="unheard")
     with pytest.raises(ValueError, match=r"(?s)P042.*tiny\.gguf.*unheard"):
