@@ -58,5 +58,5 @@ def test_a_row_for_each_way_to_count(capsys):
     found = {name: float(fscore) for *_, fscore, name in (row.split(maxsplit=3) for row in rows)}
     assert len(found) == len(counts.RULES) + 5
     assert found["the most likely count"] == found["the gold counts"] == 1
-    # A mean with the tags is never quite certain.
+    # The tags of so small a model err now and then.
     assert 0.9 < found["tags and the larger count"] <= 1
