@@ -221,9 +221,8 @@ class CompletionClient:
         """Read the ids and log-probabilities, and check that the server did what it was asked."""
         found: dict[str, list[Choice]] = {}
         for choice in answer.get("choices", ()):
-            log_probs = choice.get("logprobs")
-            if isinstance(log_probs, Mapping):
-                log_probs = log_probs.get("token_logprobs")
+            given = choice.get("logprobs")
+            log_probs = given.get("token_logprobs") if isinstance(given, Mapping) else None
             parts = {"token_ids": choice.get("token_ids"), "logprobs": log_probs}
             for name, values in parts.items():
                 if not isinstance(values, list) or not all(

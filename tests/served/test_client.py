@@ -180,7 +180,8 @@ def test_what_the_server_cannot_do_is_named(name):
     ("name", "value", "missing"),
     [
         ("logprobs", {"content": []}, "logprobs"),
-        ("logprobs", [1.0], "a log-probability for each id"),
+        ("logprobs", [-1.0, -1.0], "logprobs"),
+        ("logprobs", {"token_logprobs": [-1.0]}, "a log-probability for each id"),
         ("logprobs", {"token_logprobs": [None]}, "logprobs"),
         ("token_ids", "abc", "token_ids"),
         ("index", [1], "an answer to each prompt"),
