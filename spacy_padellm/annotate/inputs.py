@@ -190,7 +190,7 @@ def _cut_lines(
                 raise ValueError(Errors.P506.format(path=path, line=line))
             # A byte order mark alone is no record.
             content = content.removeprefix(BOM) if line == 1 else content
-            count += with_blank or not (not content or content.isspace())
+            count += with_blank or bool(content.strip())
             if count == size:
                 pieces.append((first, count, start, end))
                 first, start, count = line, end, 0

@@ -222,14 +222,13 @@ class CompletionClient:
         found: dict[str, list[Choice]] = {}
         for choice in answer.get("choices", ()):
             given = choice.get("logprobs")
-            log_probs = given.get("token_logprobs") if isinstance(given, Mapping) else None
-            parts = {"token_ids": choice.get("token_ids"), "logprobs": log_probs}
-            for name, values in parts.items():
+            log_probs: Any = given.get("token_logprobs") if isinstance(given, Mapping) else None
+            ids = choice.get("token_ids")
+            for missing, values in (("token_ids", ids), ("logprobs", log_probs)):
                 if not isinstance(values, list) or not all(
                     isinstance(each, int | float) for each in values
                 ):
-                    raise ServerError(Errors.P092.format(url=self.server.url, missing=name))
-            ids = parts["token_ids"]
+                    raise ServerError(Errors.P092.format(url=self.server.url, missing=missing))
             if len(ids) != len(log_probs):
                 missing = "a log-probability for each id"
                 raise ServerError(Errors.P092.format(url=self.server.url, missing=missing))
