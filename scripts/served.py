@@ -45,15 +45,19 @@ class VLLM:
         checkpoint: The folder.
         port: The port.
         max_depth: The longest sequence, in tokens.
+        options: More options of vLLM.
     """
 
-    def __init__(self, python: Path, checkpoint: Path, port: int, max_depth: int) -> None:
+    def __init__(
+        self, python: Path, checkpoint: Path, port: int, max_depth: int, options: Sequence[str] = ()
+    ) -> None:
         self.url = f"http://localhost:{port}"
         self._command = [
             *[str(python), "-m", "vllm.entrypoints.openai.api_server"],
             *["--model", str(checkpoint.resolve()), "--served-model-name", NAME],
             *["--dtype", "float32", "--max-model-len", str(max_depth)],
             *["--enforce-eager", "--block-size", "32", "--port", str(port)],
+            *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
         # vLLM must not find a folder of its own name where it is started.
