@@ -60,3 +60,47 @@ def test_a_row_for_each_way_to_count(capsys):
     assert found["the most likely count"] == found["the gold counts"] == 1
     # The tags of so small a model err now and then.
     assert 0.9 < found["tags and the larger count"] <= 1
+
+
+def test_ends_beyond_the_count_are_taught():
+    ends = import_module("ends")
+    padellm = import_module("misses").load("")[0]
+    encoder = padellm.encoder
+    for text in FLAT:
+        plain = padellm.make_objective().build(text)[0]
+        objective = ends.EndsObjective(encoder, padellm.settings)
+        built = objective.build(text)[0]
+        examined = objective.examine(text)
+        assert examined.size == len(built.tree) and examined.depth == built.depth
+        new = list(zip(built.nodes, built.targets, strict=True))[len(plain.nodes) :]
+        assert [target for _, target in new] == [encoder.end_id] * len(padellm.settings.labels)
+        for (node, _), label in zip(new, padellm.settings.labels, strict=True):
+            count = sum(mention.label == label for mention in text.mentions) + 1
+            written = built.tree.sequence(node)[built.tree.prefix_length :]
+            assert written == ends.open_last(encoder, label, count)
+
+
+@pytest.mark.parametrize(
+    ("rule", "count"),
+    [
+        ("own", 1),
+        ("first_end(0.3)", 0),
+        ("first_end(0.5)", 2),
+        ("first_end(0.5, own)", 2),
+        ("joint(0.0)", 1),
+        ("joint(1.0)", 2),
+    ],
+)
+def test_rules_about_ends(rule, count):
+    ends = import_module("ends")
+    label = ends.Counts([0.3, 0.6, 0.1], [0.4, 0.01, 0.9])
+    assert eval(rule, vars(ends))(label) == count
+
+
+def test_a_row_for_each_rule_about_ends(capsys):
+    ends = import_module("ends")
+    ends.main()
+    _, *rows = capsys.readouterr().out.splitlines()
+    found = {name: float(fscore) for *_, fscore, name in (row.split(maxsplit=3) for row in rows)}
+    assert len(found) == len(ends.RULES) + 1
+    assert found["the most likely count"] == found["the gold counts"] == 1
