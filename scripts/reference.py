@@ -105,12 +105,13 @@ def write_commands() -> str:
         rows = []
         for parameter in command.params:
             if parameter.param_type_name == "argument":
-                spelled, default = (parameter.name or "").upper(), ""
+                spelled, default = parameter.metavar or (parameter.name or "").upper(), ""
             else:
                 spelled = ", ".join([*parameter.opts, *parameter.secondary_opts])
                 # A flag is off unless it is given.
                 no_default = parameter.default in (None, False, [], ())
-                default = "" if no_default else f"`{parameter.default}`"
+                value = getattr(parameter.default, "value", parameter.default)
+                default = "" if no_default else f"`{value}`"
             default = "required" if parameter.required else default
             rows.append((f"`{spelled}`", default, getattr(parameter, "help", None) or ""))
         parts.append(write_table(("argument or option", "default", "meaning"), rows))

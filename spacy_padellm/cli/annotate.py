@@ -54,7 +54,8 @@ def annotate(
     to: Annotated[
         Form | None,
         typer.Option(
-            help="Format to write. Default: Parquet for .parquet and .arrow, else JSON lines."
+            help="Format to write: jsonl or parquet. Default: parquet for .parquet and .arrow, else "
+            "jsonl."
         ),
     ] = None,
     shard_size: Annotated[
@@ -69,7 +70,9 @@ def annotate(
     device: Annotated[
         str | None, typer.Option(help="Device to run on, e.g. cuda. Default: the pipeline's.")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="What schedules the work.")] = Engine.local,
+    engine: Annotated[
+        Engine, typer.Option(help="What schedules the work: local or ray.")
+    ] = Engine.local,
     processes: Annotated[
         int | None, typer.Option(help="For local: number of processes. Default: 1.", min=1)
     ] = None,

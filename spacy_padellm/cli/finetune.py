@@ -27,7 +27,10 @@ def finetune(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the last checkpoint in OUTPUT/steps.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue from the last save, in the folder steps of CONFIG's output."
+        ),
     ] = False,
     sequences: Annotated[
         bool,
