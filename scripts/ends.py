@@ -95,16 +95,18 @@ def first_end(least: float, begin: Rule = lambda label: 0) -> Rule:
 
 
 def joint(share: float) -> Rule:
-    """The most likely count, when the ends have this share of the log-probability."""
+    """The most likely count, when the ends have this share of the log-probability.
+
+    The largest count has no end to go by, and is not chosen.
+    """
 
     def choose(label: Counts) -> int:
         def log_prob(count: int) -> float:
-            goes_on = [math.log(max(1 - end, 1e-9)) for end in label.ends[:count]]
-            ends = [math.log(max(end, 1e-9)) for end in label.ends[count : count + 1]]
-            counted = math.log(max(label.counts[count], 1e-9))
-            return (1 - share) * counted + share * sum(goes_on + ends)
+            goes_on = sum(math.log(max(1 - end, 1e-9)) for end in label.ends[:count])
+            ends = goes_on + math.log(max(label.ends[count], 1e-9))
+            return (1 - share) * math.log(max(label.counts[count], 1e-9)) + share * ends
 
-        return max(range(len(label.counts)), key=log_prob)
+        return max(range(len(label.ends)), key=log_prob)
 
     return choose
 

@@ -288,8 +288,8 @@ class Errors(metaclass=_WithCodes):
         "has it, such as vLLM."
     )
     P093 = (
-        "The environment variable {name} has no key for the model server. Set it, or remove "
-        "`api_key_env` if the server needs none."
+        "The environment variable {name} has no key for the model server, or one with characters "
+        "that a key can't have. Set it, or remove `api_key_env` if the server needs none."
     )
     P094 = (
         "The server {url} doesn't serve {name!r}. It serves: {served}. Set `served_name` to one of "
@@ -301,8 +301,8 @@ class Errors(metaclass=_WithCodes):
     )
     P096 = (
         "{name} can't be run exactly on a server: {reason}. Run it in this process "
-        '(`spacy_padellm.CausalLM.v1`), or train it with prefix_attention = "causal" and '
-        'softmax = "vocabulary".'
+        '(`spacy_padellm.CausalLM.v1`), or train it with prefix_attention = "causal", softmax = '
+        '"vocabulary" and output_format = "parallel".'
     )
     P097 = "`{key}` is {value}, but must be above 0. Correct it in the component's model."
     P098 = (
@@ -569,7 +569,8 @@ class Errors(metaclass=_WithCodes):
     P505 = "Can't read {path}: {error}. Replace the file, or leave it out."
     P506 = (
         "Line {line} of {path} has a carriage return in it. If its lines end with one and no line "
-        "feed, convert it: `tr '\\r' '\\n' < OLD > NEW`."
+        "feed, convert it: `tr '\\r' '\\n' < OLD > NEW`. If not, remove it: `tr -d '\\r' < OLD > "
+        "NEW`."
     )
     P507 = (
         "The records of {path} lack the field {field!r}. They have {names}. Pass the name of the "
@@ -611,6 +612,10 @@ class Errors(metaclass=_WithCodes):
     P519 = "Another run writes to {path}. Wait until it ends, or pass another folder."
     P520 = "Can't use the Ray cluster: {error}. Check --address, and that the cluster runs."
     P521 = "The batch has a column {field!r} already. Pass another name to `{name}` of `Annotator`."
+    P522 = (
+        "The records that {path} becomes have a field {field!r} with their tokens. Pass another "
+        "name for the field with the text to --text-field."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

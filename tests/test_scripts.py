@@ -93,7 +93,7 @@ def test_ends_beyond_the_count_are_taught():
 )
 def test_rules_about_ends(rule, count):
     ends = import_module("ends")
-    label = ends.Counts([0.3, 0.6, 0.1], [0.4, 0.01, 0.9])
+    label = ends.Counts([0.3, 0.6, 0.1, 0.0], [0.4, 0.01, 0.9])
     assert eval(rule, vars(ends))(label) == count
 
 

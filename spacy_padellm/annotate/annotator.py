@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
+from spacy.util import is_package
 from thinc.api import prefer_gpu
 
+from ..checkpoints.adapters import find_adapted
+from ..checkpoints.files import CheckpointFiles, find_bundled
 from ..corpus.docs import doc_from_tokens
 from ..errors import Errors
 from ..pipeline.component import PaDeLLMNER
@@ -71,7 +74,9 @@ class Annotator:
         # Other processes may run in other folders.
         name, _ = split_settings(model)
         folder = Path(name).expanduser()
-        self.model = str(folder.absolute()) + model[len(name) :] if folder.exists() else model
+        # A name of a bundled or installed model comes before a folder of the same name.
+        is_path = find_bundled(name) == name and not is_package(name) and folder.exists()
+        self.model = str(folder.absolute()) + model[len(name) :] if is_path else model
         self.text_field = text_field
         self.entities_field = entities_field
         self.error_field = error_field
@@ -108,7 +113,7 @@ class Annotator:
             if field in batch.schema.names:
                 raise ValueError(Errors.P521.format(field=field, name=name))
         nlp = self.load()
-        texts = batch.column(self.text_field).to_pylist()
+        texts = batch.column(self.text_field)
         tokens = self._get_tokens(batch)
         found: list[list[dict[str, Any]] | None] = [None] * len(texts)
         self._errors = {}
@@ -117,9 +122,9 @@ class Annotator:
             docs = []
             for row, text in enumerate(texts):
                 try:
-                    docs.append(
-                        (_make_doc(nlp, text, None if tokens is None else tokens[row]), row)
-                    )
+                    # A string may have bytes that are not UTF-8.
+                    doc = _make_doc(nlp, text.as_py(), None if tokens is None else tokens[row])
+                    docs.append((doc, row))
                 except ValueError as error:
                     self._errors[row] = str(error)
             for doc, row in nlp.pipe(docs, as_tuples=True, batch_size=self.batch_size):
@@ -131,21 +136,27 @@ class Annotator:
         batch = batch.append_column(self.entities_field, pa.array(found, ENTITIES_TYPE))
         return batch.append_column(self.error_field, pa.array(errors, pa.string()))
 
-    def find_folders(self) -> list[Path]:
-        """Find the folders outside the pipeline from which it reads weights.
+    def find_weights(self) -> list[Path]:
+        """Find the folders and files outside the pipeline from which it reads weights.
 
-        No weights are loaded, so this also checks that there is such a pipeline with such settings.
+        No weights are read, so this also checks that there is such a pipeline with such settings.
 
         Raises:
             ValueError: There is none.
         """
-        sources = [
-            pipe.shim.source for _, pipe in self._read().pipeline if isinstance(pipe, PaDeLLMNER)
-        ]
+        nlp = load_pipeline(self.model, self.lang, self._settings, with_weights=False)
+        sources = [pipe.shim.source for _, pipe in nlp.pipeline if isinstance(pipe, PaDeLLMNER)]
         # A source that saves its weights may have no name.
         names = [getattr(source, "name", None) for source in sources if not source.saves_weights]
-        folders = [Path(name).expanduser() for name in names if name is not None]
-        return [folder for folder in folders if folder.is_dir()]
+        paths = [Path(find_bundled(name)).expanduser() for name in names if name is not None]
+        for path in paths:
+            if path.is_dir() and (base := find_adapted(CheckpointFiles(str(path)))) is not None:
+                paths.append(Path(base.name))
+        return [path for path in paths if path.exists()]
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {} if self.device is None else {"model.device": self.device}
 
     @property
     def is_loaded(self) -> bool:
@@ -171,11 +182,10 @@ class Annotator:
 
     def _read(self) -> Language:
         """Load the pipeline; what is loaded on first use is left for later."""
-        settings = {} if self.device is None else {"model.device": self.device}
         if self.device is not None and self.device.startswith("cuda"):
             # For the other components.
             prefer_gpu()
-        nlp = load_pipeline(self.model, self.lang, settings)
+        nlp = load_pipeline(self.model, self.lang, self._settings)
         for _, pipe in nlp.pipeline:
             if isinstance(pipe, PaDeLLMNER) and pipe.shim.options.draft_threshold == "auto":
                 options = replace(pipe.shim.options, draft_threshold=_DRAFT_THRESHOLD)

@@ -149,9 +149,12 @@ class RayEngine:
     gpus_per_actor: float = 0
     cpus_per_actor: int = 1
 
+    def __post_init__(self) -> None:
+        # Before the corpus is read.
+        require("ray", "The engine ray", extra="ray")
+
     def run(self, worker: ShardWorker, shards: Sequence[Shard]) -> Iterator[ShardResult]:
         """Annotate shards, see `Engine`."""
-        require("ray", "The engine ray", extra="ray")
         import ray
         from ray.data import ActorPoolStrategy, DataContext
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob, has_magic
 from itertools import pairwise
@@ -78,18 +79,20 @@ class Shard:
         return f"{self.path}, {self.count} {unit} from {self.first + 1} on (to about {last})"
 
 
-def find_files(source: str) -> list[Path]:
+def find_files(source: str, output: Path | None = None) -> list[Path]:
     """Find the files to annotate, in a fixed order.
 
     Args:
         source: A file; a folder, whose files are taken with those of its subfolders; a glob such as
             `"logs/*.jsonl"`; or a folder that `save_to_disk` of Hugging Face's datasets wrote.
+        output: The folder to write to. What is in it is left out.
 
     Returns:
-        The files. All are of the same kind. Hidden files and those with a leading `_` are left out.
+        The files. All are of the same kind. Of a folder, hidden files and those with a leading `_`
+        are left out.
 
     Raises:
-        ValueError: There are none, a kind is unknown, or there are several kinds.
+        ValueError: There are none, all are in `output`, a kind is unknown, or there are several.
     """
     # Other processes may run in other folders.
     folder = Path(source).expanduser().absolute()
@@ -107,12 +110,20 @@ def find_files(source: str) -> list[Path]:
             if path.is_file()
             and not any(part[0] in "._" for part in path.relative_to(folder).parts)
         ]
-    elif folder.is_file() or not has_magic(str(folder)):
+    elif folder.is_file() or not has_magic(source):
         found = [folder] if folder.is_file() else []
     else:
-        found = [path for path in map(Path, glob(str(folder), recursive=True)) if path.is_file()]
+        # The working folder is no part of the pattern: its name may have brackets.
+        paths = glob(str(Path(source).expanduser()), recursive=True)
+        found = [path.absolute() for path in map(Path, paths) if path.is_file()]
     if not found:
         raise ValueError(Errors.P502.format(source=source))
+    if output is not None:
+        # An earlier run may have written there already.
+        written_to = output.resolve()
+        found = [path for path in found if not path.resolve().is_relative_to(written_to)]
+        if not found:
+            raise ValueError(Errors.P514.format(path=output))
     kinds: dict[str, Path] = {}
     for path in sorted(found):
         if path.suffix not in KINDS:
@@ -143,7 +154,7 @@ def cut(
     shards: list[Shard] = []
     for path in files:
         kind = KINDS[path.suffix]
-        try:
+        with reading(path):
             if kind in ("jsonl", "text"):
                 digest, pieces = _cut_lines(path, size, with_blank=kind == "text", tell=tell)
             else:
@@ -153,13 +164,24 @@ def cut(
                     for start, end in pairwise(find_boundaries(path, kind))
                     for first in range(start, end, size)
                 ]
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(Errors.P505.format(path=path, error=error)) from error
         for piece in pieces:
             shards.append(Shard(len(shards), str(path), kind, *piece))
         records = sum(count for _, count, _, _ in pieces)
         inputs.append(InputFile(digest, records))
     return inputs, shards
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Name the file in errors of the system and of Arrow.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(Errors.P505.format(path=path, error=error)) from error
 
 
 def hash_file(path: Path, tell: Callable[[int], object] = lambda size: None) -> str:

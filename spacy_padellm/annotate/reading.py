@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +18,14 @@ from spacy.vocab import Vocab
 
 from ..corpus.docs import load_docs
 from ..errors import Errors
-from .inputs import BOM, KINDS, Shard, find_boundaries, open_arrow
+from .inputs import BOM, KINDS, Shard, find_boundaries, open_arrow, reading
 
 # The column that has a record of JSON lines as it is written there: its fields may have any types.
 LINE = "__line__"
 # The columns with the tokens of a doc, and with the reason why a text failed. No column of an input
-# has these names.
+# has these names. In the output, the first has another one.
 TOKENS, ERROR = "__tokens__", "__error__"
+WRITTEN_TOKENS = "tokens"
 _TOKENS_TYPE = pa.list_(pa.list_(pa.int64()))
 
 
@@ -75,12 +80,19 @@ class ShardReader:
             docs only `text_field` and `TOKENS`.
 
         Raises:
-            ValueError: The file changed meanwhile.
+            ValueError: The file cannot be read, or changed meanwhile.
         """
-        if shard.kind in ("jsonl", "text"):
-            return self._read_lines(shard)
-        end = shard.first + shard.count
-        rows = range(shard.first + 1, end + 1)
+        with reading(shard.path):
+            if shard.kind in ("jsonl", "text"):
+                records = self._read_lines(shard)
+            else:
+                records = self._read_rows(shard)
+        if records.batch.num_rows + len(records.failures) != shard.count:
+            raise ValueError(Errors.P505.format(path=shard.path, error="it has other records now"))
+        return records
+
+    def _read_rows(self, shard: Shard) -> Records:
+        rows = range(shard.first + 1, shard.first + shard.count + 1)
         if shard.kind == "spacy":
             return Records(self._read_docs(shard), rows, [])
         path = Path(shard.path)
@@ -88,8 +100,10 @@ class ShardReader:
             table, first = self._read_group(path, shard.first)
         else:
             table, first = self._keep(path, lambda: open_arrow(path)), 0
-        (batch,) = table.slice(shard.first - first, shard.count).combine_chunks().to_batches()
-        return Records(batch, rows, [])
+        chosen = table.slice(shard.first - first, shard.count).combine_chunks()
+        # There is none if the file has fewer rows now.
+        batches = chosen.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+        return Records(batches[0], rows, [])
 
     def check(self, path: Path) -> None:
         """Check that a file has the field of the text, and none of the name of the entities'.
@@ -97,24 +111,28 @@ class ShardReader:
         Of JSON lines, only the first is checked.
 
         Raises:
-            ValueError: It is not so, or the file is not JSON lines.
+            ValueError: It is not so, or the file is not JSON lines, or cannot be read.
         """
         kind = KINDS[path.suffix]
-        if kind == "jsonl":
-            names = _names_in_first_line(path)
-        elif kind == "parquet":
-            names = pq.read_schema(path).names
-        elif kind == "arrow":
-            names = open_arrow(path).schema.names
-        else:
-            return
-        if kind == "jsonl" and not path.stat().st_size:
+        names: Sequence[str] | None = None
+        with reading(path):
+            if kind == "jsonl":
+                names = _names_in_first_line(path)
+            elif kind == "parquet":
+                names = pq.read_schema(path).names
+            elif kind == "arrow":
+                names = open_arrow(path).schema.names
+            elif kind == "spacy":
+                names = (self.text_field, WRITTEN_TOKENS)
+        if names is None:
             return
         if self.text_field not in names:
             shown = ", ".join(names)
             raise ValueError(Errors.P507.format(path=path, field=self.text_field, names=shown))
         if self.entities_field in names:
             raise ValueError(Errors.P508.format(path=path, field=self.entities_field))
+        if kind == "spacy" and self.text_field == WRITTEN_TOKENS:
+            raise ValueError(Errors.P522.format(path=path, field=WRITTEN_TOKENS))
 
     def _keep(self, key: object, load: Callable[[], Any]) -> Any:
         if self._last[0] != key:
@@ -124,7 +142,7 @@ class ShardReader:
     def _read_group(self, path: Path, row: int) -> tuple[Any, int]:
         """Read the row group of Parquet that has a row, and say how many rows are ahead of it."""
         boundaries = find_boundaries(path, "parquet")
-        group = max(n for n, first in enumerate(boundaries[:-1]) if first <= row)
+        group = max((n for n, first in enumerate(boundaries[:-1]) if first <= row), default=0)
         table = self._keep((path, group), lambda: pq.ParquetFile(path).read_row_group(group))
         return table, boundaries[group]
 
@@ -195,33 +213,107 @@ def infer_schema(shards: Sequence[Shard], reader: ShardReader) -> pa.Schema:
         ValueError: A field has values of types that do not go together.
     """
     schema = pa.schema([])
+    own: dict[Shard, pa.Schema] = {}
     for shard in shards:
-        records = [json.loads(line) for line in reader.read(shard).batch.column(LINE).to_pylist()]
+        records = _read_objects(shard, reader)
         names = dict.fromkeys(name for record in records for name in record)
-        try:
+        with _as_columns(shard.describe()):
             table = pa.table({name: [record.get(name) for record in records] for name in names})
+            own[shard] = table.schema
             schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
-            # An object without fields has a type that Parquet lacks.
-            pq.write_table(schema.empty_table(), pa.BufferOutputStream())
-        # Half a surrogate pair cannot be encoded.
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
-            place = shard.describe()
-            raise ValueError(Errors.P509.format(place=place, error=error)) from error
+            check_parquet(schema, shard.describe())
+    for shard, found in own.items():
+        # Not every value fits the common type: a large number among those with fractions.
+        if any(field.type not in (schema.field(field.name).type, pa.null()) for field in found):
+            with _as_columns(shard.describe()):
+                pa.Table.from_pylist(_read_objects(shard, reader), schema=schema)
     return schema
+
+
+def check_parquet(schema: pa.Schema, place: str) -> None:
+    """Check that Parquet has all types of a schema. It lacks that of an object without fields.
+
+    Args:
+        schema: The schema.
+        place: What has it, for messages.
+
+    Raises:
+        ValueError: It lacks one.
+    """
+    with _as_columns(place):
+        pq.write_table(schema.empty_table(), pa.BufferOutputStream())
+
+
+@contextmanager
+def _as_columns(place: str) -> Iterator[None]:
+    try:
+        yield
+    # Half a surrogate pair cannot be encoded.
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+        raise ValueError(Errors.P509.format(place=place, error=error)) from error
+
+
+def _read_objects(shard: Shard, reader: ShardReader) -> list[dict[str, Any]]:
+    lines = reader.read(shard).batch.column(LINE).to_pylist()
+    return [json.loads(line) for line in lines]
+
+
+def to_records(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Convert the rows of a batch to dicts, see `to_python`."""
+    columns = [[to_python(value) for value in column] for column in batch.columns]
+    return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def to_python(value: pa.Scalar) -> Any:
+    """Convert a value of Arrow's. One that Python has no type for becomes a string.
+
+    Such are times with nanoseconds, dates after the year 9999, and strings that are not UTF-8.
+    """
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        if not value.is_valid:
+            raise
+    if isinstance(value, pa.StructScalar):
+        return {name: to_python(each) for name, each in value.items()}
+    if isinstance(value, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
+        return [to_python(each) for each in value.values]
+    if isinstance(value, pa.StringScalar | pa.LargeStringScalar):
+        return value.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
+    return value.cast(pa.string()).as_py()
 
 
 def to_line(record: Any) -> str:
     """Write a record as a line of JSON.
 
-    What JSON has no type for, such as durations and decimal numbers, becomes a string.
+    What JSON has no type for, such as durations and decimal numbers, becomes a string, and a number
+    that is not finite becomes null.
     """
-    line = json.dumps(record, ensure_ascii=False, default=str) + "\n"
     try:
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_to_json)
         line.encode("utf-8")
     except UnicodeEncodeError:
         # Half a surrogate pair can only be written as an escape.
-        line = json.dumps(record, default=str) + "\n"
-    return line
+        line = json.dumps(_to_finite(record), default=_to_json)
+    except ValueError:
+        return to_line(_to_finite(record))
+    return line + "\n"
+
+
+def _to_json(value: Any) -> str:
+    """Convert a value that JSON has no type for."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def _to_finite(value: Any) -> Any:
+    """Replace numbers that are not finite by null."""
+    if isinstance(value, dict):
+        return {name: _to_finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines_of(shard: Shard) -> Iterator[tuple[int, bytes]]:
@@ -246,10 +338,13 @@ def _as_far_as_readable(line: bytes) -> Any:
         return line.decode("utf-8", "backslashreplace")
 
 
-def _names_in_first_line(path: Path) -> list[str]:
+def _names_in_first_line(path: Path) -> list[str] | None:
+    """Read the names of the fields in the first line that is not blank; `None` if all are."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = next((line for line in file if not line.isspace()), "{}")
+        first = next((line for line in file if not line.isspace()), None)
+    if first is None:
+        return None
     try:
         return list(dict(json.loads(first)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(Errors.P510.format(path=path, begin=first[:60].rstrip())) from error

@@ -21,8 +21,8 @@ from ..errors import Errors
 from ..pipeline.evaluation import split_settings
 from .annotator import Annotator
 from .engines import Engine
-from .inputs import KINDS, Shard, cut, find_files, hash_file
-from .reading import Failure, ShardReader, infer_schema, to_line
+from .inputs import KINDS, Shard, cut, find_files, hash_file, open_arrow
+from .reading import Failure, ShardReader, check_parquet, infer_schema, to_line
 from .shards import (
     PARTIAL,
     PARTS,
@@ -180,25 +180,26 @@ def annotate_corpus(job: Job, engine: Engine) -> Outcome:
         ValueError: The input, the model or the output folder is not usable.
         OSError: A file cannot be read or written, or the model cannot be asked.
     """
-    files = find_files(job.source)
+    files = find_files(job.source, job.output)
     output = job.output.resolve()
-    if any(path.resolve().is_relative_to(output) for path in files):
-        raise ValueError(Errors.P514.format(path=job.output))
     annotator = job.annotator
     reader = ShardReader(annotator.text_field, annotator.entities_field)
     for path in files:
         reader.check(path)
     kind = KINDS[files[0].suffix]
     form = job.form or ("parquet" if kind in ("parquet", "arrow") else "jsonl")
+    if kind == "arrow" and form == "parquet":
+        for path in files:
+            check_parquet(open_arrow(path).schema, str(path))
     total = sum(path.stat().st_size for path in files)
     with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         inputs, shards = cut(files, job.shard_size, bar.update)
     name, stated = split_settings(annotator.model)
-    folders = [find_pipeline(name), *annotator.find_folders()]
+    weights = [find_pipeline(name), *annotator.find_weights()]
     head = {
         # Where the files and the model lie may change.
         "made_from": {
-            "model": hash_folders(folders),
+            "model": hash_weights(weights),
             "input": sha256("".join(each.sha256 for each in inputs).encode()).hexdigest(),
             "model settings": stated,
             "text field": annotator.text_field,
@@ -286,14 +287,15 @@ def find_pipeline(name: str) -> Path:
     return folder
 
 
-def hash_folders(folders: Sequence[Path]) -> str:
-    """Compute the hash of all files in some folders, with their names."""
+def hash_weights(paths: Sequence[Path]) -> str:
+    """Compute the hash of some files, and of all files in some folders, with their names."""
     digest = sha256()
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                name = path.relative_to(folder).as_posix()
-                digest.update(f"{name} {hash_file(path)}\n".encode())
+    for path in paths:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                name = file.relative_to(path).as_posix()
+                digest.update(f"{name} {hash_file(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +17,7 @@ import pyarrow.parquet as pq
 from ..errors import Errors
 from .annotator import Annotator
 from .inputs import Shard
-from .reading import LINE, TOKENS, Failure, ShardReader, to_line
+from .reading import LINE, TOKENS, WRITTEN_TOKENS, Failure, ShardReader, to_line, to_records
 
 Form = Literal["jsonl", "parquet"]
 
@@ -73,9 +70,9 @@ class ShardWorker:
         """Annotate a shard.
 
         Raises:
-            OSError: Its file or the output cannot be read or written, the model cannot be asked, or
-                kills its processes when it is loaded.
-            ValueError: Its file changed meanwhile.
+            OSError: The output cannot be written, the model cannot be asked, or kills its processes
+                when it is loaded.
+            ValueError: Its file cannot be read, or changed meanwhile.
         """
         running = self.folder / RUNNING
         if not self.annotator.is_loaded:
@@ -96,10 +93,10 @@ class ShardWorker:
         is_whole = pa.array([error is None for error in errors], pa.bool_())
         failures = list(records.failures)
         if not all(error is None for error in errors):
-            rows = _rename_tokens(records.batch).to_pylist()
+            rows = to_records(_rename_tokens(records.batch))
             for row, error, record in zip(records.rows, errors, rows, strict=True):
                 if error is not None:
-                    content = json.loads(record[LINE]) if LINE in record else _plain(record)
+                    content = json.loads(record[LINE]) if LINE in record else record
                     failures.append(Failure(row, error, content))
         annotated = annotated.filter(is_whole).drop_columns([self.annotator.error_field])
         found = _rename_tokens(annotated)
@@ -110,8 +107,7 @@ class ShardWorker:
     def _write_jsonl(self, path: Path, found: pa.RecordBatch) -> None:
         field = self.annotator.entities_field
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            for row in found.to_pylist():
-                record = _plain(row)
+            for record in to_records(found):
                 if LINE in record:
                     record = {**json.loads(record[LINE]), field: record[field]}
                 file.write(to_line(record))
@@ -130,7 +126,7 @@ def _rename_tokens(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Give the column of tokens, if there is one, the name that it has in the output."""
     if TOKENS not in batch.schema.names:
         return batch
-    names = ["tokens" if name == TOKENS else name for name in batch.schema.names]
+    names = [WRITTEN_TOKENS if name == TOKENS else name for name in batch.schema.names]
     return pa.RecordBatch.from_arrays(batch.columns, names)
 
 
@@ -178,18 +174,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _plain(value: Any) -> Any:
-    """Convert a value of Arrow's to one that JSON has; what is no number becomes null."""
-    if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    return value

@@ -54,8 +54,8 @@ def annotate(
     to: Annotated[
         Form | None,
         typer.Option(
-            help="Format to write: jsonl or parquet. Default: parquet for .parquet and .arrow, else "
-            "jsonl."
+            help="Format to write: jsonl or parquet. Default: parquet for .parquet and .arrow, "
+            "else jsonl."
         ),
     ] = None,
     shard_size: Annotated[

@@ -244,9 +244,15 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
 
     def _one_by_one(self, docs: Iterable[Doc]) -> Iterator[Doc]:
         handle_error = self.get_error_handler()
-        for doc in docs:
+        left = list(docs)
+        while left:
+            doc = left.pop(0)
             try:
                 self.set_annotations([doc], self.predict([doc]))
+            except OSError as error:
+                # As in `pipe`: the other texts would only wait for it again.
+                handle_error(self.name, self, [doc, *left], error)
+                return
             except Exception as error:
                 handle_error(self.name, self, [doc], error)
             else:

@@ -14,7 +14,13 @@ import srsly
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import dot_to_dict
+from spacy.util import (
+    dot_to_dict,
+    get_package_path,
+    is_package,
+    load_config,
+    load_model_from_config,
+)
 from spacy.vocab import Vocab
 from thinc.api import ConfigValidationError
 
@@ -89,7 +95,13 @@ def find_corpora(paths: Sequence[Path]) -> dict[str, Path]:
     return corpora
 
 
-def load_pipeline(name: str, lang: str, settings: Mapping[str, Any] | None = None) -> Language:
+def load_pipeline(
+    name: str,
+    lang: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    with_weights: bool = True,
+) -> Language:
     """Load a trained pipeline, or build one from a checkpoint.
 
     Args:
@@ -98,6 +110,7 @@ def load_pipeline(name: str, lang: str, settings: Mapping[str, Any] | None = Non
             `"training/model-best:tag_share=0.8,model.dtype=float32"`.
         lang: Language of the new pipeline.
         settings: Further settings of the component; those in the name come first.
+        with_weights: Whether to read what is saved in a trained pipeline, or only its config.
 
     Raises:
         ValueError: A setting has no value, or there is no such setting.
@@ -107,13 +120,24 @@ def load_pipeline(name: str, lang: str, settings: Mapping[str, Any] | None = Non
     try:
         if not is_checkpoint(name):
             config = {f"components.padellm_ner.{key}": value for key, value in settings.items()}
-            return spacy.load(name, config=config)
+            path = None if with_weights else _find_config(name)
+            if path is None:
+                return spacy.load(name, config=config)
+            return load_model_from_config(load_config(path, config), auto_fill=True)
         nlp = spacy.blank(lang)
         nlp.add_pipe("padellm_ner", config=dot_to_dict({"model.name": name, **settings}))
         return nlp
     except ConfigValidationError as error:
         wrong = [f"{' -> '.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors]
         raise ValueError(Errors.P426.format(name=name, wrong="; ".join(wrong))) from error
+
+
+def _find_config(name: str) -> Path | None:
+    """Find the config of a trained pipeline; `None` if there is none."""
+    folder = get_package_path(name) if is_package(name) else Path(name)
+    # In a package, it lies in the folder of the version.
+    paths = [folder / "config.cfg", *sorted(folder.glob("*/config.cfg"))]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def split_settings(name: str) -> tuple[str, dict[str, Any]]:

@@ -187,8 +187,15 @@ class CompletionClient:
             sleep=tenacity.sleep_using_event(stopped),
             reraise=True,
         )
+
+        def send() -> Mapping[str, Any]:
+            # It may have been set while this request waited to be sent again.
+            if retrying.statistics["attempt_number"] > 1 and stopped.is_set():
+                raise _Passing("others failed meanwhile")
+            return self._send(method, path, body)
+
         try:
-            return retrying(self._send, method, path, body)
+            return retrying(send)
         except _Passing as error:
             seconds = f"{time.monotonic() - begin:.1f}"
             raise ServerError(
@@ -247,7 +254,9 @@ class CompletionClient:
 def _headers(server: Server) -> dict[str, str]:
     if server.api_key_env is None:
         return {}
-    key = os.environ.get(server.api_key_env)
-    if not key:
+    # A key that was read from a file often ends with a line break.
+    key = os.environ.get(server.api_key_env, "").strip()
+    # Errors about other characters would show the key.
+    if not key or not (key.isascii() and key.isprintable()):
         raise ServerError(Errors.P093.format(name=server.api_key_env))
     return {"Authorization": f"Bearer {key}"}

@@ -91,10 +91,10 @@ class ServedPaDeLLM(PaDeLLM):
             reason = "its probabilities are over admissible ids, a server's over the vocabulary"
         elif settings.output_format != PARALLEL:
             reason = f"its output format is {settings.output_format!r}, not {PARALLEL!r}"
+        elif self.options.decode == "tags":
+            reason = 'decode = "tags" needs text tags, which servers do not give'
         if reason is not None:
             raise ValueError(Errors.P096.format(name=self._served.name, reason=reason))
-        if self.options.decode == "tags":
-            raise ValueError(Errors.P039)
         if settings.reads_tags and self.options.tag_share > 0:
             warnings.warn(Warnings.W090.format(name=self._served.name), stacklevel=3)
 

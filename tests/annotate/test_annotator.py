@@ -120,3 +120,10 @@ def test_columns_that_are_there_already():
     batch = pa.RecordBatch.from_pydict({"text": ["Ada"], "error": ["none"]})
     with pytest.raises(ValueError, match=r"\[P521\].*'error'.*`error_field`"):
         Annotator("padellm_en_small")(batch)
+
+
+def test_a_bundled_model_comes_before_a_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "padellm_en_small").mkdir()
+    assert Annotator("padellm_en_small").model == "padellm_en_small"
+    assert Annotator("./padellm_en_small").model == str(tmp_path / "padellm_en_small")

@@ -134,6 +134,34 @@ def test_files_folders_and_globs(tmp_path):
     assert find_files(str(tmp_path / "b.jsonl")) == [tmp_path / "b.jsonl"]
 
 
+def test_a_glob_in_a_folder_with_brackets(tmp_path, monkeypatch):
+    folder = tmp_path / "[2024]"
+    folder.mkdir()
+    write_jsonl(folder / "a.jsonl", [{"text": "Ada"}])
+    monkeypatch.chdir(folder)
+    assert find_files("*.jsonl") == find_files("a.jsonl") == [folder / "a.jsonl"]
+
+
+def test_what_is_in_the_output_is_left_out(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "Ada"}])
+    out = tmp_path / "out"
+    out.mkdir()
+    write_jsonl(out / "part-00000.jsonl", [{"text": "Ada"}])
+    (out / "notes.txt").write_text("")
+    for source in (str(tmp_path), str(tmp_path / "**" / "*")):
+        assert find_files(source, out) == [tmp_path / "a.jsonl"]
+    with pytest.raises(ValueError, match=r"\[P514\]"):
+        find_files(str(out / "*.jsonl"), out)
+
+
+def test_fields_with_the_name_of_the_tokens_of_docs(tmp_path):
+    DocBin(docs=[spacy.blank("en")("Ada")]).to_disk(tmp_path / "a.spacy")
+    with pytest.raises(ValueError, match=r"\[P508\].*'tokens'.*--entities-field"):
+        ShardReader("text", "tokens").check(tmp_path / "a.spacy")
+    with pytest.raises(ValueError, match=r"\[P522\].*'tokens'.*--text-field"):
+        ShardReader("tokens", "entities").check(tmp_path / "a.spacy")
+
+
 def test_files_that_cannot_be_found_or_told(tmp_path):
     with pytest.raises(ValueError, match=r"\[P502\] There is no file .*missing"):
         find_files(str(tmp_path / "missing.jsonl"))
@@ -158,6 +186,36 @@ def test_files_that_are_damaged(tmp_path, name):
     (tmp_path / name).write_bytes(b"no such thing")
     with pytest.raises(ValueError, match=rf"\[P\d+\].*{name}"):
         cut([tmp_path / name], 9)
+    if name != "a.spacy":
+        with pytest.raises(ValueError, match=rf"\[P505\].*{name}"):
+            reader().check(tmp_path / name)
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.spacy"])
+def test_files_that_change_meanwhile(tmp_path, name, count):
+    def write(number: int) -> None:
+        texts = [f"Ada {n}" for n in range(number)]
+        if name.endswith(".spacy"):
+            DocBin(docs=map(spacy.blank("en"), texts)).to_disk(tmp_path / name)
+            return
+        table = pa.table({"text": pa.array(texts, pa.string())})
+        if name.endswith(".parquet"):
+            pq.write_table(table, tmp_path / name)
+            return
+        with pa.ipc.new_file(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+
+    write(3)
+    shards = cut([tmp_path / name], 2)[1]
+    write(count)
+    last = reader().read(shards[1]) if count == 4 else None
+    if last is not None:
+        # Rows behind the last one of before belong to no shard.
+        assert last.batch.num_rows == 1
+        return
+    with pytest.raises(ValueError, match=r"\[P505\].*other records"):
+        reader().read(shards[1])
 
 
 def test_a_record_that_cannot_be_read_fails_alone(tmp_path):
@@ -213,13 +271,16 @@ def test_fields_are_checked_ahead(tmp_path):
     reader("body").check(tmp_path / "a.parquet")
 
 
-def test_an_empty_file_has_no_fields(tmp_path):
-    (tmp_path / "a.jsonl").write_text("")
+@pytest.mark.parametrize("content", ["", "\n", "\ufeff", "\ufeff\n \n"])
+def test_an_empty_file_has_no_fields(tmp_path, content):
+    (tmp_path / "a.jsonl").write_text(content, encoding="utf8")
     reader().check(tmp_path / "a.jsonl")
     assert cut([tmp_path / "a.jsonl"], 9)[1] == []
 
 
-@pytest.mark.parametrize("content", ['[{"text": "Ada"}]', '{\n"text": "Ada"\n}', "Ada"])
+@pytest.mark.parametrize(
+    "content", ['[{"text": "Ada"}]', '{\n"text": "Ada"\n}', "Ada", "[" * 9**5], ids=len
+)
 def test_json_that_is_not_on_lines(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ValueError, match=r"\[P510\].*jq"):
@@ -236,6 +297,11 @@ def test_types_of_fields(tmp_path):
     schema = infer_schema(cut([path], 1)[1], reader())
     assert schema == pa.schema([("text", "str"), ("n", pa.float64()), ("some", "str")])
     write_jsonl(path, [{"text": "a", "n": 1}, {"text": "b", "n": "two"}])
+    for size in (1, 2):
+        with pytest.raises(ValueError, match=r"\[P509\].*--to jsonl"):
+            infer_schema(cut([path], size)[1], reader())
+    # It is no number of those with fractions.
+    write_jsonl(path, [{"text": "a", "n": 1.5}, {"text": "b", "n": 2**53 + 1}])
     for size in (1, 2):
         with pytest.raises(ValueError, match=r"\[P509\].*--to jsonl"):
             infer_schema(cut([path], size)[1], reader())

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from spacy_padellm.annotate import shards
 from spacy_padellm.annotate.annotator import Annotator
 from spacy_padellm.annotate.inputs import Shard
-from spacy_padellm.annotate.run import FAILED, MANIFEST, Job, annotate_corpus
+from spacy_padellm.annotate.run import FAILED, MANIFEST, Job, annotate_corpus, hash_weights
 from spacy_padellm.annotate.shards import RUNNING, ShardResult, ShardWorker
 from spacy_padellm.checkpoints.saving import save_checkpoint
 from spacy_padellm.cli.app import create_app
@@ -335,6 +335,80 @@ def test_no_record_ends_the_run(job: Job, tmp_path: Path):
     assert failed[0]["record"] == {"text": "\ud800"}
 
 
+def odd_rows() -> pa.Table:
+    """Values that Python has no type for, and a text that is not UTF-8."""
+    text = pa.array([b"Ada", b"\xff", b"Rome"]).view(pa.string())
+    columns = {
+        "nanoseconds": pa.array([1, 2, 3], pa.timestamp("ns")),
+        "year 10000": pa.array([2_932_897] * 3, pa.date32()),
+        "nested": pa.array([[{"at": 1}], None, []], pa.list_(pa.struct({"at": pa.duration("ns")}))),
+        "other": pa.array([b"x", b"y", b"\xff"]).view(pa.string()),
+        "no number": pa.array([float("nan"), float("inf"), 1.5]),
+    }
+    return pa.table({"text": text, **columns})
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_no_row_ends_the_run(job: Job, tmp_path: Path, form):
+    path = tmp_path / "odd.parquet"
+    pq.write_table(odd_rows(), path)
+    outcome = annotate_corpus(replace(job, source=str(path), form=form), HereEngine())
+    assert (outcome.texts, outcome.failed) == (3, 1)
+    (failed,) = read_jsonl(job.output / FAILED)
+    assert failed["row"] == 2 and "utf-8" in failed["error"]
+    assert failed["record"]["text"] == r"\xff" and failed["record"]["no number"] is None
+    if form == "parquet":
+        found = pq.read_table(job.output / "part-00000.parquet")
+        # What is no number equals nothing.
+        kept = found.drop_columns(["entities", "no number"])
+        assert kept.equals(pq.read_table(path).drop_columns("no number").take([0, 2]))
+        return
+    first, last = read_jsonl(job.output / "part-00000.jsonl")
+    assert first["nanoseconds"] == "1970-01-01 00:00:00.000000001"
+    assert first["year 10000"] == "10000-01-01" and first["nested"] == [{"at": "1"}]
+    assert (first["no number"], last["no number"]) == (None, 1.5)
+    assert last["other"] == r"\xff"
+
+
+def test_numbers_that_json_lacks_become_null(job: Job, tmp_path: Path):
+    path = tmp_path / "odd.jsonl"
+    path.write_text(
+        '{"text": "Ada", "x": [1e999, NaN], "user": "\\ud83d"}\n{"text": 1, "x": NaN}\n'
+    )
+    annotate_corpus(replace(job, source=str(path)), HereEngine())
+    content = (job.output / "part-00000.jsonl").read_text() + (job.output / FAILED).read_text()
+    assert "NaN" not in content and "Infinity" not in content
+    (record,) = read_jsonl(job.output / "part-00000.jsonl")
+    assert record["x"] == [None, None] and record["user"] == "\ud83d"
+
+
+def test_types_that_parquet_lacks(job: Job, tmp_path: Path):
+    table = pa.table({"text": ["Ada"], "x": pa.array([{}], pa.struct([]))})
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(ValueError, match=r"\[P509\].*a\.arrow.*--to jsonl"):
+        annotate_corpus(replace(job, source=str(tmp_path / "a.arrow")), HereEngine())
+    assert not job.output.exists()
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.spacy"])
+def test_a_damaged_file_is_named(job: Job, tmp_path: Path, name):
+    (tmp_path / name).write_bytes(b"no such thing")
+    with pytest.raises(ValueError, match=rf"\[P\d+\].*{name}"):
+        annotate_corpus(replace(job, source=str(tmp_path / name)), HereEngine())
+
+
+def test_an_output_folder_among_the_texts(job: Job, tmp_path: Path):
+    (tmp_path / "texts").mkdir()
+    Path(job.source).rename(tmp_path / "texts" / "in.jsonl")
+    inner = replace(job, source=str(tmp_path / "texts"), output=tmp_path / "texts" / "out")
+    with pytest.raises(KeyboardInterrupt):
+        annotate_corpus(inner, HereEngine(stop_before=2))
+    engine = HereEngine()
+    assert annotate_corpus(inner, engine).texts == 10
+    assert engine.ran == (2, 3)
+
+
 @pytest.mark.parametrize("tokens", [["Ada"], [1], [[9, 1]], None])
 def test_columns_of_any_name_are_kept(tmp_path: Path, tokens):
     rules = tmp_path / "rules"
@@ -389,6 +463,43 @@ def test_weights_outside_the_pipeline_belong_to_the_model(job: Job, tmp_path: Pa
     (tmp_path / "weights" / "more").write_text("changed")
     with pytest.raises(ValueError, match=r"\[P512\].*another model"):
         annotate_corpus(other, HereEngine())
+
+
+def test_other_files_with_weights(tmp_path: Path):
+    """A GGUF file, and the model that an adapter belongs to."""
+    lm, settings = trained_lm()
+    adapter, base, gguf = (tmp_path / name for name in ("adapter", "base", "model.gguf"))
+    save_checkpoint(base, lm, settings)
+    save_checkpoint(adapter, lm, settings)
+    gguf.write_bytes(b"GGUF")
+    described = {"base_model_name_or_path": str(base), "peft_type": "LORA"}
+    (adapter / "adapter_config.json").write_text(json.dumps(described))
+    for name, expected in ((adapter, [adapter, base]), (gguf, [gguf])):
+        nlp = spacy.blank("en")
+        model = {"name": str(name), "save_weights": False}
+        nlp.add_pipe("padellm_ner", config={"model": model, "labels": ["PER"]})
+        pipeline = tmp_path / f"of-{name.name}"
+        pipeline.mkdir()
+        nlp.config.to_disk(pipeline / "config.cfg")
+        assert Annotator(str(pipeline)).find_weights() == expected
+    before = hash_weights([gguf])
+    gguf.write_bytes(b"GGUF, another")
+    assert hash_weights([gguf]) != before
+
+
+def test_the_driver_reads_no_weights(tmp_path: Path):
+    """It may have neither the memory nor the device for them."""
+    lm, settings = trained_lm()
+    save_checkpoint(tmp_path / "weights", lm, settings)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("padellm_ner", config={"model": {"name": str(tmp_path / "weights")}})
+    nlp.to_disk(tmp_path / "saved")
+    annotator = Annotator(str(tmp_path / "saved"), device="cuda:99")
+    assert annotator.find_weights() == []
+    with pytest.raises(ValueError, match=r"\[P045\]"):
+        annotator.load()
+    with pytest.raises(ValueError, match=r"\[P426\].*wrong"):
+        Annotator(f"{tmp_path / 'saved'}:wrong=1").find_weights()
 
 
 def test_a_model_that_kills_its_process_when_it_is_loaded(job: Job, tmp_path: Path):

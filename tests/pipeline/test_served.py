@@ -149,11 +149,19 @@ def test_numbers_are_checked(folder, key):
 def test_a_fork_makes_its_own_connections(folder, double, monkeypatch):
     nlp = pipeline(folder)
     entities(nlp)
-    client = nlp.get_pipe("padellm_ner").shim.lm.client
-    before = client._http
-    assert client._http is before
+    made: list[object] = []
+    connect = httpx.Client.__init__
+
+    def note(client: httpx.Client, **options: object) -> None:
+        made.append(client)
+        connect(client, **options)
+
+    monkeypatch.setattr(httpx.Client, "__init__", note)
+    entities(nlp)
+    assert not made
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert client._http is not before
+    entities(nlp)
+    assert len(made) == 1
 
 
 def test_a_server_that_is_gone_fails_a_batch_at_once(folder, double):
@@ -165,3 +173,20 @@ def test_a_server_that_is_gone_fails_a_batch_at_once(folder, double):
     assert list(nlp.pipe([text.source.text for text in TEXTS[:4]])) == []
     assert failed == [4]
     assert len(double.bodies) == 1
+
+
+def test_a_server_that_is_gone_while_texts_are_tried_alone(folder, double):
+    """One text of the batch is refused; then the server goes away."""
+
+    def fault(number, body):
+        return httpx.Response(400, text="no") if number == 0 else httpx.Response(404, text="gone")
+
+    double.fault = fault
+    nlp = pipeline(folder, concurrency=1)
+    failed: list[tuple[int, str]] = []
+    nlp.set_error_handler(
+        lambda name, pipe, docs, error: failed.append((len(docs), type(error).__name__))
+    )
+    assert list(nlp.pipe([text.source.text for text in TEXTS[:4]])) == []
+    assert failed == [(4, "ServerError")]
+    assert len(double.bodies) == 2

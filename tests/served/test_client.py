@@ -131,10 +131,30 @@ def test_nothing_is_tried_again_once_it_is_stopped():
     assert len(server.bodies) == 1
 
 
+def test_nothing_is_tried_again_once_it_is_stopped_meanwhile():
+    class Stopped(threading.Event):
+        """Set while it is waited for."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.set()
+            return True
+
+    server = double(lambda number, body: httpx.Response(503))
+    with pytest.raises(ServerError, match="P090"):
+        client_of(server, retry_for=1e9).complete([IDS], ALLOWED, 1, Stopped())
+    assert len(server.bodies) == 1
+
+
 def test_an_answer_may_take_long_but_a_connection_not():
-    client = client_of(double(), timeout=600.0)
-    timeout = client._http.timeout
-    assert (timeout.read, timeout.connect) == (600.0, 10.0)
+    server = double()
+    timeouts = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        timeouts.append(request.extensions["timeout"])
+        return server.answer(request)
+
+    client_of(httpx.MockTransport(answer), timeout=600.0).complete([IDS], ALLOWED, 1)
+    assert (timeouts[0]["read"], timeouts[0]["connect"]) == (600.0, 10.0)
 
 
 @pytest.mark.parametrize(
@@ -244,3 +264,18 @@ def test_an_adapter_takes_what_its_model_takes():
     ]
     transport = httpx.MockTransport(lambda request: httpx.Response(200, json={"data": cards}))
     assert client_of(transport).max_depth == 99
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines", "   "])
+def test_a_key_that_cannot_be_one_is_not_shown(monkeypatch, key):
+    monkeypatch.setenv("PADELLM_KEY", key)
+    with pytest.raises(ServerError, match=r"P093.*PADELLM_KEY") as caught:
+        client_of(double(), api_key_env="PADELLM_KEY")
+    assert key.strip() == "" or key not in str(caught.value)
+
+
+def test_a_line_break_behind_a_key(monkeypatch):
+    monkeypatch.setenv("PADELLM_KEY", "secret\n")
+    server = double()
+    client_of(server, api_key_env="PADELLM_KEY").complete([IDS], ALLOWED, 1)
+    assert server.headers[0]["Authorization"] == "Bearer secret"
