@@ -124,6 +124,35 @@ def find_causes(
     return causes, counted
 
 
+def find_order(padellm: PaDeLLM, texts: Sequence[AnnotatedText], written: Sequence) -> Counter[str]:
+    """Count the gold mentions that are written under their own number, under another, or not.
+
+    Args:
+        padellm: The model.
+        texts: The texts with their gold mentions.
+        written: The mentions of each text, under the gold counts.
+    """
+    found: Counter[str] = Counter()
+    for text, mentions in zip(texts, written, strict=True):
+        string = text.source.text
+        for label in padellm.settings.labels:
+            gold = sorted((m.start, m.end) for m in text.mentions if m.label == label)
+            expected = [string[slice(*place)] for place in gold]
+            wrote = [string[slice(*m.places[0])] for m in mentions if m.label == label]
+            same = sum(a == b for a, b in zip(expected, wrote, strict=False))
+            # Each mention written stands for one gold mention at most.
+            kept = sum((Counter(expected) & Counter(wrote)).values())
+            found["under their own number"] += same
+            found["under another number"] += kept - same
+            found["not written"] += len(expected) - kept
+            found["written once more than they are there"] += sum(
+                number - max(Counter(expected)[each], 1)
+                for each, number in Counter(wrote).items()
+                if number > max(Counter(expected)[each], 1)
+            )
+    return found
+
+
 def load(description: str | None) -> tuple[PaDeLLM, Sequence[AnnotatedText]]:
     """Load the model and the texts that the command line names."""
     parser = argparse.ArgumentParser(description=description)
@@ -149,6 +178,8 @@ def main() -> None:
             f"with {name}: precision {found.precision:.4f}, recall {found.recall:.4f}, "
             f"mentions_f {found.fscore:.4f}"
         )
+    order = find_order(padellm, texts, under_gold)
+    print("with gold counts: " + ", ".join(f"{number} {name}" for name, number in order.items()))
     causes, counted = find_causes(padellm, texts, written)
     print(f"missing mentions: {sum(causes.values())}")
     for cause, number in causes.most_common():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -49,6 +50,21 @@ def test_why_mentions_are_missing():
     strings = {(text, m.label, text[m.start : m.end]) for text, m in gold}
     causes, counted = misses.find_causes(padellm, texts, [[] for _ in texts])
     assert causes == {"the count was too low": len(strings)} and counted[1]["wrong"]
+
+
+def test_the_order_of_what_is_written():
+    misses = import_module("misses")
+    padellm, texts = misses.load("")
+    gold = [misses.GivenCounts.of(text, padellm) for text in texts]
+    written = misses.decode(padellm, texts, gold)
+    total = sum(len(text.mentions) for text in texts)
+    assert misses.find_order(padellm, texts, written) == Counter({"under their own number": total})
+    # In sentences in which the same name does not come twice, all others move.
+    moved = misses.find_order(padellm, texts, [mentions[::-1] for mentions in written])
+    assert moved["under another number"] > 0 == moved["not written"]
+    twice = misses.find_order(padellm, texts, [2 * mentions[:1] for mentions in written])
+    assert twice["written once more than they are there"] > 0
+    assert twice["not written"] > 0
 
 
 def test_a_row_for_each_way_to_count(capsys):

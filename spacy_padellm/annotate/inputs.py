@@ -102,8 +102,8 @@ def find_files(source: str, output: Path | None = None) -> list[Path]:
         raise ValueError(Errors.P501.format(path=folder, names=names))
     if (folder / _DATASET_STATE).is_file():
         state = json.loads((folder / _DATASET_STATE).read_text(encoding="utf8"))
-        return [folder / each["filename"] for each in state["_data_files"]]
-    if folder.is_dir():
+        found = [folder / each["filename"] for each in state["_data_files"]]
+    elif folder.is_dir():
         found = [
             path
             for path in folder.rglob("*")

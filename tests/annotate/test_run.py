@@ -177,6 +177,15 @@ def test_the_folder_of_the_texts_is_not_written_to(job: Job, tmp_path: Path):
         annotate_corpus(replace(job, output=tmp_path), HereEngine())
 
 
+def test_the_folder_of_a_dataset_is_not_written_to(job: Job, tmp_path: Path):
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+    (folder / "data.arrow").touch()
+    with pytest.raises(ValueError, match=r"\[P514\]"):
+        annotate_corpus(replace(job, source=str(folder), output=folder), HereEngine())
+
+
 def test_a_folder_without_results_can_still_be_of_another_model(job: Job):
     with pytest.raises(KeyboardInterrupt):
         annotate_corpus(job, HereEngine(stop_before=0))
