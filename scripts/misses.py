@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -167,12 +168,19 @@ def load(description: str | None) -> tuple[PaDeLLM, Sequence[AnnotatedText]]:
 
 
 def main() -> None:
-    """Print scores with the model's counts and with gold counts, and the causes of misses."""
+    """Print scores with the model's counts, gold counts and the other softmax, and causes."""
     padellm, texts = load(__doc__)
     written = decode(padellm, texts)
     gold = [GivenCounts.of(text, padellm) for text in texts]
     under_gold = decode(padellm, texts, gold)
-    for name, each in (("its own counts", written), ("gold counts", under_gold)):
+    softmax = "admissible" if padellm.settings.softmax == "vocabulary" else "vocabulary"
+    other = padellm.with_settings(replace(padellm.settings, softmax=softmax))
+    rows = {
+        "its own counts": written,
+        "gold counts": under_gold,
+        f'softmax = "{softmax}"': decode(other, texts),
+    }
+    for name, each in rows.items():
         found = score(padellm, texts, each)
         print(
             f"with {name}: precision {found.precision:.4f}, recall {found.recall:.4f}, "
