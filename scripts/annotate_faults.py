@@ -40,6 +40,8 @@ def main() -> None:
         command += [str(args.folder / name), "--model", args.model, "--shard-size", str(SHARD)]
         # Local processes share the threads.
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "RAY_AUTH_MODE": "disabled"}
+        # The cluster has to be its own, as actors are killed.
+        environment.pop("RAY_ADDRESS", None)
         start = time.perf_counter()
         process = subprocess.Popen(
             [*command, *options],

@@ -80,7 +80,7 @@ class ServedDecoder:
             RefusedError: The server refuses a text.
             TextTooLongError: A text is longer than the server takes.
         """
-        # Asked for before there are threads, so that the client is made once.
+        # Asked for before there are threads, so that the server is asked once.
         most = self.client.max_depth if texts else 0
         for text in texts:
             if not self.fits(text):
