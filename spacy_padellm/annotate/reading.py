@@ -7,8 +7,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, time
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -267,20 +268,44 @@ def to_records(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 def to_python(value: pa.Scalar) -> Any:
     """Convert a value of Arrow's. One that Python has no type for becomes a string.
 
-    Such are times with nanoseconds, dates after the year 9999, and strings that are not UTF-8.
+    Such are times with nanoseconds, dates after the year 9999, and strings that are not UTF-8. What
+    comes out does not depend on whether pandas is installed.
     """
-    try:
-        return value.as_py()
-    except (ValueError, OverflowError):
-        if not value.is_valid:
-            raise
+    if not value.is_valid:
+        return None
+    nanoseconds = _has_nanoseconds(value.type)
+    if not nanoseconds:
+        with suppress(ValueError, OverflowError):
+            return value.as_py()
+    if isinstance(value, pa.DictionaryScalar):
+        return to_python(value.value)
     if isinstance(value, pa.StructScalar):
         return {name: to_python(each) for name, each in value.items()}
     if isinstance(value, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
         return [to_python(each) for each in value.values]
+    if nanoseconds:
+        with suppress(ValueError, OverflowError):
+            return value.cast(_to_microseconds(value.type)).as_py()
     if isinstance(value, pa.StringScalar | pa.LargeStringScalar):
         return value.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
-    return value.cast(pa.string()).as_py()
+    if isinstance(value, pa.DurationScalar):
+        return f"{value.value} {value.type.unit}"
+    return value.cast(pa.string()).as_py().replace(" ", "T", 1)
+
+
+@cache
+def _has_nanoseconds(kind: pa.DataType) -> bool:
+    """Return whether a type has times with nanoseconds in it, which pandas has types for."""
+    if pa.types.is_dictionary(kind):
+        return _has_nanoseconds(kind.value_type)
+    inner = [kind.field(n).type for n in range(kind.num_fields)]
+    return any(map(_has_nanoseconds, inner)) or getattr(kind, "unit", None) == "ns"
+
+
+def _to_microseconds(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", kind.tz)
+    return pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
 
 
 def to_line(record: Any) -> str:

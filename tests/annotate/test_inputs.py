@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,13 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_padellm.annotate.inputs import cut, find_files
-from spacy_padellm.annotate.reading import LINE, TOKENS, ShardReader, infer_schema
+from spacy_padellm.annotate.reading import (
+    LINE,
+    TOKENS,
+    ShardReader,
+    infer_schema,
+    to_python,
+)
 
 # Texts that contain what others take for the end of a line.
 TEXTS = st.lists(st.text(st.characters(exclude_characters="\n\r", codec="utf-8"), max_size=9))
@@ -318,3 +325,30 @@ def test_a_reader_is_pickled_without_what_it_read(tmp_path):
     reading.read(cut([path], 1)[1][0])
     assert len(pickle.dumps(reading)) < 1000
     assert LINE not in reading.read(cut([path], 1)[1][0]).batch.schema.names
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (pa.scalar(1_000, pa.timestamp("ns")), datetime(1970, 1, 1, microsecond=1)),
+        (pa.scalar(1, pa.timestamp("ns", "UTC")), "1970-01-01T00:00:00.000000001Z"),
+        (pa.scalar(2_000, pa.duration("ns")), timedelta(microseconds=2)),
+        (pa.scalar(2, pa.duration("ns")), "2 ns"),
+        (pa.scalar(3_000, pa.time64("ns")), time(microsecond=3)),
+        (pa.scalar(3, pa.time64("ns")), "00:00:00.000000003"),
+        (pa.scalar([{"at": 1_000}], pa.list_(pa.struct({"at": pa.duration("ns")}))), None),
+        (pa.array([1_000], pa.timestamp("ns")).dictionary_encode()[0], None),
+        (pa.scalar(None, pa.timestamp("ns")), "none"),
+        (pa.scalar(1.5), 1.5),
+        (pa.scalar({"a": [1, None]}), {"a": [1, None]}),
+    ],
+    ids=str,
+)
+def test_values_are_the_same_with_and_without_pandas(value, expected):
+    found = to_python(value)
+    if expected is None:
+        found = found[0]["at"] if isinstance(found, list) else found
+        assert type(found) in (datetime, timedelta)
+    else:
+        assert found == (None if expected == "none" else expected)
+        assert type(found) in (datetime, timedelta, time, str, float, dict, type(None))

@@ -373,8 +373,8 @@ def test_no_row_ends_the_run(job: Job, tmp_path: Path, form):
         assert kept.equals(pq.read_table(path).drop_columns("no number").take([0, 2]))
         return
     first, last = read_jsonl(job.output / "part-00000.jsonl")
-    assert first["nanoseconds"] == "1970-01-01 00:00:00.000000001"
-    assert first["year 10000"] == "10000-01-01" and first["nested"] == [{"at": "1"}]
+    assert first["nanoseconds"] == "1970-01-01T00:00:00.000000001"
+    assert first["year 10000"] == "10000-01-01" and first["nested"] == [{"at": "1 ns"}]
     assert (first["no number"], last["no number"]) == (None, 1.5)
     assert last["other"] == r"\xff"
 
