@@ -342,7 +342,6 @@ def test_a_reader_is_pickled_without_what_it_read(tmp_path):
         (pa.scalar(1.5), 1.5),
         (pa.scalar({"a": [1, None]}), {"a": [1, None]}),
     ],
-    ids=str,
 )
 def test_values_are_the_same_with_and_without_pandas(value, expected):
     found = to_python(value)
