@@ -67,11 +67,16 @@ def test_the_order_of_what_is_written():
     assert twice["not written"] > 0
 
 
+def read_rows(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+    """Read the name and F1 of each row of a table that was printed."""
+    _, *rows = capsys.readouterr().out.splitlines()
+    return {name: float(fscore) for *_, fscore, name in (row.split(maxsplit=3) for row in rows)}
+
+
 def test_a_row_for_each_way_to_count(capsys):
     counts = import_module("counts")
     counts.main()
-    _, *rows = capsys.readouterr().out.splitlines()
-    found = {name: float(fscore) for *_, fscore, name in (row.split(maxsplit=3) for row in rows)}
+    found = read_rows(capsys)
     assert len(found) == len(counts.RULES) + 5
     assert found["the most likely count"] == found["the gold counts"] == 1
     # The tags of so small a model err now and then.
@@ -116,7 +121,6 @@ def test_rules_about_ends(rule, count):
 def test_a_row_for_each_rule_about_ends(capsys):
     ends = import_module("ends")
     ends.main()
-    _, *rows = capsys.readouterr().out.splitlines()
-    found = {name: float(fscore) for *_, fscore, name in (row.split(maxsplit=3) for row in rows)}
+    found = read_rows(capsys)
     assert len(found) == len(ends.RULES) + 1
     assert found["the most likely count"] == found["the gold counts"] == 1

@@ -222,7 +222,7 @@ def infer_schema(shards: Sequence[Shard], reader: ShardReader) -> pa.Schema:
             table = pa.table({name: [record.get(name) for record in records] for name in names})
             own[shard] = table.schema
             schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
-            check_parquet(schema, shard.describe())
+        check_parquet(schema, shard.describe())
     for shard, found in own.items():
         # Not every value fits the common type: a large number among those with fractions.
         if any(field.type not in (schema.field(field.name).type, pa.null()) for field in found):
@@ -319,7 +319,7 @@ def to_line(record: Any) -> str:
         line.encode("utf-8")
     except UnicodeEncodeError:
         # Half a surrogate pair can only be written as an escape.
-        line = json.dumps(_to_finite(record), default=_to_json)
+        line = json.dumps(record, default=_to_json)
     except ValueError:
         return to_line(_to_finite(record))
     return line + "\n"

@@ -242,16 +242,14 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             self.set_annotations(docs, entities)
             yield from docs
 
-    def _one_by_one(self, docs: Iterable[Doc]) -> Iterator[Doc]:
+    def _one_by_one(self, docs: Sequence[Doc]) -> Iterator[Doc]:
         handle_error = self.get_error_handler()
-        left = list(docs)
-        while left:
-            doc = left.pop(0)
+        for n, doc in enumerate(docs):
             try:
                 self.set_annotations([doc], self.predict([doc]))
             except OSError as error:
                 # As in `pipe`: the other texts would only wait for it again.
-                handle_error(self.name, self, [doc, *left], error)
+                handle_error(self.name, self, list(docs[n:]), error)
                 return
             except Exception as error:
                 handle_error(self.name, self, [doc], error)

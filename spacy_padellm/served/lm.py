@@ -92,7 +92,7 @@ class ServedPaDeLLM(PaDeLLM):
         elif settings.output_format != PARALLEL:
             reason = f"its output format is {settings.output_format!r}, not {PARALLEL!r}"
         elif self.options.decode == "tags":
-            reason = 'decode = "tags" needs text tags, which servers do not give'
+            reason = 'decode = "tags" needs text tags, which servers do not give; "all" needs none'
         if reason is not None:
             raise ValueError(Errors.P096.format(name=self._served.name, reason=reason))
         if settings.reads_tags and self.options.tag_share > 0:
