@@ -32,7 +32,8 @@ class TextTags:
     Attributes:
         labels: The labels.
         inside: The mean of `inside` over the ids of each token, shape `(n_tokens, n_labels + 1)`.
-        begins: `begins` at the first id of each token, shape `(n_tokens,)`.
+        begins: `begins` at the first id of each token, shape `(n_tokens,)`; 0 if the id also spells
+            the token before.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class TextTags:
         sums = np.zeros((len(counts), inside.shape[1]))
         np.add.at(sums, rows, inside[ids])
         self.inside = sums / counts[:, None]
-        self.begins = begins[ids[firsts]]
+        # An id may spell several tokens, and no mention begins within it.
+        is_first = firsts == np.searchsorted(ids, ids[firsts])
+        self.begins = np.where(is_first, begins[ids[firsts]], 0.0)
         self._places = [text.tokens[number] for number in self._numbers]
         self._starts = [start for start, _ in self._places]
         self._max_tokens = max_tokens

@@ -50,7 +50,19 @@ def test_an_id_of_two_tokens_and_an_id_of_none():
     text = TokenizedText("can\u200bnot  Oslo", ((0, 3), (4, 7), (9, 13)))
     offsets = [(0, 7), (7, 8), (8, 13)]
     found = of_tokens(text, offsets, [0.75, 0.0, 0.5], [0.25, 0.5, 1.0])
-    assert found == [(0.75, 0.25), (0.75, 0.25), (0.5, 1.0)]
+    # Nothing begins within an id.
+    assert found == [(0.75, 0.25), (0.75, 0.0), (0.5, 1.0)]
+
+
+def test_a_mention_of_an_id_of_two_tokens_is_not_found_at_the_second_one():
+    """As where a large vocabulary has Chinese words, and each character is a token."""
+    text, offsets = (
+        TokenizedText("在北京市", tuple((n, n + 1) for n in range(4))),
+        [(0, 1), (1, 3), (3, 4)],
+    )
+    tags = read(text, [[0.0, 1.0], [0.9, 0.1], [0.9, 0.1]], [0.0, 1.0, 0.0], offsets)
+    assert [place for place, _ in tags.find("A", 0.5)] == [(1, 4)]
+    assert tags.score("A", (2, 4)) < 0.2
 
 
 def test_a_blank_of_its_own_is_in_no_token(request):
