@@ -704,7 +704,7 @@ def test_a_tokenizer_that_knows_nothing_of_the_template_has_tags(softmax, reques
         assert np.allclose(written.tags.inside.sum(axis=1), 1.0, atol=1e-5)
         # Nothing begins within an id of several tokens.
         begins = written.tags.begins
-        assert 0 < begins[0] and ((begins >= 0) & (begins < 1)).all()
+        assert begins[0] > 0 and ((begins >= 0) & (begins < 1)).all()
     plain = reading_decoder(lm, softmax=softmax, tag_share=0.0)
     found = [[m for m in text if m.log_prob is not None] for text in decode(reading, TEXTS["en"])]
     expected = decode(plain, TEXTS["en"])
