@@ -702,9 +702,13 @@ def test_a_tokenizer_that_knows_nothing_of_the_template_has_tags(softmax, reques
     for text, written in zip(encoded, reading.write(encoded, labels()), strict=True):
         assert written.tags.inside.shape == (len(text.tokens), len(labels()) + 1)
         assert np.allclose(written.tags.inside.sum(axis=1), 1.0, atol=1e-5)
-        # Nothing begins within an id of several tokens.
-        begins = written.tags.begins
-        assert begins[0] > 0 and ((begins >= 0) & (begins < 1)).all()
+        # Nothing begins within an id that also spells the token before.
+        begins, ends = written.tags.begins, [0, *(end for _, end in text.tokens)]
+        within = [
+            any(a < end and start < b for a, b in text.offsets)
+            for (start, _), end in zip(text.tokens, ends, strict=False)
+        ]
+        assert [begin == 0 for begin in begins] == within and (begins < 1).all()
     plain = reading_decoder(lm, softmax=softmax, tag_share=0.0)
     found = [[m for m in text if m.log_prob is not None] for text in decode(reading, TEXTS["en"])]
     expected = decode(plain, TEXTS["en"])
