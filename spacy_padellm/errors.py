@@ -183,6 +183,10 @@ class Errors(metaclass=_WithCodes):
         "The tokenizer of {path} can't be used: {reason}. Give the checkpoint folder of the "
         "original model."
     )
+    P059 = (
+        "Saving to {folder} was interrupted, and the checkpoint in its subfolder .saving can't "
+        "take the place of the old one: {error}. Load it once where the folder can be written."
+    )
     P060 = (
         "{name} is a Baichuan model that can't be run as a Llama: {reason}. Give Baichuan2-7B, "
         "Baichuan-7B or a model trained from one of them."
@@ -317,9 +321,8 @@ class Errors(metaclass=_WithCodes):
         ".spacy file, read it with spaCy's own spacy.Corpus.v1."
     )
     P103 = (
-        "Can't tell the format of {path}. Its first line with content (line {line}) is not a JSON "
-        "array (paper) or a JSON object (jsonl), and no column holds tags (conll). Pass the "
-        "format: one of {formats}."
+        "Can't tell the format of {path}. Its first line with content (line {line}) begins no JSON "
+        "and no table with a header, and no column holds tags. Pass the format: one of {formats}."
     )
     P104 = "Unknown {option}: {value!r}. Pass one of {choices}."
     P105 = "{path} contains no texts. Check that it is the right file."
@@ -395,6 +398,37 @@ class Errors(metaclass=_WithCodes):
     P123 = (
         "Can't read {path} as docs in spaCy's binary format: {error}. Pass a .spacy file. `padellm "
         "convert` makes one from other formats."
+    )
+    P124 = (
+        "{path}, line {line}: the row has {found} columns, but those above have {width}. Correct "
+        "the row. If a token has a space in it, separate the columns with tabs."
+    )
+    P125 = (
+        "{path}, line {line}: {problem}. Correct it, or pass another format: --format (`format`)."
+    )
+    P126 = (
+        "{path}, line {line}: the mention {mention} isn't at [{start}, {end}] of the text. The "
+        "offsets were read as {unit}, which fits best. Correct them: the end is one past the last."
+    )
+    P127 = (
+        "There's no text {text} beside {path}. brat keeps a text and its annotation side by side."
+    )
+    P128 = (
+        "Can't tell which layer of {path} has the mentions. Its layers of spans are: {names}. "
+        "Export only the layer of the mentions, or name it NamedEntity."
+    )
+    P129 = (
+        "{path} looks like {kind}, which can't be read. {remedy}. If it is something else, name "
+        "it: --format (`format`)."
+    )
+    P130 = (
+        "{path} has no column of tokens or none of tags. It begins with {header}. Name the "
+        "columns, for example token and tag."
+    )
+
+    P131 = (
+        "{path} has {rows} rows, but no column that names their sentences, and no empty row "
+        "between sentences. Name the column sentence_id, or add empty rows."
     )
 
     # Component (P2xx)
@@ -665,6 +699,14 @@ class Warnings(metaclass=_WithCodes):
         "The text tags of {name} can't be read over a server. Entities are those that it writes. "
         "Set tag_share = 0.0 to confirm this."
     )
+    W091 = (
+        "There is too little memory to run these texts at once ({error}). They are run in halves. "
+        "Set `batch_tokens` lower to begin with less."
+    )
+    W092 = (
+        "A text has {most} mentions of {label}, and no more can be written (`max_mentions`), so "
+        "some may be missing. Read long texts in smaller windows: set `get_spans`."
+    )
 
     # Corpora: readers and converters (W1xx)
     W101 = (
@@ -686,6 +728,14 @@ class Warnings(metaclass=_WithCodes):
         "{name} was never trained to find {labels}, so don't rely on its results for them. Train "
         "it on texts with these labels, or use labels it was trained on (`labels` in its "
         "padellm.json)."
+    )
+    W209 = (
+        "{name} doesn't learn {labels}: these labels of the examples are not among its own. Call "
+        "`add_label` for each before training, or `nlp.initialize()` with the examples."
+    )
+    W208 = (
+        "The learning rate {rate} is far too high for a model that was trained before: a few steps "
+        "ruin it. Set `optimizer.learn_rate = 3e-4` (1e-5 to 2e-5 for a large model)."
     )
 
 

@@ -243,8 +243,8 @@ class Overrides:
     max_mention_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, str):
-            raise ValueError(Errors.P203.format(labels=repr(self.labels)))
+        if self.labels is not None:
+            word_labels(self.labels, {})
         self.limit(Settings())
 
     @classmethod
@@ -326,7 +326,13 @@ class Overrides:
 
 
 def word_labels(labels: Labels, known: Mapping[str, str]) -> dict[str, str]:
-    """Give each label a wording: the given one, else the known one, else the label itself."""
+    """Give each label a wording: the given one, else the known one, else the label itself.
+
+    Raises:
+        ValueError: The labels are a single string.
+    """
+    if isinstance(labels, str):
+        raise ValueError(Errors.P203.format(labels=repr(labels)))
     if isinstance(labels, Mapping):
         return dict(labels)
     return {label: known.get(label, label) for label in labels}

@@ -90,8 +90,14 @@ class AnnotatedText:
         mentions: The gold mentions, in order of appearance. They may nest and overlap.
         labels: The labels that the text is annotated for; `None` for all. Whether it has mentions
             of other labels is unknown.
+        unknown: The stretches in which it is unknown whether there are mentions of a label. An
+            empty label stands for all labels.
+        has_tokens: Whether the tokens are the corpus's own. If not, a reader made them, and a
+            pipeline's tokenizer makes others.
     """
 
     source: TokenizedText
     mentions: tuple[Mention, ...]
     labels: tuple[str, ...] | None = None
+    unknown: tuple[Mention, ...] = ()
+    has_tokens: bool = True

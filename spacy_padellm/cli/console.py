@@ -31,7 +31,13 @@ CheckpointArgument = Annotated[
 CorpusArgument = Annotated[
     Path, typer.Argument(metavar="CORPUS", help="Corpus file.", exists=True, dir_okay=False)
 ]
-FormatOption = Annotated[str, typer.Option(help="Corpus format: auto, paper, conll or jsonl.")]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        help="Corpus format: auto, brat, conll, csv, doccano, gliner, huggingface, jsonl, "
+        "label-studio, paper, prodigy, spacy-v2, text or webanno."
+    ),
+]
 LimitOption = Annotated[int | None, typer.Option(help="Read only this many texts.")]
 DeviceOption = Annotated[str, typer.Option(help="Device to run on, e.g. cpu or cuda:0.")]
 DevicesOption = Annotated[

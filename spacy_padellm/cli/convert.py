@@ -33,7 +33,7 @@ def convert(
     input_paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IN...", help="One or more corpus files.", exists=True, dir_okay=False
+            metavar="IN...", help="Corpus files, or folders with files of brat.", exists=True
         ),
     ],
     output_path: Annotated[
@@ -42,7 +42,7 @@ def convert(
     format: FormatOption = "auto",
     lang: Annotated[str, typer.Option(help="Language of the tokenizer, e.g. en or zh.")] = "en",
     scheme: Annotated[
-        str, typer.Option(help="For conll: tag scheme: auto, iob1 (or mixed), bio, bioes or bilou.")
+        str, typer.Option(help="For conll, csv: auto, iob1 (or mixed), bio, bioes, bilou or plain.")
     ] = "auto",
     token_column: Annotated[int, typer.Option(help="For conll: column of the tokens, from 0.")] = 0,
     tag_column: Annotated[
@@ -54,6 +54,12 @@ def convert(
             help="For paper: unit of offsets: auto, words, words-exclusive or characters."
         ),
     ] = "auto",
+    tag_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="O,B-PER,...", help="For huggingface: names of tags that are numbers, in order."
+        ),
+    ] = None,
     annotated_labels: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +107,7 @@ def convert(
             token_column=token_column,
             tag_column=tag_column,
             offsets=offsets,
+            tag_names=parse_labels(tag_names),
             annotated_labels=parse_labels(annotated_labels),
             label_map=parse_label_map(label_map or []),
             dropped_labels=parse_labels(drop),

@@ -44,7 +44,8 @@ def predict(
 ) -> None:
     """Find the mentions in a corpus, with their scores, and compare them with the gold mentions.
 
-    The comparison uses the paper's scores over sets of mention strings.
+    The comparison uses the paper's scores over sets of mention strings. Texts without annotation,
+    such as the lines of a .txt file, are only read.
     """
     with shown_errors():
         from ..corpus.formats import read_annotated_texts
@@ -52,7 +53,8 @@ def predict(
         from ..model import PaDeLLM
         from ..scoring import MentionScores
 
-        texts = read_annotated_texts(corpus, options=ReadingOptions(format=format))[:limit]
+        reading = ReadingOptions(format=format, with_gold=False)
+        texts = read_annotated_texts(corpus, options=reading)[:limit]
         options = {**vars(model), "device": model.devices[0]}
         devices = model.devices if len(model.devices) > 1 else ()
         padellm = PaDeLLM.from_pretrained(
@@ -87,6 +89,9 @@ def predict(
         typer.echo(
             f"{count} gold mentions are not counted, as the model lacks their labels: {names}"
         )
+    if all(text.labels == () for text in texts):
+        # Nothing to compare with.
+        return
     typer.echo(
         f"mentions_p {scores.precision:.4f}, mentions_r {scores.recall:.4f}, "
         f"mentions_f {scores.fscore:.4f} (of {scores.gold} gold mentions)"

@@ -67,14 +67,14 @@ def visualize(
     """Write a displaCy page or picture of the entities that a pipeline finds, with scores."""
     with shown_errors():
         require("spacy", "Visualizing")
-        from ..pipeline.docs import register_score_extension
+        from ..pipeline.docs import register_extensions
         from ..pipeline.evaluation import load_pipeline
 
         if output_path.suffix not in (".html", ".svg"):
             raise ValueError(Errors.P311.format(path=output_path))
         nlp = load_pipeline(pipeline, lang)
         # Other components' entities have no score.
-        register_score_extension()
+        register_extensions()
         texts = _read_texts(corpus, nlp)[:limit]
         docs = list(with_progress(nlp.pipe(texts), len(texts)))
         render = render_picture if output_path.suffix == ".svg" else render_page
@@ -85,10 +85,10 @@ def visualize(
 
 def _read_texts(path: Path, nlp: Language) -> list[str]:
     from ..corpus.docs import load_docs
+    from ..corpus.lines import numbered_lines
 
     if path.suffix == ".txt":
-        lines = path.read_text(encoding="utf8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return [line.strip() for _, line in numbered_lines(path) if line.strip()]
     return [doc.text for doc in load_docs(path, nlp.vocab)]
 
 

@@ -6,8 +6,11 @@ group.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
@@ -17,9 +20,8 @@ from spacy.vocab import Vocab
 from ..errors import Errors
 from ..settings import SPANS_KEY
 from ..texts import AnnotatedText, Mention, TokenizedText
-from .paper import character_offsets
 
-LABELS_ATTR = "labels"
+LABELS_ATTR, UNKNOWN_ATTR = "labels", "unknown"
 
 
 def docs_from_annotated_texts(
@@ -27,32 +29,22 @@ def docs_from_annotated_texts(
 ) -> Iterator[tuple[Doc, list[Mention]]]:
     """Create docs from the texts of a corpus, with their gold mentions.
 
-    If the corpus has gold tokens, the docs have these. Otherwise the pipeline's tokenizer makes
+    If a text has tokens of its own, the doc has these. Otherwise the pipeline's tokenizer makes
     them.
 
     Args:
-        texts: All texts of a corpus.
+        texts: The texts.
         nlp: The pipeline whose tokenizer and vocabulary to use.
         spans_key: The span group for gold mentions, see `annotate_doc`.
 
     Yields:
         A doc, and the gold mentions that it lacks because they are not on its token boundaries.
     """
-    gold_tokens = has_gold_tokens(texts)
     for annotated in texts:
         source = annotated.source
-        doc = doc_from_tokens(source, nlp.vocab) if gold_tokens else nlp.make_doc(source.text)
+        has_tokens = annotated.has_tokens
+        doc = doc_from_tokens(source, nlp.vocab) if has_tokens else nlp.make_doc(source.text)
         yield doc, annotate_doc(doc, annotated, spans_key=spans_key)
-
-
-def has_gold_tokens(texts: Iterable[AnnotatedText]) -> bool:
-    """Tell whether the texts of one file come with gold tokens.
-
-    A reader that finds no tokens makes each character a token. So if the tokens of all texts are
-    their characters, the file has no gold tokens.
-    """
-    sources = (annotated.source for annotated in texts)
-    return any(source.tokens != character_offsets(source.text) for source in sources)
 
 
 def load_docs(path: Path, vocab: Vocab) -> list[Doc]:
@@ -107,11 +99,27 @@ def annotate_doc(
     """
     found = [doc.char_span(each.start, each.end, label=each.label) for each in annotated.mentions]
     spans = [span for span in found if span is not None]
-    doc.set_ents(filter_spans(spans))
+    entities = filter_spans(spans)
+    off = off_tokens(doc, annotated.mentions)
+    known = {token.i for span in entities for token in span}
+    # Where a mention is off the tokens, it cannot be said that nothing is there.
+    stretches = [*annotated.unknown, *off]
+    touched = {i for each in stretches for i in _find_tokens(doc, each) if i not in known}
+    doc.set_ents(entities, missing=[doc[i : i + 1] for i in sorted(touched)])
     if annotated.labels is not None or len(doc.ents) < len(spans):
-        attrs = {} if annotated.labels is None else {LABELS_ATTR: list(annotated.labels)}
+        attrs: dict[str, Any] = (
+            {} if annotated.labels is None else {LABELS_ATTR: list(annotated.labels)}
+        )
+        if stretches:
+            attrs[UNKNOWN_ATTR] = sorted([each.start, each.end] for each in stretches)
         doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs=attrs)
-    return off_tokens(doc, annotated.mentions)
+    return off
+
+
+def _find_tokens(doc: Doc, stretch: Mention) -> range:
+    """Find the tokens that a stretch of the text touches."""
+    first = bisect_right(doc, stretch.start, key=lambda token: token.idx + len(token))
+    return range(first, bisect_left(doc, stretch.end, key=lambda token: token.idx))
 
 
 def off_tokens(doc: Doc, mentions: Sequence[Mention]) -> list[Mention]:
@@ -119,26 +127,41 @@ def off_tokens(doc: Doc, mentions: Sequence[Mention]) -> list[Mention]:
     return [each for each in mentions if doc.char_span(each.start, each.end) is None]
 
 
-def annotated_text(doc: Doc, spans_key: str) -> AnnotatedText:
+def annotated_text(doc: Doc, spans_key: str | None) -> AnnotatedText:
     """Get the text, tokens and gold mentions of a reference doc."""
     tokens = tuple((token.idx, token.idx + len(token)) for token in doc)
     spans = gold_spans(doc, spans_key)
     mentions = sorted(Mention(span.start_char, span.end_char, span.label_) for span in spans)
     labels = annotated_labels(doc, spans_key)
-    return AnnotatedText(TokenizedText(doc.text, tokens), tuple(mentions), labels)
+    source = TokenizedText(doc.text, tokens)
+    return AnnotatedText(source, tuple(mentions), labels, unknown_stretches(doc, spans_key))
 
 
-def has_gold(doc: Doc, spans_key: str) -> bool:
+def has_gold(doc: Doc, spans_key: str | None) -> bool:
     """Tell whether a doc is annotated for entities. If not, it is unknown which ones it has."""
     return spans_key in doc.spans or doc.has_annotation("ENT_IOB")
 
 
-def gold_spans(doc: Doc, spans_key: str) -> list[Span]:
+def gold_spans(doc: Doc, spans_key: str | None) -> list[Span]:
     """Get the gold mentions of a reference doc as spans."""
     return list(doc.spans[spans_key]) if spans_key in doc.spans else list(doc.ents)
 
 
-def annotated_labels(doc: Doc, spans_key: str) -> tuple[str, ...] | None:
+def unknown_stretches(doc: Doc, spans_key: str | None) -> tuple[Mention, ...]:
+    """Get the stretches of a reference doc whose annotation is missing, with an empty label.
+
+    These are the tokens that `doc.ents` says nothing about (`-` in spaCy's tags). A span group has
+    all mentions, unless its `attrs["unknown"]` names such stretches.
+    """
+    if spans_key in doc.spans:
+        stretches = doc.spans[spans_key].attrs.get(UNKNOWN_ATTR, ())
+        return tuple(Mention(start, end, "") for start, end in stretches)
+    missing = groupby(doc, key=lambda token: token.ent_iob == 0)
+    runs = [list(tokens) for is_missing, tokens in missing if is_missing]
+    return tuple(Mention(run[0].idx, run[-1].idx + len(run[-1]), "") for run in runs)
+
+
+def annotated_labels(doc: Doc, spans_key: str | None) -> tuple[str, ...] | None:
     """Get the labels that a reference doc is annotated for; `None` for all.
 
     They are in `attrs["labels"]` of its span group.
@@ -164,5 +187,10 @@ def keep_labels(doc: Doc, labels: Sequence[str], spans_key: str) -> None:
     known = annotated_labels(doc, spans_key)
     kept = [label for label in labels if known is None or label in known]
     spans = [span for span in gold_spans(doc, spans_key) if span.label_ in kept]
-    doc.set_ents([ent for ent in doc.ents if ent.label_ in kept])
-    doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs={LABELS_ATTR: kept})
+    attrs: dict[str, Any] = {LABELS_ATTR: kept}
+    if unknown := unknown_stretches(doc, spans_key):
+        attrs[UNKNOWN_ATTR] = [[each.start, each.end] for each in unknown]
+    # Where the annotation was missing, it still is.
+    missing = [doc[token.i : token.i + 1] for token in doc if token.ent_iob == 0]
+    doc.set_ents([ent for ent in doc.ents if ent.label_ in kept], missing=missing)
+    doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs=attrs)

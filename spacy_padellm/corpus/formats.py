@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
+from typing import Any
 
 from ..errors import Errors, require
 from ..settings import SPANS_KEY
-from ..texts import AnnotatedText
-from .conll import parse_conll
+from ..texts import AnnotatedText, TokenizedText
+from .conll import is_conllu_with_tags, parse_conll
 from .jsonl import parse_jsonl
 from .lines import NumberedText, numbered_lines, numbered_rows
 from .options import DEFAULTS, ReadingOptions
 from .paper import parse_paper
-from .tags import split_tag
+from .records import parse_records, read_document
+from .standoff import BRAT_SUFFIX, WEBANNO_MARK, parse_brat, parse_webanno
+from .tables import is_csv, parse_csv, parse_huggingface
+from .tags import are_plain, split_tag
+from .tools import TOOLS, parse_value, recognize
 
-_PARSERS: dict[str, Callable[[Path, ReadingOptions], list[NumberedText]]] = {
+# The begin of a Python file with a list.
+_PYTHON = re.compile(r"\s*\w+\s*=\s*[\[(]")
+# The begin of XML. A text may begin with "<" as well.
+_XML = re.compile(rb"<\?xml|<!DOCTYPE|<[A-Za-z][^<>]*>\s*<[A-Za-z]")
+# Rows of a file that are looked at to find out its format.
+_SAMPLE = 1000
+_SAMPLE_OF_RECORDS = 20
+# The first bytes of files that cannot be read → what they are, and what to do.
+_FOREIGN = {
+    b"PK\x03\x04": ("a ZIP archive or an Office document", "Unpack it, or save it as CSV"),
+    b"\x1f\x8b": ("a gzip archive", "Unpack it with gunzip"),
+    b"%PDF": ("a PDF", "Pass the annotation itself"),
+    b"PAR1": ("a Parquet file", "Write its rows as JSON lines"),
+    b"\xff\xfe": ("text in UTF-16", "Save it as UTF-8"),
+    b"\xfe\xff": ("text in UTF-16", "Save it as UTF-8"),
+    b"#begin document": (
+        "a CoNLL-2012 file (OntoNotes), whose entities are in brackets",
+        "Convert it to a token and a tag on each line",
+    ),
+}
+
+
+Parser = Callable[[Path, ReadingOptions], list[NumberedText]]
+
+
+def _parse_tool(name: str) -> Parser:
+    return lambda path, options: parse_records(path, partial(parse_value, name, options))
+
+
+_PARSERS: dict[str, Parser] = {
     "paper": parse_paper,
     "conll": parse_conll,
-    "jsonl": lambda path, options: parse_jsonl(path),
+    "csv": parse_csv,
+    "jsonl": lambda path, options: parse_jsonl(path, with_gold=options.with_gold),
+    "text": lambda path, options: parse_lines(path),
+    "brat": lambda path, options: parse_brat(path),
+    "webanno": lambda path, options: parse_webanno(path),
+    "huggingface": parse_huggingface,
+    **{name: _parse_tool(name) for name in TOOLS},
 }
 FORMATS = ("auto", *_PARSERS)
 
@@ -32,7 +76,7 @@ def read_annotated_texts(
 
     Args:
         *paths: The files. With the format "auto" they may be .spacy files, too. Their docs without
-            annotation are skipped.
+            annotation are skipped, if gold is needed.
         options: How to read them.
         spans_key: The span group of docs with gold mentions.
 
@@ -55,57 +99,140 @@ def _read(path: Path, options: ReadingOptions, spans_key: str) -> list[NumberedT
         choices = {"value": options.format, "choices": FORMATS}
         raise ValueError(Errors.P104.format(option="format", **choices))
     if options.format == "auto" and path.suffix == ".spacy":
-        return list(enumerate(_read_docs(path, spans_key), start=1))
-    name = detect_format(path) if options.format == "auto" else options.format
+        return list(enumerate(_read_docs(path, options, spans_key), start=1))
+    name = options.format
+    if name == "auto":
+        name = detect_format(path, or_text=not options.with_gold and path.suffix == ".txt")
     numbered = _PARSERS[name](path, options)
     if not numbered:
         raise ValueError(Errors.P105.format(path=path))
     return numbered
 
 
-def _read_docs(path: Path, spans_key: str) -> list[AnnotatedText]:
+def _read_docs(path: Path, options: ReadingOptions, spans_key: str) -> list[AnnotatedText]:
     require("spacy", f"Reading {path}")
     from spacy.vocab import Vocab
 
     from .docs import annotated_text, has_gold, load_docs
 
-    docs = load_docs(path, Vocab())
-    return [annotated_text(doc, spans_key) for doc in docs if has_gold(doc, spans_key)]
+    texts = []
+    for doc in load_docs(path, Vocab()):
+        text = annotated_text(doc, spans_key)
+        if has_gold(doc, spans_key):
+            texts.append(text)
+        elif not options.with_gold:
+            texts.append(replace(text, labels=(), unknown=()))
+    return texts
 
 
-def detect_format(path: Path) -> str:
-    """Detect the format of a text file.
+def parse_lines(path: Path) -> list[NumberedText]:
+    """Read a file of plain text, with a text on each line that is not blank.
 
-    If the first line with content is a JSON array, the format is "paper". If it is a JSON object,
-    it is "jsonl". Otherwise it is "conll", if the rows of the first sentence have a column with a
-    tag in each row. The first column does not count.
+    Returns:
+        The texts, each with the number of its line. They are annotated for no label.
+    """
+    lines = ((line, content.strip()) for line, content in numbered_lines(path))
+    return [
+        (line, AnnotatedText(TokenizedText.split(content), (), labels=(), has_tokens=False))
+        for line, content in lines
+        if content
+    ]
+
+
+def detect_format(path: Path, *, or_text: bool = False) -> str:
+    """Detect the format of a file by its content.
+
+    Args:
+        path: The file, or a folder with files of brat.
+        or_text: Whether a file of no other format is one of plain text ("text").
 
     Raises:
-        ValueError: The format is none of these, or the file is empty.
+        ValueError: The format is none of those that can be read, or the file is empty.
     """
+    if path.is_dir() or path.suffix == BRAT_SUFFIX:
+        return "brat"
+    _check_readable(path)
     with_content = (numbered for numbered in numbered_lines(path) if numbered[1].strip())
     first = next(with_content, None)
     if first is None:
         raise ValueError(Errors.P105.format(path=path))
     line, content = first
-    value: object = None
+    if content.startswith(WEBANNO_MARK):
+        return "webanno"
+    found = _detect_json(path, content)
+    if found is None and is_csv(content):
+        found = "csv"
+    if found is None and _has_tag_column(path, strict=or_text):
+        found = "conll"
+    if found is None and or_text:
+        found = "text"
+    if found is None:
+        known = ", ".join(name for name in FORMATS[1:] if name != "text")
+        raise ValueError(Errors.P103.format(path=path, line=line, formats=known))
+    return found
+
+
+def _check_readable(path: Path) -> None:
+    """Raise a `ValueError` that names what a file is, if it is of a kind that cannot be read."""
+    begin = b""
+    with suppress(OSError), path.open("rb") as file:
+        begin = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    found = next((each for mark, each in _FOREIGN.items() if begin.startswith(mark)), None)
+    if found is None and _XML.match(begin):
+        found = ("XML, as of GATE, UIMA or TEI", "Export it as WebAnno TSV 3, CoNLL or JSON")
+    if found is not None:
+        raise ValueError(Errors.P129.format(path=path, kind=found[0], remedy=found[1]))
+
+
+def _detect_json(path: Path, content: str) -> str | None:
+    """Detect the format of a file of JSON, or of Python's literals; `None` if it is neither."""
+    value: Any = None
     with suppress(json.JSONDecodeError):
         value = json.loads(content)
-    if isinstance(value, list):
-        return "paper"
-    if isinstance(value, dict):
+    # spaCy's training data in a Python file is assigned to a name.
+    is_open = content.lstrip()[:1] in "[{(" or _PYTHON.match(content)
+    if not isinstance(value, list | dict) and not is_open:
+        return None
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return recognize(value) or "paper"
+    records: list[Any] = []
+    with suppress(ValueError):
+        records += (record for _, record in islice(read_document(path), _SAMPLE_OF_RECORDS))
+    if any(isinstance(record, dict) and "mentions" in record for record in records):
         return "jsonl"
-    if _has_tag_column(path):
-        return "conll"
-    raise ValueError(Errors.P103.format(path=path, line=line, formats=", ".join(FORMATS[1:])))
+    # A text without mentions may lack what tells the format.
+    known = next(filter(None, map(recognize, records)), None)
+    if known is None and records:
+        first = records[0]
+        known = "paper" if isinstance(first, list) else "jsonl" if isinstance(first, dict) else None
+    return known
 
 
-def _has_tag_column(path: Path) -> bool:
-    tag_columns: set[int] | None = None
-    for _, columns in numbered_rows(path):
-        if columns:
-            found = {place for place, each in enumerate(columns) if place and split_tag(each)}
-            tag_columns = found if tag_columns is None else tag_columns & found
-        elif tag_columns is not None:
-            break
-    return bool(tag_columns)
+def _has_tag_column(path: Path, *, strict: bool) -> bool:
+    """Tell whether a column other than the first has a tag in each row of the first sentence.
+
+    Labels without prefixes count if each row of the sample has `O` or one of few labels there.
+
+    Args:
+        path: The file.
+        strict: Whether all rows of the sample have to have as many columns, and a tag there.
+    """
+    sample = list(islice(numbered_rows(path), _SAMPLE))
+    rows = dropwhile(lambda row: not row[1], sample)
+    first = [columns for _, columns in takewhile(lambda row: row[1], rows)]
+    if strict:
+        first = [columns for _, columns in sample if columns]
+        if len({len(columns) for columns in first}) != 1:
+            return False
+    tagged = [
+        {place for place, each in enumerate(columns) if place and split_tag(each)}
+        for columns in first
+    ]
+    if tagged and set.intersection(*tagged):
+        return True
+    width = min((len(columns) for _, columns in sample if columns), default=0)
+    columns_of = ([row[place] for _, row in sample if row] for place in range(1, width))
+    # Words of prose are no labels.
+    return is_conllu_with_tags(sample) or any(
+        are_plain(column) and column.count("O") >= max(2, len(column) / 3) for column in columns_of
+    )

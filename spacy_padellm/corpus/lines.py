@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import Errors
 from ..texts import AnnotatedText
@@ -20,6 +21,8 @@ NumberedText = tuple[int, AnnotatedText]
 _DOCUMENT_MARK = "-DOCSTART-"
 # The comments of CoNLL-U: "# text = ...", "# newdoc id = ...", "# newpar".
 _CONLLU_COMMENT = re.compile(r"# +(?:[\w.:-]+(?: \w+)? *= |(?:newdoc|newpar)$)")
+# Bytes that are searched at once for a line feed.
+_BLOCK = 1 << 20
 _SPACES = re.compile(r"[ \t]+")
 
 
@@ -28,11 +31,19 @@ def line_error(message: str, path: Path, line: int, **values: object) -> ValueEr
     return ValueError(message.format(path=path, line=line, **values))
 
 
+def shorten(value: object) -> str:
+    """Write a value of a file for a message, in few characters."""
+    # A whole export may stand on one line.
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 80
+    return short.repr(value)
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Read the lines of a UTF-8 file, without their line ends.
 
     Only a line feed ends a line, as tokens may contain the other characters that Python splits
-    lines at.
+    lines at. In a file without line feeds, a carriage return does.
 
     Yields:
         The number of a line, from 1, and the line.
@@ -42,13 +53,23 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     try:
         with path.open("rb") as file:
-            for line, content in enumerate(file, start=1):
+            for line, content in enumerate(_split_lines(file), start=1):
                 encoding = "utf-8-sig" if line == 1 else "utf-8"
                 yield line, content.decode(encoding).rstrip("\r\n")
     except OSError as error:
         raise ValueError(Errors.P101.format(path=path, reason=error.strerror)) from error
     except UnicodeDecodeError as error:
         raise line_error(Errors.P102, path, line, reason=error.reason) from error
+
+
+def _split_lines(file: BinaryIO) -> Iterable[bytes]:
+    while block := file.read(_BLOCK):
+        if b"\n" in block:
+            file.seek(0)
+            return file
+    # Old Macintosh programs, and Excel's export for them, end lines with a carriage return.
+    file.seek(0)
+    return file.read().removesuffix(b"\r").split(b"\r")
 
 
 def numbered_json(path: Path) -> Iterator[tuple[int, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import Errors
@@ -18,7 +18,8 @@ class ReadingOptions:
     """The options for reading a corpus file, from a spaCy config or the command line.
 
     Args:
-        format: `"paper"`, `"conll"` or `"jsonl"`. `"auto"` detects it from the content.
+        format: One of `FORMATS` in `formats.py`, such as `"conll"`. `"auto"` detects it from the
+            content.
         scheme: Tag scheme of a conll file: `"bio"`, `"iob1"`, `"bioes"` or `"bilou"`. `"auto"`
             detects it from the tags. `"iob1"` also reads files in which some entities start with
             B- and others with I-.
@@ -31,6 +32,9 @@ class ReadingOptions:
             those that the file states, or all.
         label_map: Old labels → new labels. Other labels stay.
         dropped_labels: Old labels to leave out, as if the corpus did not have them.
+        with_gold: Whether the texts need gold mentions. If not, files of plain text and texts that
+            are not annotated are read, too.
+        tag_names: The names of tags that are numbers, in order, for Hugging Face's datasets.
 
     Raises:
         ValueError: A label in `annotated_labels` or `label_map` is empty.
@@ -44,6 +48,13 @@ class ReadingOptions:
     annotated_labels: Sequence[str] | None = None
     label_map: Mapping[str, str] | None = None
     dropped_labels: Sequence[str] | None = None
+    with_gold: bool = True
+    tag_names: Sequence[str] | None = None
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """The columns with tokens and tags."""
+        return self.token_column, self.tag_column
 
     def __post_init__(self) -> None:
         if not all(self.annotated_labels or ()):
@@ -68,7 +79,7 @@ class ReadingOptions:
         if labels is not None:
             # Two labels may become the same one. A dict keeps the order.
             labels = tuple(dict.fromkeys(rename(labels)))
-        return AnnotatedText(annotated.source, tuple(mentions), labels)
+        return replace(annotated, mentions=tuple(mentions), labels=labels)
 
     def state_labels(self, path: Path, line: int, annotated: AnnotatedText) -> AnnotatedText:
         """Set the labels that a text is annotated for, or check those that it states itself.
@@ -90,7 +101,7 @@ class ReadingOptions:
             if labels is not None and mention.label not in labels:
                 values = {"label": mention.label, "labels": ", ".join(labels)}
                 raise line_error(Errors.P117, path, line, **values)
-        return AnnotatedText(annotated.source, annotated.mentions, labels)
+        return replace(annotated, labels=labels)
 
 
 # Options never change, so that all functions can share these defaults.

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..errors import Errors
 from ..texts import AnnotatedText, Mention, TokenizedText
-from .lines import NumberedText, check_encodable, line_error, numbered_json
+from .lines import NumberedText, check_encodable, line_error, shorten
 from .options import DEFAULTS, ReadingOptions
+from .records import read_document
 
 Span = tuple[int, int]
 # A mention as a line lists it: two offsets in an unknown unit, the mention and its label.
@@ -85,7 +86,7 @@ def parse_paper(path: Path, options: ReadingOptions = DEFAULTS) -> list[Numbered
     offsets = options.offsets
     if offsets not in OFFSETS:
         raise ValueError(Errors.P104.format(option="offsets", value=offsets, choices=OFFSETS))
-    rows = [_parse_row(path, line, value) for line, value in numbered_json(path)]
+    rows = [_parse_row(path, line, value) for line, value in read_document(path)]
     convention = _find_convention(path, rows, offsets)
     return [(row.line, _annotate(row, convention)) for row in rows]
 
@@ -104,13 +105,13 @@ def _shape_problem(value: Any) -> str | None:
     if not isinstance(value, list) or not value:
         return "not an array with a text"
     if not isinstance(value[0], str):
-        return f"the text is {value[0]!r}, not a string"
+        return f"the text is {shorten(value[0])}, not a string"
     for item in value[1:]:
         is_typed = isinstance(item, list) and [*map(type, item)] == [int, int, str, str]
         if not (is_typed and all(item[2:])):
-            return f"the mention {item!r} isn't [int, int, str, str] with nothing empty"
+            return f"the mention {shorten(item)} isn't [int, int, str, str] with nothing empty"
         if value[1:].count(item) > 1:
-            return f"the mention {item!r} is listed twice"
+            return f"the mention {shorten(item)} is listed twice"
     return None
 
 
@@ -154,4 +155,5 @@ def _annotate(row: _Row, convention: str) -> AnnotatedText:
     located = [(_locate(row, listed, convention), listed[-1]) for listed in row.listed]
     mentions = sorted(Mention(*span, label) for span, label in located if span)
     tokens = character_offsets(row.text) if convention == "characters" else row.words
-    return AnnotatedText(TokenizedText(row.text, tokens), tuple(mentions))
+    source = TokenizedText(row.text, tokens)
+    return AnnotatedText(source, tuple(mentions), has_tokens=convention != "characters")

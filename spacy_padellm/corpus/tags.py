@@ -27,6 +27,11 @@ class Tag:
 
 
 OUTSIDE = Tag("O", "")
+# Labels without prefixes. More of them are rather words of a text.
+_LABEL = re.compile(r"[A-Za-z][\w./-]*")
+# Tags of a scheme that is not read: without labels, or with the prefix in another form.
+_PREFIXED = re.compile(r"[A-Za-z](?:[-_].*)?|.+[-_][BIESLU]")
+_MOST_LABELS = 50
 # BILOU has the tags of BIOES under other names.
 _BILOU_TO_BIOES = {"L": "E", "U": "S"}
 
@@ -37,6 +42,20 @@ def split_tag(tag: str) -> Tag | None:
         return OUTSIDE
     match = _TAG.fullmatch(tag)
     return Tag(match[1], match[2]) if match else None
+
+
+def are_plain(tags: Iterable[str]) -> bool:
+    """Tell whether tags are labels without prefixes, and `O`.
+
+    Then neighbours with the same label are one entity.
+    """
+    distinct = set(tags)
+    labels = distinct - {"O"}
+    return (
+        "O" in distinct
+        and 0 < len(labels) <= _MOST_LABELS
+        and all(_LABEL.fullmatch(each) and not _PREFIXED.fullmatch(each) for each in labels)
+    )
 
 
 def _continues(previous: Tag, tag: Tag) -> bool:
@@ -78,13 +97,15 @@ class Scheme:
     follows: Callable[[Tag, Tag], bool]
 
 
+# Labels without prefixes, which become tags of IOB1.
+PLAIN = "plain"
 SCHEMES = {
     "iob1": Scheme("BI", lambda previous, tag: True),
     "bio": Scheme("BI", _follows_in_bio),
     "bioes": Scheme("BIES", _follows_in_bioes),
     "bilou": Scheme("BILU", _follows_in_bioes),
 }
-SCHEME_NAMES = ("auto", *SCHEMES)
+SCHEME_NAMES = ("auto", *SCHEMES, PLAIN)
 
 
 def first_illegal(tags: Sequence[Tag], follows: Callable[[Tag, Tag], bool]) -> int | None:

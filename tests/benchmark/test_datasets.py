@@ -174,7 +174,7 @@ def test_formats(tmp_path: Path):
 
 def test_binary_corpora(tmp_path: Path):
     write(tmp_path / "test.spacy")
-    with pytest.raises(ValueError, match=r"\[P403\].*test\.spacy.*paper, conll, jsonl"):
+    with pytest.raises(ValueError, match=r"\[P403\].*test\.spacy.*paper, conll, csv, jsonl"):
         load_datasets([tmp_path])
 
 

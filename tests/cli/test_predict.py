@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +247,25 @@ def test_half_a_file_is_not_taken_for_a_whole_one(
     assert result.exit_code == 1 and "Error: [P999]" in result.stderr
     assert not found.exists()
     assert len(found.with_name("found.jsonl.part").read_text().splitlines()) == 1
+
+
+def test_texts_without_annotation(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    """Lines of text, JSON lines and docs: there is nothing to compare with."""
+    text = "Ada met Bob Hill in Rome ."
+    (tmp_path / "texts.txt").write_text(f"\ufeff{text}\r\n\r\nIt rains .\r\n", encoding="utf8")
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": text, "id": 3}) + "\n")
+    names = ["texts.txt", "texts.jsonl"]
+    if find_spec("spacy") is not None:
+        import spacy
+        from spacy.tokens import DocBin
+
+        DocBin(docs=[spacy.blank("en")(text)]).to_disk(tmp_path / "texts.spacy")
+        names.append("texts.spacy")
+    for name in names:
+        out = tmp_path / "found.jsonl"
+        result = run("predict", toy_checkpoint, tmp_path / name, out, *FEW)
+        assert result.exit_code == 0, result.output
+        assert "mentions_f" not in result.stdout
+        first = json.loads(out.read_text(encoding="utf8").splitlines()[0])
+        found = [(text[m["start"] : m["end"]], m["label"]) for m in first["mentions"]]
+        assert found == [("Ada", "PER"), ("Bob Hill", "PER"), ("Rome", "LOC")]

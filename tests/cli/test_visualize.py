@@ -17,7 +17,7 @@ import spacy
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_padellm.cli.visualize import COLORS, render_page, render_picture
-from spacy_padellm.pipeline.docs import register_score_extension
+from spacy_padellm.pipeline.docs import register_extensions
 from tests.toy_corpus import SENTENCES, parse
 
 Run = Callable[..., Result]
@@ -62,7 +62,7 @@ def test_page(run: Run, pipeline: Path, corpus: Path, tmp_path: Path):
 
 
 def test_entities_without_a_score_and_markup_in_texts():
-    register_score_extension()
+    register_extensions()
     nlp = spacy.blank("en")
     doc = Doc(nlp.vocab, words=["<b>", "Ada", "&", "Rome"])
     doc.set_ents([Span(doc, 1, 2, "PER"), Span(doc, 3, 4, "LOC")])
@@ -91,7 +91,7 @@ def test_picture_of_lines_of_text(run: Run, toy_checkpoint: Path, tmp_path: Path
 
 
 def test_pictures_are_as_high_as_their_lines():
-    register_score_extension()
+    register_extensions()
     nlp = spacy.blank("en")
 
     def height(text: str) -> int:
@@ -140,3 +140,14 @@ def test_a_pipeline_cut_off(run: Run, pipeline: Path, corpus: Path, tmp_path: Pa
     (folder / "padellm_ner" / "model" / "model.safetensors").unlink()
     result = run("visualize", folder, corpus, tmp_path / "page.html")
     assert result.exit_code == 1 and result.stderr.startswith("Error: [P041] ")
+
+
+def test_texts_as_windows_writes_them(run: Run, pipeline: Path, tmp_path: Path):
+    texts, out = tmp_path / "texts.txt", tmp_path / "page.html"
+    texts.write_bytes("\ufeffAda met Bob Hill\x0cin Rome .\r\nIt rains .\r\n".encode())
+    result = run("visualize", pipeline, texts, out)
+    assert result.exit_code == 0 and result.stdout.startswith("2 texts")
+    assert "\ufeff" not in out.read_text(encoding="utf8")
+    texts.write_bytes(b"M\xfcller met Ada .\n")
+    result = run("visualize", pipeline, texts, out)
+    assert result.exit_code == 1 and "[P102]" in result.stderr and "line 1" in result.stderr

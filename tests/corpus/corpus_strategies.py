@@ -25,7 +25,16 @@ def annotated_text(draw: st.DrawFn, gap: str = " \t\n\u3000") -> AnnotatedText:
         label = draw(st.sampled_from(LABELS))
         mentions.add(Mention(tokens[first][0], tokens[last][1], label))
     labels = draw(st.none() | st.permutations(LABELS).map(tuple))
-    return AnnotatedText(TokenizedText(text, tuple(tokens)), tuple(sorted(mentions)), labels)
+    # No neighbours, which would be one stretch, and none within a mention.
+    places = draw(st.sets(st.integers(0, 2), max_size=2))
+    stretches = [Mention(*tokens[2 * n], "") for n in sorted(places) if 2 * n < len(tokens)]
+    unknown = tuple(
+        each
+        for each in stretches
+        if all(each.end <= mention.start or mention.end <= each.start for mention in mentions)
+    )
+    source = TokenizedText(text, tuple(tokens))
+    return AnnotatedText(source, tuple(sorted(mentions)), labels, unknown)
 
 
 def annotated_texts() -> st.SearchStrategy[list[AnnotatedText]]:

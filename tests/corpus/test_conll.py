@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from spacy_padellm.corpus.conll import parse_conll
+from spacy_padellm.corpus.formats import read_annotated_texts
 from spacy_padellm.corpus.options import ReadingOptions
 from spacy_padellm.texts import Mention
 
@@ -184,3 +185,87 @@ def test_hash_tokens_of_a_real_corpus_are_kept(data: Path):
     tokens = Counter(each.source.text[s:e] for each in texts for s, e in each.source.tokens)
     # 39,152 rows, 145 of them document marks.
     assert (tokens["#"], tokens.total()) == (39, 39007)
+
+
+@pytest.mark.parametrize("row", ["Home Town _ O B-LOC", "Home O"])
+def test_rows_of_other_widths(write: Write, row: str):
+    """A space in a token would move its tag."""
+    path = write("is _ O O", row)
+    with pytest.raises(ValueError, match=r"P124.*line 2: the row has \d columns, but .* 4\."):
+        parse_conll(path)
+
+
+def conllu(*rows: str) -> list[str]:
+    """Number, token and tag, in the columns of CoNLL-U."""
+    return ["\t".join([*row.split(" ")[:2], *"_" * 7, row.split(" ")[2]]) for row in rows]
+
+
+def test_rows_of_conllu_that_are_no_words(write: Write):
+    rows = conllu("1-2 del _", "1 de O", "2 el O", "3 Oulu B-LOC", "3.1 viene O")
+    path = write("# text = del Oulu", *rows)
+    assert quoted(path, token_column=1) == [("de el Oulu", [("Oulu", "LOC")])]
+
+
+def test_labels_without_prefixes(write: Write):
+    lines = ["Ada PER", "Byron PER", "met O", "Bob PER", "in O", "Oulu LOC", ". O"]
+    expected = [("Ada Byron", "PER"), ("Bob", "PER"), ("Oulu", "LOC")]
+    assert quoted(write(*lines)) == [("Ada Byron met Bob in Oulu .", expected)]
+    assert quoted(write(*lines[:2]), scheme="plain") == [("Ada Byron", [("Ada Byron", "PER")])]
+    with pytest.raises(ValueError, match=r"P111.*'PER'"):
+        parse_conll(write(*lines), ReadingOptions(scheme="bio"))
+
+
+def test_spaces_of_conllu(write: Write):
+    rows = ["1 Oulu NER=B-LOC|SpaceAfter=No", "2 , SpaceAfter=No", "3 Mira NER=B-PER", "4 ! _"]
+    found = quoted(write("# sent_id = 1", *conllu(*rows)))
+    assert found == [("Oulu,Mira !", [("Oulu", "LOC"), ("Mira", "PER")])]
+
+
+def table(path: Path, **options: Any) -> list[tuple[str, list[tuple[str, str]]]]:
+    texts = read_annotated_texts(path, options=ReadingOptions(**options))
+    return [
+        (t.source.text, [(t.source.text[m.start : m.end], m.label) for m in t.mentions])
+        for t in texts
+    ]
+
+
+def test_tables(write: Write):
+    """Sentences are named in each row, in their first row only, or separated by blank rows."""
+    expected = [("Ada , she", [("Ada", "PER")]), ("Oulu", [("Oulu", "LOC")])]
+    kaggle = ["Sentence #,Word,POS,Tag", "Sentence: 1,Ada,N,B-PER", ',",",P,O', ",she,P,O"]
+    assert table(write(*kaggle, "Sentence: 2,Oulu,N,B-LOC")) == expected
+    named = ["sentence_id;token;ner", "1;Ada;B-PER", "1;,;O", "1;she;O", "2;Oulu;B-LOC"]
+    assert table(write(*named)) == expected
+    blank = ["label\ttoken", "PER\tAda", "O\t,", "O\tshe", "", "LOC\tOulu"]
+    assert table(write(*blank)) == expected
+    for wrong in ("she", "she,O,", "1,000,O"):
+        with pytest.raises(ValueError, match=r"P124.*line 3"):
+            table(write("token,tag", "Ada,B-PER", wrong))
+    with pytest.raises(ValueError, match=r"P125.*line 3.*quotation mark"):
+        table(write("token,tag", "Ada,B-PER", '",O', "she,O", '",O'))
+    quotes = ["token\ttag", '"\tO', "Ada\tB-PER", '"\tO']
+    assert table(write(*quotes)) == [('" Ada "', [("Ada", "PER")])]
+    with pytest.raises(ValueError, match=r"P130.*token and tag"):
+        table(write("a,b", "Ada,B-PER"), format="csv")
+
+
+def test_a_table_that_names_no_sentences(write: Write):
+    with pytest.raises(ValueError, match=r"P131.*501 rows"):
+        table(write("token,tag", *["Ada,B-PER"] * 501))
+    assert (
+        len(table(write("sentence_idx,token,tag", *[f"{n},Ada,B-PER" for n in range(501)]))) == 501
+    )
+
+
+@pytest.mark.parametrize(
+    "tags", ["B I O O", "B_PER I_PER O O", "PER-B PER-I O O", "b-PER i-PER O O"]
+)
+def test_tags_of_other_forms_are_no_plain_labels(write: Write, tags: str):
+    rows = [f"{word} {tag}" for word, tag in zip("abcd", tags.split(), strict=True)]
+    with pytest.raises(ValueError, match=r"P111"):
+        parse_conll(write(*rows))
+
+
+def test_numbers_in_files_of_ten_columns(write: Write):
+    rows = ["\t".join([word, *"_" * 8, tag]) for word, tag in [("Oulu", "B-LOC"), ("1-2", "O")]]
+    assert quoted(write(*rows)) == [("Oulu 1-2", [("Oulu", "LOC")])]

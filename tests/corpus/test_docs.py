@@ -15,12 +15,14 @@ from spacy.vocab import Vocab
 from spacy_padellm.corpus.docs import (
     annotate_doc,
     annotated_labels,
+    annotated_text,
     doc_from_tokens,
     docs_from_annotated_texts,
     gold_spans,
     has_gold,
-    has_gold_tokens,
+    keep_labels,
     off_tokens,
+    unknown_stretches,
 )
 from spacy_padellm.corpus.formats import read_annotated_texts
 from spacy_padellm.texts import AnnotatedText, Mention, TokenizedText
@@ -46,7 +48,8 @@ def read(doc: Doc, spans_key: str = "padellm") -> AnnotatedText:
     mentions = sorted(Mention(*place) for place in spans_of(gold_spans(doc, spans_key)))
     tokens = tuple((t.idx, t.idx + len(t)) for t in doc if not t.text.isspace())
     source = TokenizedText(doc.text, tokens)
-    return AnnotatedText(source, tuple(mentions), annotated_labels(doc, spans_key))
+    labels = annotated_labels(doc, spans_key)
+    return AnnotatedText(source, tuple(mentions), labels, unknown_stretches(doc, spans_key))
 
 
 def entities(doc: Doc) -> list[tuple[str, str]]:
@@ -157,20 +160,6 @@ def test_entities_off_the_tokens_are_returned():
     assert entities(doc) == [("York", "LOC")]
 
 
-def test_gold_tokens_are_kept_and_characters_left_to_the_tokenizer():
-    gold = AnnotatedText(TokenizedText("can't", ((0, 5),)), ())
-    characters = AnnotatedText(TokenizedText("ab", ((0, 1), (1, 2))), (Mention(0, 2, "X"),))
-    nlp = spacy.blank("en")
-    ((doc, _),) = docs_from_annotated_texts([gold], nlp)
-    assert [token.text for token in doc] == ["can't"]
-    ((doc, off),) = docs_from_annotated_texts([characters], nlp)
-    assert [token.text for token in doc] == ["ab"]
-    assert off == [] and entities(doc) == [("ab", "X")]
-    # One text with tokens of its own speaks for its whole corpus.
-    docs = [doc for doc, _ in docs_from_annotated_texts([gold, characters], nlp)]
-    assert [len(doc) for doc in docs] == [1, 2]
-
-
 @pytest.mark.parametrize(
     "name, lang, off, nested",
     [
@@ -190,9 +179,44 @@ def test_real_corpora(data: Path, name: str, lang: str, off: int, nested: int):
     assert sum(bool(doc.spans) for doc, _ in made) == nested
 
 
-def test_has_gold_tokens_looks_at_the_whole_corpus():
-    characters = AnnotatedText(TokenizedText("我 I", ((0, 1), (2, 3))), ())
-    words = AnnotatedText(TokenizedText("am", ((0, 2),)), ())
-    assert not has_gold_tokens([characters])
-    assert has_gold_tokens([characters, words])
-    assert not has_gold_tokens([])
+def test_tokens_are_the_texts_own_or_the_pipelines():
+    source = TokenizedText("don't", ((0, 5),))
+    texts = [AnnotatedText(source, ()), AnnotatedText(source, (), has_tokens=False)]
+    docs = [doc for doc, _ in docs_from_annotated_texts(texts, BLANK)]
+    assert [[token.text for token in doc] for doc in docs] == [["don't"], ["do", "n't"]]
+
+
+MISSING = (Mention(3, 6, ""), Mention(12, 13, ""))
+
+
+@pytest.mark.parametrize(
+    "mentions, labels",
+    [((), None), ((), ("LOC",)), ((Mention(7, 11, "X"), Mention(7, 11, "LOC")), None)],
+)
+def test_missing_annotation_stays_missing(mentions, labels):
+    """With and without a span group, which knows nothing of tokens."""
+    doc = doc_from_tokens(NEW_YORK, VOCAB)
+    annotate_doc(doc, AnnotatedText(NEW_YORK, mentions, labels, MISSING))
+    assert [token.i for token in doc if token.ent_iob == 0] == [1, 3]
+    (again,) = through_docbin([doc])
+    assert annotated_text(again, "padellm").unknown == MISSING
+    keep_labels(again, ["LOC"], "padellm")
+    assert annotated_text(again, "padellm").unknown == MISSING
+
+
+@pytest.mark.parametrize("labels", [None, ("X", "LOC")])
+def test_mentions_off_the_tokens_leave_them_unknown(labels):
+    """It cannot be said that nothing is there."""
+    doc = spacy.blank("en").make_doc("Die Berlinerin in York")
+    mentions = (Mention(4, 12, "X"), Mention(18, 22, "LOC"))
+    text = AnnotatedText(TokenizedText(doc.text, ()), mentions, labels)
+    assert annotate_doc(doc, text) == [mentions[0]]
+    assert [token.ent_iob_ for token in doc] == ["O", "", "O", "B"]
+    assert len(annotated_text(doc, "padellm").unknown) == 1
+
+
+def test_spacys_own_missing_annotation():
+    doc = Doc(VOCAB, words=["Ada", "Byron", "lives", "in", "Rome"])
+    doc.set_ents([Span(doc, 0, 2, "PER")], default="missing")
+    text = annotated_text(doc, "padellm")
+    assert text.mentions == (Mention(0, 9, "PER"),) and text.unknown == (Mention(10, 23, ""),)

@@ -51,7 +51,7 @@ def test_undecidable_formats(write: Write, lines: list[str]):
         detect_format(path)
     message = str(caught.value)
     assert message.startswith(f"[P103] Can't tell the format of {path}")
-    assert "(line 2)" in message and "paper, conll, jsonl" in message
+    assert "(line 2)" in message and "paper, conll, csv, jsonl, brat" in message
 
 
 @pytest.mark.parametrize("lines", [[PAPER], [JSONL], CONLL])

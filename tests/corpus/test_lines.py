@@ -13,6 +13,20 @@ def test_lines_are_numbered_and_stripped_of_their_ends_only(tmp_path: Path):
     assert list(numbered_lines(path)) == [(1, "a "), (2, ""), (3, "\u2028b"), (4, "\ufeffc")]
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_line_ends(tmp_path: Path, end: str):
+    path = tmp_path / "lines.txt"
+    for last in ("", end):
+        path.write_bytes((end.join(["\ufeffa\x0cb", "", "c\u2028"]) + last).encode())
+        assert list(numbered_lines(path)) == [(1, "a\x0cb"), (2, ""), (3, "c\u2028")]
+
+
+def test_a_carriage_return_between_line_feeds_belongs_to_its_line(tmp_path: Path):
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"a\rb\nc")
+    assert list(numbered_lines(path)) == [(1, "a\rb"), (2, "c")]
+
+
 def test_missing_file_and_folder(tmp_path: Path):
     with pytest.raises(ValueError, match=r"\[P101\].*absent.txt: No such file"):
         list(numbered_lines(tmp_path / "absent.txt"))
