@@ -53,7 +53,7 @@ class OutputObjective(Objective):
     def teach(self, text: EncodedText, taught: Taught) -> SupervisedTree:
         """Build a tree that is a single chain: the text and its output."""
         tree = TokenTree(text.prefix)
-        if not taught:
+        if not self._is_whole(taught):
             return SupervisedTree(tree, [], [], [], admissible=None)
         ids = self._write(text, taught)
         opened = tree.insert(self.encoder.count_end, tree.prefix_end)[-1]
@@ -63,8 +63,12 @@ class OutputObjective(Objective):
 
     def sequences(self, text: EncodedText, taught: Taught) -> Iterator[list[int]]:
         """List the ids of the output after the text; none if nothing is taught."""
-        if taught:
+        if self._is_whole(taught):
             yield self.encoder.count_end + self._write(text, taught)
+
+    def _is_whole(self, taught: Taught) -> bool:
+        """Tell whether all labels are taught: an output has those of all."""
+        return bool(taught) and set(self.labels) <= taught.keys()
 
     def _write(self, text: TokenizedText, taught: Taught) -> list[int]:
         return self.encoder.encode_output(self._render(text, taught)[0])

@@ -160,7 +160,13 @@ def _append(text: AnnotatedText, other: AnnotatedText) -> AnnotatedText:
     source = TokenizedText(
         f"{text.source.text} {other.source.text}", (*text.source.tokens, *tokens)
     )
-    return AnnotatedText(source, (*text.mentions, *mentions), text.labels)
+    unknown = tuple(stretch.moved(by) for stretch in other.unknown)
+    return replace(
+        text,
+        source=source,
+        mentions=(*text.mentions, *mentions),
+        unknown=(*text.unknown, *unknown),
+    )
 
 
 def _alone(text: AnnotatedText) -> list[Mention]:
@@ -209,8 +215,9 @@ def _replace(text: AnnotatedText, swapped: dict[Mention, TokenizedText]) -> Anno
         for a, b in source.tokens
         if not any(mention.start <= a < mention.end for mention in ordered)
     ]
-    return AnnotatedText(
-        TokenizedText("".join([*pieces, source.text[ends[-1] :]]), tuple(sorted(tokens))),
-        tuple(replace(m, start=move(m.start), end=move(m.end)) for m in text.mentions),
-        text.labels,
-    )
+
+    def moved(mentions: Iterable[Mention]) -> tuple[Mention, ...]:
+        return tuple(replace(m, start=move(m.start), end=move(m.end)) for m in mentions)
+
+    joined = TokenizedText("".join([*pieces, source.text[ends[-1] :]]), tuple(sorted(tokens)))
+    return replace(text, source=joined, mentions=moved(text.mentions), unknown=moved(text.unknown))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..decode.windows import Window
@@ -127,6 +128,30 @@ def find_teachable(
     return taught, left_out
 
 
+def find_unknown(text: AnnotatedText, left_out: LeftOut) -> tuple[Mention, ...]:
+    """Find the stretches of a text that teach nothing, not even that there is no mention.
+
+    Args:
+        text: The text.
+        left_out: Its gold mentions that cannot be taught. Where one is off the token boundaries,
+            the model can neither find it nor learn that nothing is there.
+
+    Returns:
+        The stretches, in whole tokens, each with its label; an empty label stands for all labels.
+    """
+    unaligned = (mention for reason, mention in left_out if reason == "unaligned")
+    found = []
+    for each in (*text.unknown, *unaligned):
+        tokens = text.source.tokens
+        first = bisect_right(tokens, each.start, key=lambda token: token[1])
+        last = bisect_left(tokens, each.end, key=lambda token: token[0]) - 1
+        is_touched = first <= last
+        start = tokens[first][0] if is_touched else each.start
+        end = tokens[last][1] if is_touched else each.end
+        found.append(replace(each, start=start, end=end))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class WindowedText:
     """A text and the windows in which it is taught.
@@ -142,13 +167,21 @@ class WindowedText:
 
     @classmethod
     def cut(cls, text: AnnotatedText, windows: Iterable[Window]) -> WindowedText:
-        """Divide the gold mentions of a text among its windows."""
+        """Divide the gold mentions of a text among its windows.
+
+        What a window has of a mention that is not whole in it is unknown there.
+        """
         cut = []
         for window in windows:
             start, end = window.start, window.start + len(window.text.text)
-            inside = (m for m in text.mentions if start <= m.start and m.end <= end)
+            inside = {m for m in text.mentions if start <= m.start and m.end <= end}
             mentions = tuple(sorted(mention.moved(-start) for mention in inside))
-            cut.append((start, AnnotatedText(window.text, mentions, text.labels)))
+            unknown = tuple(
+                replace(m, start=max(m.start, start), end=min(m.end, end)).moved(-start)
+                for m in (*text.unknown, *(m for m in text.mentions if m not in inside))
+                if m.start < end and start < m.end
+            )
+            cut.append((start, AnnotatedText(window.text, mentions, text.labels, unknown)))
         return cls(text, tuple(cut))
 
 

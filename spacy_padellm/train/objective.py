@@ -10,9 +10,9 @@ from typing import Any
 from ..errors import Errors
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import Settings
-from ..texts import AnnotatedText
+from ..texts import AnnotatedText, Mention
 from ..tree.token_tree import TokenTree, Trie
-from .gold import Examination, LeftOut, TaughtMention, find_teachable
+from .gold import Examination, LeftOut, TaughtMention, find_teachable, find_unknown
 from .supervised import SupervisedTree
 from .tags import teach_tags
 
@@ -54,17 +54,19 @@ class Objective(ABC):
 
         Args:
             text: The text with its gold mentions. A label that it is not annotated for is not
-                taught, not even as absent.
+                taught, not even as absent. Where its annotation is unknown, only text tags are
+                taught, at the tokens of which it is known.
 
         Returns:
             The tree, and the gold mentions that are left out of it.
         """
         encoded = self.encoder.encode(text.source)
         taught, left_out = self.select(text)
-        built = self.teach(encoded, taught)
+        unknown = find_unknown(text, left_out)
+        built = self.teach(encoded, _countable(taught, unknown))
         if self.tag_text and taught:
             mentions = {label: [mention for mention, _ in each] for label, each in taught.items()}
-            built.tags = teach_tags(encoded, mentions, self.tag_text)
+            built.tags = teach_tags(encoded, mentions, unknown, self.tag_text)
         return built, left_out
 
     def examine(self, text: AnnotatedText) -> Examination:
@@ -75,13 +77,20 @@ class Objective(ABC):
         taught, left_out = self.select(text)
         encoded = self.encoder.encode(text.source)
         tree = TokenTree(encoded.prefix)
-        for ids in self.sequences(encoded, taught):
+        unknown = find_unknown(text, left_out)
+        is_taught = False
+        for ids in self.sequences(encoded, _countable(taught, unknown)):
+            is_taught = True
             # The last token of a sequence is only a target and has no node.
             tree.insert(ids[:-1], tree.prefix_end)
         outline = SupervisedTree(tree, [], [], [], admissible=None)
-        return Examination(
-            left_out, bool(taught), outline.depth, len(tree), outline.sequence_tokens
-        )
+        if self.tag_text and taught:
+            # A token that is known has a tag.
+            is_taught |= any(
+                all(end <= each.start or each.end <= start for each in unknown)
+                for start, end in text.source.tokens
+            )
+        return Examination(left_out, is_taught, outline.depth, len(tree), outline.sequence_tokens)
 
     @abstractmethod
     def select(self, text: AnnotatedText) -> tuple[dict[str, list[TaughtMention]], LeftOut]:
@@ -99,6 +108,14 @@ class Objective(ABC):
     @abstractmethod
     def sequences(self, text: EncodedText, taught: Taught) -> Iterator[list[int]]:
         """List the ids after the text in each of the tree's sequences."""
+
+
+def _countable(taught: Taught, unknown: Sequence[Mention]) -> Taught:
+    """Keep the labels of which all mentions are known, as the model counts them."""
+    labels = {each.label for each in unknown}
+    if "" in labels:
+        return {}
+    return {label: mentions for label, mentions in taught.items() if label not in labels}
 
 
 class ParallelObjective(Objective):

@@ -40,6 +40,11 @@ class SupervisedTree:
     tags: TaughtTags | None = None
 
     @property
+    def teaches(self) -> bool:
+        """Whether there is anything to learn from it."""
+        return bool(self.nodes or (self.tags is not None and self.tags.tags))
+
+    @property
     def tagged_nodes(self) -> list[int]:
         """The node of each of the text's own tokens, if they are taught tags."""
         if self.tags is None:
@@ -126,7 +131,7 @@ def target_log_probs(
                 column = tag.target + (inside.shape[1] if tag.kind == "begins" else 0)
                 picked.append((first + tag.place) * both.shape[1] + column)
             first += tags.length
-        found.append(both.flatten()[torch.tensor(picked, device=both.device)])
+        found.append(both.flatten()[torch.tensor(picked, dtype=torch.long, device=both.device)])
     return torch.cat(found)
 
 

@@ -9,6 +9,7 @@ n-th mention, the model then only has to look for its number in the text.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,10 @@ class TaughtTags:
 
 
 def teach_tags(
-    text: EncodedText, mentions: Mapping[str, Sequence[Mention]], weight: float
+    text: EncodedText,
+    mentions: Mapping[str, Sequence[Mention]],
+    unknown: Sequence[Mention],
+    weight: float,
 ) -> TaughtTags:
     """Make the tags of a text from its gold mentions.
 
@@ -62,6 +66,8 @@ def teach_tags(
         text: The text.
         mentions: Label → its mentions, in order of appearance. Labels that the text is not
             annotated for are missing.
+        unknown: Stretches whose tokens are taught nothing, each with its label; an empty label
+            stands for all. Mentions of the label behind one have no known number.
         weight: Weight of each kind of tag at a token. Where mentions overlap, their tags share it.
 
     Returns:
@@ -69,16 +75,28 @@ def teach_tags(
     """
     wordings, openers = text.encoder.wordings, text.encoder.openers
     labels = {label: index for index, label in enumerate(wordings)}
-    bounds = sorted({o for ms in mentions.values() for m in ms for o in (m.start, m.end)})
-    before = text.ids_before(bounds)
+    stretches = [*(m for of_label in mentions.values() for m in of_label), *unknown]
+    before = text.ids_before(sorted({o for m in stretches for o in (m.start, m.end)}))
+
+    def places(mention: Mention) -> range:
+        start = min(before[mention.start], text.length - 1)
+        return range(start, max(before[mention.end], start + 1))
+
+    untaught = {place for each in unknown for place in places(each)}
     inside: defaultdict[int, list[int]] = defaultdict(list)
     begins: defaultdict[int, list[int]] = defaultdict(list)
+    # Where a mention begins whose number is unknown.
+    unnumbered: set[int] = set()
     for label, of_label in mentions.items():
+        numbered = min((u.start for u in unknown if u.label in ("", label)), default=math.inf)
         for n, mention in enumerate(of_label):
-            start, end = min(before[mention.start], text.length - 1), before[mention.end]
-            # Mentions beyond the highest number have no opener.
-            begins[start] += [n] if n < len(openers) else []
-            for place in range(start, max(end, start + 1)):
+            of_mention = places(mention)
+            if mention.start < numbered:
+                # Mentions beyond the highest number have no opener.
+                begins[of_mention[0]] += [n] if n < len(openers) else []
+            else:
+                unnumbered.add(of_mention[0])
+            for place in of_mention:
                 inside[place].append(labels[label])
     kinds: list[tuple[Kind, Mapping[int, list[int]], int]] = [
         ("inside", inside, len(labels)),
@@ -87,6 +105,8 @@ def teach_tags(
     tags, weights = [], []
     for place in range(text.length):
         for kind, found, none in kinds:
+            if place in untaught or (kind == "begins" and place in unnumbered):
+                continue
             targets = found.get(place, [none])
             tags += [TextTag(place, kind, target) for target in targets]
             weights += [weight / len(targets) for _ in targets]

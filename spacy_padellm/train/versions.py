@@ -138,4 +138,4 @@ class TextVersions:
         # Joined texts may have more mentions than can be taught.
         own = self.objective.examine(text).left_out if left_out else left_out
         is_worse = len(left_out) > len(own)
-        return tree if tree.nodes and not is_worse and self._fits(tree.depth) else None
+        return tree if tree.teaches and not is_worse and self._fits(tree.depth) else None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -205,6 +206,25 @@ def test_wrong_rates(rate: float):
 def test_no_uses():
     with pytest.raises(ValueError, match=r"P032.*uses is 0"):
         MentionSwap(0.5, uses=0)
+
+
+def test_what_is_unknown_moves_with_the_text():
+    swap = swap_with("[Grace Hopper|PER]")
+    text = parse("[Ada|PER] met Bob in [Rome|LOC]")
+    text = replace(text, unknown=(Mention(8, 11, "PER"),))
+    swapped = swap(text)
+    assert swapped.source.text == "Grace Hopper met Bob in Rome"
+    assert [quote(swapped, each) for each in swapped.unknown] == ["Bob"]
+    join = MentionSwap(0.0, join=2)
+    join.collect(text, ())
+    joined = next(t for t in iter(lambda: join(text), None) if len(t.mentions) == 4)
+    assert [quote(joined, each) for each in joined.unknown] == ["Bob", "Bob"]
+    first, second = joined.unknown
+    assert first == text.unknown[0] and second.start > len(text.source.text)
+
+
+def quote(text: AnnotatedText, mention: Mention) -> str:
+    return text.source.text[mention.start : mention.end]
 
 
 @pytest.mark.parametrize("join, growth", [(1, 1), (2, 1.5), (3, 2)])

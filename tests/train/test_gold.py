@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -29,9 +30,13 @@ def left_out_of(*mentions: Mention, limits: dict[str, int] = LIMITS) -> dict[str
     assert each.examine(text).left_out.by_reason == found
     assert all(source == TEXT.text for entries in found.values() for source, _ in entries)
     assert len(left_out) == sum(map(len, found.values()))
-    # The others are taught, and counted.
-    taught = len(mentions) - len(left_out)
-    assert tree.targets[0] == each.encoder.count_ids[taught][0]
+    if "unaligned" in found:
+        # The model could not find it, and must not learn that nothing is there.
+        assert not tree.teaches and not each.examine(text).is_taught
+    else:
+        # The others are taught, and counted.
+        taught = len(mentions) - len(left_out)
+        assert tree.targets[0] == each.encoder.count_ids[taught][0]
     assert list(left_out) == [(reason, m) for reason in found for _, m in found[reason]]
     return {
         reason: [TEXT.text[m.start : m.end] for _, m in entries]
@@ -94,7 +99,7 @@ def test_gold_without_ids_is_left_out():
     settings = Settings(TEMPLATES["en"], labels, **LIMITS)
     tree, left_out = ParallelObjective(encoder, settings).build(text)
     assert left_out.by_reason == {"unaligned": [(source.text, Mention(3, 4, "PER"))]}
-    assert tree.targets[-2:] == [7, encoder.end_id]
+    assert not tree.teaches
 
 
 def test_left_out_gold_adds_up():
@@ -200,6 +205,19 @@ def test_a_mention_is_left_out_if_no_window_holds_it(size: int, stride: int):
     assert held <= set(WHOLE.mentions)
     _, found = left_out(windowed)
     assert set(found.get("across_windows", [])) == set(WHOLE.mentions) - held
+
+
+def test_what_is_unknown_in_a_window():
+    """What is unknown in the text, and what the window has of a mention that it cuts."""
+    text = replace(WHOLE, unknown=(Mention(16, 23, ""),))
+    windows = strided(text, 3, 3).windows
+    found = [
+        [(each.label, part.source.text[each.start : each.end]) for each in part.unknown]
+        for _, part in windows
+    ]
+    assert [part.source.text for _, part in windows] == ["in New York", "Ada met Bob", "Hill again"]
+    assert found == [[], [("", "met Bob"), ("PER", "Bob")], [("PER", "Hill")]]
+    assert [len(part.mentions) for _, part in windows] == [1, 1, 0]
 
 
 def test_gold_beside_the_tokens_is_in_no_window():

@@ -38,7 +38,7 @@ def tag(text: str, **mentions: list[str]) -> tuple[list[str], TaughtTags]:
     encoded = encode(text)
     own = encoded.prefix[len(encoded.prefix) - encoded.length :]
     pieces = [small_tokenizer("en").decode([i]) for i in own]
-    return pieces, teach_tags(encoded, found, 1.0)
+    return pieces, teach_tags(encoded, found, (), 1.0)
 
 
 def named(taught: TaughtTags, kind: str) -> dict[int, dict[int, float]]:
@@ -62,6 +62,37 @@ def test_mentions_behind_the_highest_number_begin_nothing_that_has_a_name():
     silent = places - {each.place for each in taught.tags if each.kind == "begins"}
     starts = {length(text[: text.index(name)]) for name in names[4:]}
     assert starts == silent and starts <= set(named(taught, "inside"))
+
+
+def test_mentions_behind_what_is_unknown_have_no_number():
+    text = "Anna Bob Cleo Paris Rome"
+    spans = {word: (text.index(word), text.index(word) + len(word)) for word in text.split()}
+    of_label = {
+        label: [Mention(*spans[word], label) for word in words]
+        for label, words in {"PER": ["Anna", "Cleo"], "LOC": ["Paris", "Rome"]}.items()
+    }
+    starts = {word: length(text[:start]) for word, (start, _) in spans.items()}
+
+    def taught(label: str) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
+        unknown = (Mention(*spans["Bob"], label),)
+        tags = teach_tags(encode(text), of_label, unknown, 1.0)
+        found = []
+        for kind in ("begins", "inside"):
+            at = named(tags, kind)
+            found.append({word: at[start] for word, start in starts.items() if start in at})
+        places = {each.place for each in tags.tags}
+        assert starts["Bob"] not in places
+        # Not even that nothing begins there.
+        begins = {each.place for each in tags.tags if each.kind == "begins"}
+        assert {starts["Cleo"], starts["Paris"]} - begins == {
+            starts[word] for word in ("Cleo", "Paris") if word not in found[0]
+        }
+        return found[0], found[1]
+
+    inside = {"Anna": {PER: 1.0}, "Cleo": {PER: 1.0}, "Paris": {LOC: 1.0}, "Rome": {LOC: 1.0}}
+    # Bob may be a person, so Cleo is the second one or the third.
+    assert taught("PER") == ({"Anna": {0: 1}, "Paris": {0: 1}, "Rome": {1: 1}}, inside)
+    assert taught("") == ({"Anna": {0: 1}}, inside)
 
 
 def test_tokens_name_the_label_they_are_in_and_the_mention_they_begin():
@@ -119,7 +150,7 @@ def test_every_mention_begins_and_is_inside_somewhere(data):
     cuts = data.draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=2).map(sorted))
     if not size or cuts[0] == cuts[1]:
         return
-    tags = teach_tags(encode(text), {"PER": [Mention(*cuts, "PER")]}, 0.5).tags
+    tags = teach_tags(encode(text), {"PER": [Mention(*cuts, "PER")]}, (), 0.5).tags
     assert {each.place for each in tags} == set(range(size))
     begun = [each.place for each in tags if (each.kind, each.target) == ("begins", 0)]
     inside = [each.place for each in tags if (each.kind, each.target) == ("inside", PER)]
@@ -130,7 +161,7 @@ def test_every_mention_begins_and_is_inside_somewhere(data):
 
 
 def test_a_text_without_ids():
-    taught = teach_tags(encode(""), {"PER": []}, 1.0)
+    taught = teach_tags(encode(""), {"PER": []}, (), 1.0)
     assert (taught.tags, taught.weights, taught.length) == ([], [], 0)
 
 
@@ -140,5 +171,5 @@ def test_a_label_that_is_called_like_a_number():
     tokenizer = train_tokenizer(["Anna"], TEMPLATES["en"], list(labels), 2, 300)
     encoder = make_encoder(TEMPLATES["en"], labels, tokenizer, max_mentions=2)
     text = encoder.encode(TokenizedText("Anna", ()))
-    taught = teach_tags(text, {"1": [Mention(0, 4, "1")], "PER": []}, 1.0)
+    taught = teach_tags(text, {"1": [Mention(0, 4, "1")], "PER": []}, (), 1.0)
     assert set(taught.tags) >= {TextTag(0, "inside", 0), TextTag(0, "begins", 0)}
