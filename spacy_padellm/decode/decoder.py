@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,17 +11,19 @@ from typing import Protocol
 
 import torch
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import DecodingOptions, Settings
 from ..tree.causal_lm import CausalLM
 from ..tree.choices import Continuations
 from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
-from ..tree.run import TreeRun
+from ..tree.run import TreeRun, is_out_of_memory
 from .mentions import DecodedMention
 from .state import Choice, TextState
 from .tags import TextTags, join_tags
+
+logger = logging.getLogger(__name__)
 
 # The limits of the probability of a token that is worth drafting.
 _DRAFTS = (0.02, 0.7)
@@ -129,6 +133,8 @@ class ParallelDecoder:
         self.settings = settings
         self.options = options
         self.cost = DecodingCost()
+        self._has_halved = False
+        self._has_filled = False
         self._longest = settings.max_mention_tokens
         wants_tags = options.tag_share > 0 or options.decode == "tags"
         self.reads_tags = wants_tags and settings.reads_tags and encoder.has_offsets
@@ -137,11 +143,11 @@ class ParallelDecoder:
 
     def fits(self, text: EncodedText) -> bool:
         """Return whether a text and all that may be written after it fit the model's positions."""
-        return self.lm.fits(self._depth(text, self.settings.labels))
+        return self.lm.fits(self._depth(text, text.encoder.labels))
 
     def _depth(self, text: EncodedText, labels: Iterable[str]) -> int:
         """Return the depth that a text's tree may reach, or a bound of it that is small enough."""
-        depth = self.encoder.depth_before_mentions(text, labels)
+        depth = text.encoder.depth_before_mentions(text, labels)
         # The trie is built only if this bound is too large.
         bound = depth + text.most_mention_tokens
         window = self.lm.support.max_depth
@@ -151,17 +157,22 @@ class ParallelDecoder:
         return depth + max(text.trie.depth - 1, 0)
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
-        """Find the mentions of texts, label by label, in the order of their numbers."""
-        written = self.write(texts, list(self.settings.labels))
-        return [self.join(each) for each in written]
+        """Find the mentions of texts, label by label, in the order of their numbers.
+
+        Each text is asked for the labels of the encoder that encoded it.
+        """
+        return [self.join(each) for each in self.write(texts)]
 
     @torch.inference_mode()
-    def write(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[Written]:
+    def write(
+        self, texts: Sequence[EncodedText], labels: Sequence[str] | None = None
+    ) -> list[Written]:
         """Write the mentions of some labels.
 
         Args:
             texts: The texts.
-            labels: The labels whose mentions are written.
+            labels: The labels whose mentions are written; `None` for all that each text is asked
+                for.
 
         Returns:
             The written mentions of each text, and its tags for all labels.
@@ -170,31 +181,55 @@ class ParallelDecoder:
             TextTooLongError: A text is longer than the model's positions.
         """
         found = [Written([]) for _ in texts]
-        asked = sum(len(self.encoder.branches[label]) for label in labels)
-        sizes = [len(text.prefix) + asked for text in texts]
+        asked = [list(text.encoder.labels) if labels is None else labels for text in texts]
+        sizes = [
+            len(text.prefix) + sum(len(text.encoder.branches[label]) for label in of_text)
+            for text, of_text in zip(texts, asked, strict=True)
+        ]
         # The tokens of mentions are not counted: they are few.
         for batch in batch_by_padded(sizes, self.options.batch_tokens):
-            items = [item for item in batch if labels and texts[item].length]
+            items = [item for item in batch if asked[item] and texts[item].length]
             if not items:
                 continue
-            results = self._run([texts[item] for item in items], labels)
+            results = self._run_in_parts(
+                [texts[item] for item in items], [asked[item] for item in items]
+            )
             for item, written in zip(items, results, strict=True):
                 found[item] = written
-                if len(labels) == len(self.settings.labels):
+                if len(asked[item]) == len(texts[item].encoder.labels):
                     # The trie takes many times the memory of its text.
                     vars(texts[item]).pop("trie", None)
         return found
 
-    def _run(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[Written]:
+    def _run_in_parts(
+        self, texts: Sequence[EncodedText], labels: Sequence[Sequence[str]]
+    ) -> list[Written]:
+        """Run texts together, or in halves if there is too little memory."""
+        try:
+            return self._run(texts, labels)
+        except (MemoryError, RuntimeError) as error:
+            if len(texts) == 1 or not is_out_of_memory(error):
+                raise
+            if not self._has_halved:
+                logger.warning(Warnings.W091.format(error=error))
+                self._has_halved = True
+        # Only here, as the error holds on to the tensors of the run.
+        if self.lm.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(texts) // 2
+        first = self._run_in_parts(texts[:half], labels[:half])
+        return first + self._run_in_parts(texts[half:], labels[half:])
+
+    def _run(self, texts: Sequence[EncodedText], labels: Sequence[Sequence[str]]) -> list[Written]:
         """Run passes until everything is written. The first one reads the tags, if any."""
         states = [TextState(text, self.options.open_counts) for text in texts]
-        depth = max(self._depth(text, labels) for text in texts)
+        depth = max(self._depth(text, asked) for text, asked in zip(texts, labels, strict=True))
         trees = [state.tree for state in states]
         run = self.lm.open(trees, depth, in_halves=self.reads_tags)
         tags: Sequence[TextTags | None] = [None] * len(states)
         if self.reads_tags:
             tags = self._read_tags(run, texts)
-        opened = [self._choose(labels, each) for each in tags]
+        opened = [self._choose(asked, each) for asked, each in zip(labels, tags, strict=True)]
         threshold = self._find_threshold(sum(map(bool, opened)))
         for state, of_text, each in zip(states, tags, opened, strict=True):
             state.open(each, threshold, of_text)
@@ -205,7 +240,18 @@ class ParallelDecoder:
                 state.advance(chosen)
         self.cost.add(run, sum(state.count_kept() for state in states))
         written = [list(state.mentions()) for state in states]
+        if not self._has_filled:
+            self._warn_if_full(written)
         return list(map(Written, written, tags, opened))
+
+    def _warn_if_full(self, written: Sequence[Sequence[DecodedMention]]) -> None:
+        """Say once that a text may have more mentions of a label than can be written."""
+        most = self.encoder.max_mentions
+        counts = (Counter(mention.label for mention in of_text) for of_text in written)
+        full = (label for each in counts for label, count in each.items() if count == most)
+        if label := next(full, None):
+            logger.warning(Warnings.W092.format(label=label, most=most))
+            self._has_filled = True
 
     def _choose(self, labels: Sequence[str], tags: TextTags | None) -> Sequence[str]:
         """Choose the labels to open: all, or those that the tags leave in doubt."""
@@ -249,22 +295,27 @@ class ParallelDecoder:
         lengths = [text.length for text in texts]
         ends = [len(text.prefix) for text in texts]
         nodes = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-        inside, begins = self.encoder.tag_choices["inside"], self.encoder.tag_choices["begins"]
-        needed = torch.cat([inside.needed, begins.needed]).unique()
+        # Texts that are asked for the same labels have the same encoder.
+        items_of: dict[PromptEncoder, list[int]] = {}
+        for item, text in enumerate(texts):
+            items_of.setdefault(text.encoder, []).append(item)
+        kinds = [choices for each in items_of for choices in each.tag_choices.values()]
+        needed = torch.cat([choices.needed for choices in kinds]).unique()
         middle = torch.ones(sum(lengths), dtype=torch.bool)
-        logits = run.logits(nodes, Readout(needed, middle))
-        labels = inside.log_probs(logits, needed).exp()
-        begun = 1 - begins.log_probs(logits, needed)[:, -1:].exp()
-        # Together, as each transfer from a device waits for it.
-        probs = torch.cat([labels, begun], dim=1).cpu().numpy()
-        tags, first = [], 0
-        for text, length in zip(texts, lengths, strict=True):
-            own = probs[first : first + length]
-            assert text.offsets is not None  # Otherwise tags would not be read.
-            names = list(self.encoder.wordings)
-            tags.append(TextTags(text, names, text.offsets, own[:, :-1], own[:, -1], self._longest))
-            first += length
-        return tags
+        logits = run.logits(nodes, Readout(needed, middle)).split(lengths)
+        tags: dict[int, TextTags] = {}
+        for encoder, items in items_of.items():
+            own = torch.cat([logits[item] for item in items])
+            inside = encoder.tag_choices["inside"].log_probs(own, needed).exp()
+            begun = 1 - encoder.tag_choices["begins"].log_probs(own, needed)[:, -1:].exp()
+            # Together, as each transfer from a device waits for it.
+            probs = torch.cat([inside, begun], dim=1).cpu().split([lengths[item] for item in items])
+            for item, each in zip(items, probs, strict=True):
+                text, table = texts[item], each.numpy()
+                assert text.offsets is not None  # Otherwise tags would not be read.
+                names, columns = list(encoder.labels), (table[:, :-1], table[:, -1])
+                tags[item] = TextTags(text, names, text.offsets, *columns, self._longest)
+        return [tags[item] for item in range(len(texts))]
 
     def choose(
         self,

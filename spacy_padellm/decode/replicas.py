@@ -140,13 +140,13 @@ def _tensors(model: PreTrainedModel) -> Iterator[Tensor]:
 
 
 class _Share(NamedTuple):
-    """The part of the work that one replica does: some labels of some texts.
+    """The part of the work that one replica does: some labels of some texts; `None` for all.
 
     Only one of the replicas that share a text reads its tags, for all labels.
     """
 
     texts: list[int]
-    labels: Sequence[str]
+    labels: Sequence[str] | None
 
 
 class SharedDecoder:
@@ -174,13 +174,11 @@ class SharedDecoder:
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
         """Find the mentions of texts, label by label, in the order of their numbers."""
-        labels = list(self._first.settings.labels)
         if len(texts) < len(self._decoders):
-            shares = self._share_labels(texts, labels)
+            shares = self._share_labels(texts)
         else:
-            asked = sum(len(self._first.encoder.branches[label]) for label in labels)
-            loads = [len(text.prefix) + asked for text in texts]
-            shares = [_Share(share, labels) for share in balance(loads, len(self._decoders))]
+            loads = [len(text.prefix) + sum(_loads(text)) for text in texts]
+            shares = [_Share(share, None) for share in balance(loads, len(self._decoders))]
         results = run_together(
             [
                 partial(
@@ -195,9 +193,9 @@ class SharedDecoder:
         for share, result in zip(shares, results, strict=True):
             for item, written in zip(share.texts, result, strict=True):
                 parts[item].append(written)
-        order = {label: place for place, label in enumerate(labels)}
         found = []
-        for of_text in parts:
+        for text, of_text in zip(texts, parts, strict=True):
+            order = {label: place for place, label in enumerate(text.encoder.labels)}
             # In the order in which a single replica would have written them.
             mentions = [mention for part in of_text for mention in part.mentions]
             mentions.sort(key=lambda each: order[each.label])
@@ -208,27 +206,34 @@ class SharedDecoder:
             found.append(self._first.join(united))
         return found
 
-    def _share_labels(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[_Share]:
+    def _share_labels(self, texts: Sequence[EncodedText]) -> list[_Share]:
         """Divide the labels of each text among several replicas."""
-        loads = [len(self._first.encoder.branches[label]) for label in labels]
+        loads = [_loads(text) for text in texts]
         lengths = [len(text.prefix) for text in texts]
         shares = []
-        for text, size in enumerate(size_teams(lengths, loads, len(self._decoders))):
+        for number, size in enumerate(size_teams(lengths, loads, len(self._decoders))):
             # Make the trie once, before the replicas that share this text need it.
-            _ = texts[text].trie
-            for part in balance(loads, size):
-                shares.append(_Share([text], [labels[i] for i in part]))
+            _ = texts[number].trie
+            labels = list(texts[number].encoder.labels)
+            for part in balance(loads[number], size):
+                shares.append(_Share([number], [labels[i] for i in part]))
         return shares
 
 
-def size_teams(lengths: Sequence[int], loads: Sequence[int], replicas: int) -> list[int]:
+def _loads(text: EncodedText) -> list[int]:
+    """Return the number of tokens that each label of a text takes."""
+    return [len(branch) for branch in text.encoder.branches.values()]
+
+
+def size_teams(lengths: Sequence[int], loads: Sequence[Sequence[int]], replicas: int) -> list[int]:
     """Decide how many replicas work on each text.
 
     Every text gets one. Each further replica goes to the text with the most work left per replica.
 
     Args:
         lengths: Number of tokens of each text. Every replica of the text runs all of them.
-        loads: Number of tokens of each label. The replicas of a text divide the labels.
+        loads: For each text, the number of tokens of each label. The replicas of a text divide the
+            labels.
         replicas: Number of replicas, at least the number of texts.
 
     Returns:
@@ -236,10 +241,10 @@ def size_teams(lengths: Sequence[int], loads: Sequence[int], replicas: int) -> l
     """
     sizes = [1] * len(lengths)
     for _ in range(replicas - len(lengths)):
-        growing = [text for text, size in enumerate(sizes) if size < len(loads)]
+        growing = [text for text, size in enumerate(sizes) if size < len(loads[text])]
         if not growing:
             break
-        sizes[max(growing, key=lambda text: lengths[text] + sum(loads) / sizes[text])] += 1
+        sizes[max(growing, key=lambda text: lengths[text] + sum(loads[text]) / sizes[text])] += 1
     return sizes
 
 

@@ -82,9 +82,10 @@ def cut_windows(
 def merge_windows(windows: Sequence[Window], entities: Sequence[Sequence[Entity]]) -> list[Entity]:
     """Merge the entities found in the windows of a text.
 
-    If windows find different labels at a place, the most probable entity is kept. An entity at a
-    window's edge may be part of a longer one. It is dropped if another window reads it with text on
-    both sides.
+    Of the same entity in several windows, the most probable one is kept. Windows may find different
+    labels at a place: all of them are returned, as the rest of the text decides between them. An
+    entity at a window's edge may be part of a longer one. It is dropped if another window reads it
+    with text on both sides.
 
     Args:
         windows: The windows.
@@ -94,11 +95,11 @@ def merge_windows(windows: Sequence[Window], entities: Sequence[Sequence[Entity]
         The text's entities, in order of appearance.
     """
     places = [(window.start, window.start + len(window.text.text)) for window in windows]
-    best: dict[tuple[int, int], Entity] = {}
+    best: dict[tuple[int, int, str], Entity] = {}
     for (first, last), found in zip(places, entities, strict=True):
         for each in found:
             moved = replace(each, start=each.start + first, end=each.end + first)
-            key = (moved.start, moved.end)
+            key = (moved.start, moved.end, moved.label)
             at_edge = moved.start == first or moved.end == last
             if at_edge and any(start < moved.start and moved.end < end for start, end in places):
                 continue

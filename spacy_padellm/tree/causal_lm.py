@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import Errors
+from .forks import use_one_thread_in_forks
 from .model_call import ModelCall
 from .probe import PassCost, measure_cost, probe_tree_support
 from .run import TreeRun, TreeSupport, Way
@@ -89,6 +90,7 @@ class CausalLM:
         bidirectional_prefix: bool = False,
         support: TreeSupport | None = None,
     ) -> None:
+        use_one_thread_in_forks()
         self.model = model
         self.tokenizer = tokenizer
         self.bidirectional_prefix = bidirectional_prefix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from ..errors import Errors
+from .forks import ForkLock
 from .kv_cache import CACHE_NAMES, KVCache, MaskForm
 
 
@@ -75,7 +75,7 @@ class ModelCall:
         self.parameters = frozenset(inspect.signature(model.forward).parameters)
         self._outermost = outermost or model
         # A hook affects every thread that runs the model, so one thread runs at a time.
-        self._lock = threading.Lock()
+        self._lock = ForkLock(rank=2)
 
     def __reduce__(self) -> tuple[type[ModelCall], tuple[PreTrainedModel]]:
         return ModelCall, (self.model,)

@@ -724,3 +724,75 @@ def test_tokenizers_without_offsets_have_no_tags(request):
     reading = reading_decoder(CausalLM(model, tokenizer), labels=wordings)
     assert not reading.reads_tags
     assert all(m.tagged is None for text in decode(reading, TEXTS["en"]) for m in text)
+
+
+def test_it_is_said_once_that_no_more_mentions_can_be_written(caplog):
+    lm = random_lm("llama", "en", "causal", 1)
+    counts = {
+        Counter(mention.label for mention in found).most_common(1)[0]
+        for found in decode(make_decoder(lm), TEXTS["en"])
+        if found
+    }
+    most = max(count for _, count in counts)
+    caplog.clear()
+    for limit in (most, most + 1):
+        decoder = make_decoder(lm, limits={**LIMITS, "max_mentions": limit})
+        for _ in "ab":
+            found = decode(decoder, TEXTS["en"])
+        full = {
+            label
+            for of_text in found
+            for label, count in Counter(mention.label for mention in of_text).items()
+            if count == limit
+        }
+        said = [record.getMessage() for record in caplog.records]
+        assert full or limit > most
+        assert len(said) == bool(full)
+        assert all(f"[W092] A text has {limit} mentions of" in each for each in said)
+        caplog.clear()
+
+
+# Memory
+
+
+NO_MEMORY = [
+    MemoryError(),
+    torch.cuda.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_texts_are_run_in_halves_if_memory_is_short(error, monkeypatch, caplog):
+    lm = random_lm("llama", "en", "causal", 0)
+    decoder = make_decoder(lm)
+    expected = decode(decoder, TEXTS["en"])
+    sizes, run = [], CausalLM.open
+
+    def open_few(self, trees, *args, **kwargs):
+        sizes.append(len(trees))
+        if len(trees) > 1:
+            raise error
+        return run(self, trees, *args, **kwargs)
+
+    monkeypatch.setattr(CausalLM, "open", open_few)
+    assert_same(decode(decoder, TEXTS["en"]), expected)
+    assert sizes[0] == len(TEXTS["en"]) == 4 and sizes[-2:] == [1, 1]
+    # It is said once.
+    decode(decoder, TEXTS["en"])
+    assert [record.getMessage()[:6] for record in caplog.records].count("[W091]") == 1
+
+
+@pytest.mark.parametrize("error", [*NO_MEMORY, RuntimeError("shapes differ")])
+def test_a_text_that_cannot_be_run_alone_is_an_error(error, monkeypatch):
+    decoder = make_decoder(random_lm("llama", "en", "causal", 0))
+    calls = []
+
+    def fail(self, trees, *args, **kwargs):
+        calls.append(len(trees))
+        raise error
+
+    monkeypatch.setattr(CausalLM, "open", fail)
+    with pytest.raises(type(error)):
+        decode(decoder, TEXTS["en"])
+    assert (calls[-1] == 1) == (error in NO_MEMORY)

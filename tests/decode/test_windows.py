@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_padellm.decode.mentions import keep_most_probable
 from spacy_padellm.decode.windows import Window, cut_windows, merge_windows
 from spacy_padellm.model import PaDeLLM
 from spacy_padellm.prompt.encoder import EncodedText
+from spacy_padellm.settings import DecodingOptions
 from spacy_padellm.texts import Entity, TokenizedText
 from tests.decode.decoders import make_decoder
 from tests.tiny_models import random_lm
@@ -188,17 +190,24 @@ def test_a_mention_at_the_texts_own_edges_stays():
     assert [(m.start, m.end) for m in merge_windows(windows, found)] == [(0, 2), (6, 8)]
 
 
-def test_merging_keeps_the_most_probable_label_of_a_place():
-    text = "abcdefgh"
+def test_windows_that_differ_in_label():
+    """No place is lost because the label that a window prefers is not that of the string."""
+    text = "abcdefga"
     windows = [window_of(text, 0, 6), window_of(text, 2, 8)]
-    found = [
-        [Entity(3, 4, "X", 0.25), Entity(3, 5, "X", 0.5)],
-        [Entity(1, 2, "Y", 0.75), Entity(1, 3, "Y", 0.125)],
-    ]
-    assert merge_windows(windows, found) == [
+    found = [[Entity(3, 4, "X", 0.25), Entity(3, 5, "X", 0.5)], [Entity(1, 2, "Y", 0.75)]]
+    merged = merge_windows(windows, found)
+    assert merged == [
+        Entity(3, 4, "X", 0.25),
         Entity(3, 4, "Y", 0.75),
         Entity(3, 5, "X", 0.5),
     ]
+    assert keep_most_probable(text, merged, DecodingOptions()) == merged[1:]
+    sure = "abcdefgd"
+    elsewhere = Entity(7, 8, "X", 0.875)
+    kept = keep_most_probable(sure, [*merged, elsewhere], DecodingOptions())
+    assert kept == [merged[0], merged[2], elsewhere]
+    by_place = keep_most_probable(sure, [*merged, elsewhere], DecodingOptions(deduplicate="span"))
+    assert by_place == [merged[1], merged[2], elsewhere]
 
 
 def test_merging_keeps_the_order_of_the_text():
