@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 import torch
 from safetensors.torch import load_file
@@ -34,6 +40,11 @@ GGUF_SUFFIX = ".gguf"
 # The first bytes of a GGUF file, and the end of the name of a part of one.
 _GGUF_MAGIC = b"GGUF"
 _GGUF_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+
+# The subfolder in which a checkpoint is saved before it takes the place of the one in the folder,
+# and the list of its files, which is written last.
+SAVING_FOLDER = ".saving"
+_SAVED = "saved.json"
 
 _WEIGHTS = (
     "model.safetensors",
@@ -72,12 +83,91 @@ def find_checkpoint(name: str) -> str:
 
 def is_checkpoint(name: str) -> bool:
     """Tell whether a name is a folder with a `padellm.json`, or a bundled checkpoint."""
-    return (Path(find_bundled(os.path.expanduser(name))) / SETTINGS_FILE).is_file()
+    folder = Path(find_bundled(os.path.expanduser(name)))
+    finish_saving(folder)
+    return (folder / SETTINGS_FILE).is_file()
 
 
 def has_weights(folder: Path) -> bool:
     """Tell whether a folder has weights of a model or an adapter."""
     return any((folder / name).is_file() for name in (*_WEIGHTS, *_ADAPTER_WEIGHTS))
+
+
+def list_saved(folder: Path) -> None:
+    """Note that the checkpoint in a folder's `SAVING_FOLDER` is whole."""
+    aside = folder / SAVING_FOLDER
+    names = [path.name for path in aside.iterdir()]
+    part = aside / f"{_SAVED}.part"
+    part.write_text(json.dumps(names), encoding="utf8")
+    os.replace(part, aside / _SAVED)
+
+
+@contextmanager
+def saving_alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from saving to a folder, or from finishing to, for a while."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def finish_saving(folder: Path) -> None:
+    """Let a checkpoint that was saved whole take the place of the one in the folder.
+
+    Loading does this, too, if saving was interrupted. So a folder has the old checkpoint or the new
+    one.
+
+    Raises:
+        ValueError: Saving was interrupted, and the folder may only be read.
+    """
+    if not (folder / SAVING_FOLDER / _SAVED).is_file():
+        return
+    try:
+        with saving_alone(folder):
+            replace_saved(folder)
+    except OSError as error:
+        raise ValueError(Errors.P059.format(folder=folder, error=error)) from error
+
+
+def replace_saved(folder: Path) -> None:
+    """Do what `finish_saving` does, for one who saves alone already."""
+    aside = folder / SAVING_FOLDER
+    if not (aside / _SAVED).is_file():
+        return
+    names = json.loads((aside / _SAVED).read_text(encoding="utf8"))
+    # Do not trust the list: a path would lead out of the folder.
+    names = [name for name in names if Path(name).name == name != ".."]
+    for name in names:
+        if (aside / name).exists():
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+            os.replace(aside / name, folder / name)
+    remove_weights(folder, names)
+    # The list goes first: without it, what is left counts for nothing.
+    (aside / _SAVED).unlink()
+    shutil.rmtree(aside)
+
+
+def remove_weights(folder: Path, kept: Collection[str] = ()) -> None:
+    """Remove the weights of an earlier model or adapter from a folder.
+
+    Otherwise they would be loaded together with those that are saved, or instead of them.
+
+    Args:
+        folder: The folder.
+        kept: The names of files that stay.
+    """
+    for pattern in ("model*.safetensors*", ADAPTER_FILE, "adapter_model.*"):
+        for path in folder.glob(pattern):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
 
 
 def find_folder(name: str, *, with_weights: bool = True) -> str:
@@ -103,6 +193,7 @@ def find_folder(name: str, *, with_weights: bool = True) -> str:
         if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise ValueError(Errors.P041.format(name=name, missing="the folder itself"))
         return name
+    finish_saving(path)
     if (inner := find_checkpoint(name)) != name:
         raise ValueError(Errors.P047.format(name=name, inner=inner))
     needed = _NEEDED_OF_ADAPTER if (path / ADAPTER_FILE).is_file() else _NEEDED

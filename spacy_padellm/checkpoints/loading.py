@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ..errors import Errors, Warnings, require
 from ..settings import Settings
 from ..tree.causal_lm import CausalLM
+from ..tree.forks import ForkLock
 from .adapters import apply_adapter, find_adapted
 from .conversion import find_conversion
 from .files import (
@@ -30,11 +31,15 @@ from .files import (
     CheckpointFiles,
     check_complete,
     find_folder,
+    finish_saving,
     loading_errors,
 )
 from .options import DEFAULT_OPTIONS, LoadOptions, find_device, has_fast_bfloat16
 
 logger = logging.getLogger(__name__)
+
+# transformers changes torch's defaults for all threads while it loads a model.
+_LOADING = ForkLock(rank=1)
 
 # Dtypes in which weights lose small training steps to rounding.
 _SHORT = (torch.bfloat16, torch.float16)
@@ -63,7 +68,12 @@ def load_causal_lm(
         ValueError: The folder is missing or not complete, or there is no such device.
         ImportError: An option needs a package that isn't installed.
     """
-    files = CheckpointFiles(find_folder(name), options)
+    with _LOADING:
+        return _load(CheckpointFiles(find_folder(name), options), bidirectional_prefix)
+
+
+def _load(files: CheckpointFiles, bidirectional_prefix: bool) -> CausalLM:
+    options = files.options
     adapted = find_adapted(files)
     tokenizer = _load_tokenizer(files if adapted is None or files.find(TOKENIZER_FILE) else adapted)
     model = load_model(adapted or files)
@@ -232,13 +242,13 @@ def read_settings(path: Path) -> Settings:
     """Read settings from a `padellm.json`.
 
     Raises:
-        ValueError: The file cannot be read, or is empty because saving was interrupted.
+        ValueError: The file is missing or cannot be read.
     """
+    finish_saving(path.parent)
+    if not path.is_file():
+        raise ValueError(Errors.P041.format(name=path.parent, missing=SETTINGS_FILE))
     try:
         content = path.read_text(encoding="utf8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(Errors.P040.format(path=path, error=error)) from error
-    if not content:
-        missing = f"what {SETTINGS_FILE} holds"
-        raise ValueError(Errors.P041.format(name=path.parent, missing=missing))
     return Settings.from_json(content, str(path))

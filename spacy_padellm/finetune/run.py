@@ -16,10 +16,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
 from transformers.training_args import TrainingArguments
 
 from ..checkpoints.conversion import find_conversion
-from ..checkpoints.files import CheckpointFiles, find_folder
+from ..checkpoints.files import CheckpointFiles, find_folder, remove_weights
 from ..checkpoints.loading import check_trainable, load_causal_lm
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.saving import remove_weights, save_settings
+from ..checkpoints.saving import save_settings
 from ..errors import Errors, Warnings, require
 from ..model import PaDeLLM
 from ..settings import Settings

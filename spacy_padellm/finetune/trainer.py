@@ -58,6 +58,7 @@ class TreeTrainer(Trainer):
         sequences: bool = False,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
+        self._epochs = _Epochs(rows)
         super().__init__(
             model=model,
             args=arguments,
@@ -67,7 +68,7 @@ class TreeTrainer(Trainer):
             data_collator=collate,
             processing_class=padellm.lm.tokenizer,
             callbacks=[
-                _Epochs(rows),
+                self._epochs,
                 _Saved(padellm.settings),
                 _ShortLogits(),
                 *(callbacks or ()),
@@ -167,6 +168,19 @@ class TreeTrainer(Trainer):
         )
         return metrics
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log figures.
+
+        Args:
+            logs: The figures; changed in place.
+            start_time: When training started, if speed is to be logged.
+        """
+        if "train_loss" in logs:
+            # Before version 5, Trainer divides the loss of the steps run here by that of all steps.
+            own = self.state.global_step - self._epochs.first_step
+            logs["train_loss"] = self._total_loss_scalar / max(own, 1)
+        super().log(logs, start_time)
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Estimate the number of floating point operations that a step over trees takes."""
         tokens = sum(len(tree.tree) for tree in inputs["trees"])
@@ -178,10 +192,20 @@ class TreeTrainer(Trainer):
 
 
 class _Epochs(TrainerCallback):
-    """A callback that tells the rows which epoch it is."""
+    """A callback that tells the rows which epoch it is.
+
+    Attributes:
+        first_step: Number of steps that were run before this training, if it is resumed.
+    """
 
     def __init__(self, rows: RowDataset) -> None:
         self._rows = rows
+        self.first_step = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.first_step = state.global_step
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

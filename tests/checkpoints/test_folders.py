@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spacy_padellm.checkpoints.files import SETTINGS_FILE
+from spacy_padellm.checkpoints.files import SETTINGS_FILE, is_checkpoint
 from spacy_padellm.checkpoints.loading import load_causal_lm, load_settings
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.checkpoints.saving import save_checkpoint
@@ -157,35 +159,124 @@ def test_folders_inside_are_replaced_and_what_was_left_over_goes(folder, monkeyp
         return save(tokenizer, path, **kwargs)
 
     monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", save_with_folder)
-    (folder / ".saving-killed").mkdir()
-    (folder / ".saving-killed" / "model.safetensors").write_text("half")
+    (folder / ".saving").mkdir()
+    (folder / ".saving" / "model.safetensors").write_text("half")
     for _ in range(2):
         save_checkpoint(folder, lm, SETTINGS)
-    assert not list(folder.glob(".saving-*"))
+    assert not list(folder.glob(".saving*"))
     assert [path.name for path in folder.glob("*/*")] == ["tools.jinja"]
     assert_same_lm(PaDeLLM.from_pretrained(str(folder)).lm, lm)
 
 
-def test_saving_that_is_interrupted_is_noticed(folder, monkeypatch):
-    """Neither as a checkpoint nor as a plain Hugging Face folder is such a folder whole."""
-    monkeypatch.setattr(os, "replace", _fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(folder, small_lm("gpt2"), SETTINGS)
-    monkeypatch.undo()
-    for load in (load_settings, PaDeLLM.from_pretrained):
-        with pytest.raises(ValueError, match=r"P041.*is missing.*If saving was interrupted"):
-            load(str(folder))
+_WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
 
 
-def test_saving_that_is_interrupted_at_the_end_is_noticed(folder, monkeypatch):
-    """When all of Hugging Face's files are there and only the settings are not."""
-    monkeypatch.setattr(Settings, "to_json", _fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(folder, small_lm("gpt2"), SETTINGS)
+def save_until(folder: Path, lm: CausalLM, most: int) -> bool:
+    """Save in a process that dies at its n-th change to a folder; return whether it got to its end.
+
+    What transformers writes from Rust is no event of Python's.
+    """
+    child = os.fork()
+    if child == 0:
+        changes = 0
+
+        def watch(event: str, args: tuple[object, ...]) -> None:
+            nonlocal changes
+            if event not in _WRITES or (event == "open" and not is_for_writing(args)):
+                return
+            changes += any(str(folder) in str(each) for each in args)
+            if changes > most:
+                os._exit(1)
+
+        sys.addaudithook(watch)
+        try:
+            save_checkpoint(folder, lm, SETTINGS)
+            os._exit(0)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def is_for_writing(args: tuple[object, ...]) -> bool:
+    mode, flags = args[1], args[2]
+    if isinstance(mode, str):
+        return not mode.startswith("r")
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on POSIX systems only")
+def test_a_save_that_is_killed_leaves_the_old_checkpoint_or_the_new_one(folder, tmp_path):
+    old, new = small_lm(), small_lm("gpt2")
+    found = []
+    for most in range(100):
+        copy = Path(shutil.copytree(folder, tmp_path / f"copy-{most}"))
+        is_done = save_until(copy, new, most)
+        loaded = PaDeLLM.from_pretrained(str(copy))
+        is_new = loaded.lm.model.config.model_type == "gpt2"
+        assert_same_lm(loaded.lm, new if is_new else old)
+        assert loaded.settings == SETTINGS
+        found.append(is_new)
+        # The next save makes up for it.
+        save_checkpoint(copy, old, SETTINGS)
+        assert_same_lm(PaDeLLM.from_pretrained(str(copy)).lm, old)
+        assert not (copy / ".saving").exists()
+        if is_done:
+            break
+    assert is_done and len(found) > 10
+    assert found == sorted(found) and not found[0] and sum(found) > 5
+
+
+def interrupted(folder: Path, lm: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save, but stop before the first file takes the place of an old one."""
+    replace = os.replace
+
+    def stop(source, target) -> None:
+        if Path(target).parent == folder:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(folder, lm, SETTINGS)
     monkeypatch.undo()
-    for load in (load_settings, PaDeLLM.from_pretrained):
-        with pytest.raises(ValueError, match=r"P041.*what padellm.json holds is missing"):
-            load(str(folder))
+    assert (folder / ".saving" / "saved.json").is_file()
+
+
+def test_names_in_the_list_of_a_save_lead_nowhere(folder, tmp_path, monkeypatch):
+    interrupted(folder, small_lm("gpt2"), monkeypatch)
+    other = tmp_path / "other"
+    (other / "inner").mkdir(parents=True)
+    listed = folder / ".saving" / "saved.json"
+    names = json.loads(listed.read_text())
+    listed.write_text(json.dumps([*names, str(other), "../other", ".."]))
+    loaded = PaDeLLM.from_pretrained(str(folder))
+    assert loaded.lm.model.config.model_type == "gpt2" and (other / "inner").is_dir()
+
+
+def test_a_first_save_that_was_interrupted_is_found(tmp_path, monkeypatch):
+    folder = tmp_path / "new"
+    interrupted(folder, small_lm(), monkeypatch)
+    assert is_checkpoint(str(folder))
+    assert_same_lm(PaDeLLM.from_pretrained(str(folder)).lm, small_lm())
+
+
+def test_several_may_finish_a_save(folder, monkeypatch):
+    interrupted(folder, small_lm("gpt2"), monkeypatch)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: load_settings(str(folder)), range(16)))
+    assert found == [SETTINGS] * 16
+    assert_same_lm(PaDeLLM.from_pretrained(str(folder)).lm, small_lm("gpt2"))
+
+
+def test_a_folder_that_may_only_be_read(folder, monkeypatch):
+    interrupted(folder, small_lm("gpt2"), monkeypatch)
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(ValueError, match=r"P059.*Permission denied"):
+        PaDeLLM.from_pretrained(str(folder))
 
 
 @pytest.mark.parametrize(

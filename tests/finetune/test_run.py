@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, TrainerCallback
 
 from spacy_padellm.finetune.run import find_last_step, prepare
 from spacy_padellm.model import PaDeLLM
@@ -58,13 +58,22 @@ def test_it_learns(base: Path, tmp_path: Path):
 def test_it_goes_on_from_the_last_checkpoint(base: Path, tmp_path: Path):
     whole = toy(base, tmp_path / "whole", {"num_train_epochs": 2})
     whole.train()
-    training = {"save_strategy": "epoch", "num_train_epochs": 2}
+    training = {"save_strategy": "epoch", "num_train_epochs": 2, "logging_steps": 1}
     parts = toy(base, tmp_path / "parts", training)
     parts.train()
     with pytest.raises(ValueError, match=r"P077.*steps.*--resume"):
         toy(base, tmp_path / "parts", training).train()
     longer = toy(base, tmp_path / "parts", {**training, "num_train_epochs": 3})
-    assert longer.train(resume=True)["epoch"] == 3
+    losses = []
+
+    class Losses(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **others) -> None:
+            losses.extend([logs["loss"]] if "loss" in logs else [])
+
+    figures = longer.train(resume=True, callbacks=[Losses()])
+    assert figures["epoch"] == 3
+    # The mean of the steps that were run now, not divided by the number of all.
+    assert figures["train_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-3)
     weights = [each.padellm.lm.model.state_dict() for each in (whole, parts, longer)]
     name = "model.layers.0.mlp.up_proj.weight"
     assert torch.equal(weights[0][name], weights[1][name])

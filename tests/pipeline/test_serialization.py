@@ -230,7 +230,7 @@ def test_an_incomplete_pipeline_is_an_error(toy_folder: Path, tmp_path: Path, na
 
 
 @pytest.mark.parametrize("moved", [0, 2, 5])
-def test_interrupted_saving_is_noticed(
+def test_interrupted_saving_leaves_a_whole_pipeline(
     toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
 ):
     folder = shutil.copytree(toy_folder, tmp_path / "pipeline")
@@ -246,9 +246,8 @@ def test_interrupted_saving_is_noticed(
     monkeypatch.setattr(os, "replace", interrupted_replace)
     with pytest.raises(KeyboardInterrupt):
         nlp.to_disk(folder)
-    with pytest.raises(ValueError, match=r"\[P041\].*If saving was interrupted, save it again"):
-        spacy.load(folder)
     monkeypatch.undo()
+    assert result(spacy.load(folder)) == result(nlp)
     nlp.to_disk(folder)
     assert result(spacy.load(folder)) == result(nlp)
 

@@ -18,7 +18,7 @@ from transformers import (
 
 from ...errors import Errors, require
 from ..files import CheckpointFiles, check_complete, loading_errors
-from .sentencepiece_model import convert_sentencepiece
+from .sentencepiece_model import convert_sentencepiece, put_at_begin
 
 # llama.cpp's names for the kinds of tokenizers that can be read: SentencePiece's BPE, and BPE over
 # bytes, as GPT-2's.
@@ -143,6 +143,7 @@ def _make_tokenizer(entries: Mapping[str, Any], path: Path) -> PreTrainedTokeniz
         # Prompts begin with the token if there is one.
         del numbers["bos_token"]
     special = {name: pieces[number] for name, number in numbers.items() if number is not None}
+    put_at_begin(tokenizer, special.get("bos_token"))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+from tokenizers.processors import TemplateProcessing
 
 from ...errors import Errors, Warnings
 
@@ -54,6 +55,26 @@ def convert_sentencepiece(content: bytes, path: Path) -> Tokenizer:
     pieces = [piece.piece for piece in model.pieces if piece.type in (_NORMAL, _USER_DEFINED)]
     _compare(tokenizer, processor, [piece.replace(_SPACE, " ") for piece in pieces], path)
     return tokenizer
+
+
+def put_at_begin(tokenizer: Tokenizer, token: str | None) -> None:
+    """Let a tokenizer put the begin-of-sequence token before a text.
+
+    Prompts get the token without this. But whoever loads the saved tokenizer with transformers
+    alone has to get the ids that the model was trained with.
+
+    Args:
+        tokenizer: The tokenizer, changed in place.
+        token: The token; `None` if there is none.
+    """
+    number = None if token is None else tokenizer.token_to_id(token)
+    if number is None:
+        return
+    tokenizer.post_processor = TemplateProcessing(
+        single=[token, "$A"],
+        pair=[token, "$A", f"{token}:1", "$B:1"],
+        special_tokens=[(token, number)],
+    )
 
 
 def _convert(model: Any) -> Tokenizer:

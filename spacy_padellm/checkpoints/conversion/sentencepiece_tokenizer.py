@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ...errors import Errors
 from ..files import TOKENIZER_FILE, CheckpointFiles
-from .sentencepiece_model import convert_sentencepiece
+from .sentencepiece_model import convert_sentencepiece, put_at_begin
 
 _MODEL_FILE = "tokenizer.model"
 _ADDED_FILE = "added_tokens.json"
@@ -53,6 +53,7 @@ def load_sentencepiece_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerB
         del stated["bos_token"]
     if "model_max_length" in settings:
         stated["model_max_length"] = settings["model_max_length"]
+    put_at_begin(tokenizer, stated.get("bos_token"))
     loaded = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         name_or_path=files.name,

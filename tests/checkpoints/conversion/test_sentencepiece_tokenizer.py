@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sentencepiece import SentencePieceProcessor
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from spacy_padellm.checkpoints.conversion.sentencepiece_tokenizer import (
     is_bare_llama,
@@ -89,6 +89,12 @@ def test_no_token_comes_before_a_text(tokenizer):
 def test_a_tokenizer_that_puts_a_token_before_a_text(bos_token, tmp_path):
     tokenizer = load(tmp_path, add_bos_token=True, bos_token=bos_token)
     assert TextEncoder(tokenizer).bos_ids == [1]
+    # So it does when transformers alone loads what is saved of it.
+    tokenizer.save_pretrained(tmp_path / "saved")
+    alone = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    plain = alone("Ada", add_special_tokens=False).input_ids
+    assert alone("Ada").input_ids == [1, *plain]
+    assert alone("Ada", "Ada").input_ids == [1, *plain, 1, *plain]
 
 
 def test_settings_that_are_missing(tmp_path):
