@@ -20,19 +20,25 @@ from .decode.replicas import Replicas, SharedDecoder
 from .decode.windows import Window, cut_windows, merge_windows
 from .errors import Errors
 from .prompt.encoder import EncodedText, PromptEncoder
+from .prompt.template import check_wording
 from .settings import (
     BUNDLED_MODEL,
     DECODERS,
     OBJECTIVES,
     PARALLEL,
     DecodingOptions,
+    Labels,
     Overrides,
     Settings,
     find_plugin,
+    word_labels,
 )
 from .texts import Entity, TokenizedText
 from .train.objective import Objective, ParallelObjective
 from .tree.causal_lm import CausalLM
+
+# Sets of labels whose encoders are kept, for texts with labels of their own.
+_MOST_ENCODERS = 128
 
 # What an output format is plugged in with.
 MakeObjective = Callable[["PaDeLLM", float], Objective]
@@ -63,6 +69,7 @@ class PaDeLLM:
         self.settings = settings
         self.options = options or DecodingOptions()
         self.replicas = replicas
+        self._encoders: dict[tuple[tuple[str, str], ...], PromptEncoder] = {}
 
     @classmethod
     def from_pretrained(
@@ -207,19 +214,47 @@ class PaDeLLM:
             return make(self, tag_text)
         return ParallelObjective(self.encoder, self.settings, tag_text)
 
-    def encode(self, text: str | TokenizedText) -> EncodedText:
+    def encode(self, text: str | TokenizedText, labels: Labels | None = None) -> EncodedText:
         """Encode a text. The result can be reused.
 
         Args:
             text: The text. A string is split into words, marks and ideographs.
-        """
-        return self.encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
+            labels: The labels to look for in it; `None` for those of the settings.
 
-    def cut(self, text: str | TokenizedText) -> list[Window]:
+        Raises:
+            ValueError: The labels are a single string, or one is empty.
+        """
+        encoder = self.encoder if labels is None else self._find_encoder(labels)
+        return encoder.encode(TokenizedText.split(text) if isinstance(text, str) else text)
+
+    def _find_encoder(self, labels: Labels) -> PromptEncoder:
+        """Find the encoder for labels that differ from those of the settings."""
+        wordings = word_labels(labels, self.settings.labels)
+        key = tuple(wordings.items())
+        if key == tuple(self.settings.labels.items()):
+            return self.encoder
+        # Texts with the same labels are run together, so they need the same encoder.
+        found = self._encoders.get(key)
+        if found is None:
+            for label, wording in key:
+                check_wording(label, wording)
+            if len(self._encoders) >= _MOST_ENCODERS:
+                self._encoders.clear()
+            found = self._encoders[key] = self.encoder.with_labels(wordings)
+        return found
+
+    def cut(self, text: str | TokenizedText, labels: Labels | None = None) -> list[Window]:
         """Split a text into windows that fit the model: the whole text, or overlapping parts.
+
+        Args:
+            text: The text.
+            labels: The labels to look for in it; `None` for those of the settings.
 
         Returns:
             The windows, encoded; none for a text without tokens.
+
+        Raises:
+            ValueError: The labels are a single string, or one is empty.
         """
         tokenized = TokenizedText.split(text) if isinstance(text, str) else text
         if not tokenized.tokens:
@@ -227,31 +262,36 @@ class PaDeLLM:
         start, end = tokenized.tokens[0][0], tokenized.tokens[-1][1]
         if end - start < len(tokenized.text):
             tokenized = tokenized.stretch(start, end)
-        whole = self.encoder.encode(tokenized)
+        whole = self.encode(tokenized, labels)
         if self._single.fits(whole):
             return [Window(start, whole)]
-        windows = cut_windows(tokenized, self.encode, self._single.fits)
+        windows = cut_windows(tokenized, whole.encoder.encode, self._single.fits)
         return [Window(start + window.start, window.text) for window in windows]
 
     def predict(
-        self, texts: Sequence[str | TokenizedText], *, nested: bool = False
+        self,
+        texts: Sequence[str | TokenizedText],
+        *,
+        nested: bool = False,
+        labels: Labels | None = None,
     ) -> list[list[Entity]]:
         """Find the entities of texts of any length.
 
         Args:
             texts: The texts. Strings are split into words, marks and ideographs.
             nested: Whether entities may overlap; if not, of those that do the most probable stay.
+            labels: The labels to look for; `None` for those of the settings.
 
         Returns:
             The entities of each text, in order of appearance.
 
         Raises:
-            ValueError: There are no labels to look for, or the texts are a single string.
+            ValueError: There are no labels to look for, or texts or labels are a single string.
         """
         if isinstance(texts, str):
             raise ValueError(Errors.P035.format(name="texts", value=texts[:60]))
         strings = [text if isinstance(text, str) else text.text for text in texts]
-        found = self.predict_windows(strings, [self.cut(text) for text in texts])
+        found = self.predict_windows(strings, [self.cut(text, labels) for text in texts])
         return found if nested else [non_overlapping(each) for each in found]
 
     def predict_windows(
@@ -261,7 +301,8 @@ class PaDeLLM:
 
         Args:
             texts: The texts.
-            windows: The windows that each is read in.
+            windows: The windows that each is read in. Each is asked for the labels that it was
+                encoded with.
 
         Returns:
             The entities of each text, in order of appearance; they may overlap.
@@ -270,11 +311,11 @@ class PaDeLLM:
             ValueError: There are no labels to look for.
             TextTooLongError: A window is longer than the model's positions.
         """
-        if not self.settings.labels:
+        encoded = [window.text for of_text in windows for window in of_text]
+        if not self.settings.labels and all(text.encoder is self.encoder for text in encoded):
             raise ValueError(Errors.P033)
         if self.replicas is not None:
             self.replicas.renew()
-        encoded = [window.text for of_text in windows for window in of_text]
         decoded = self.decoder.decode(encoded)
         options = self.options
         pairs = zip(encoded, decoded, strict=True)

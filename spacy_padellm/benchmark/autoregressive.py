@@ -101,7 +101,7 @@ class AutoregressiveDecoder:
             TextTooLongError: A text, or its replayed output, does not fit into the model's
                 positions.
         """
-        if not self.encoder.labels:
+        if not any(text.encoder.labels for text in texts):
             return [[] for _ in texts]
         before = LaboratoryCost.of(self.cost)
         outputs = self.write(texts)
@@ -150,7 +150,7 @@ class AutoregressiveDecoder:
 
     def _read(self, text: EncodedText, written: FreeSequence) -> list[DecodedMention]:
         output = self.encoder.decode(written.ids)
-        parsed = self.output_format.parse(output, text, self.encoder.labels)
+        parsed = self.output_format.parse(output, text, text.encoder.labels)
         self.cost.malformed += parsed.malformed
         self.cost.ungrounded += parsed.ungrounded
         if not parsed.mentions:

@@ -145,7 +145,9 @@ class _TextReader(ParallelDecoder):
     """
 
     @torch.inference_mode()
-    def write(self, texts: Sequence[EncodedText], labels: Sequence[str]) -> list[Written]:
+    def write(
+        self, texts: Sequence[EncodedText], labels: Sequence[str] | None = None
+    ) -> list[Written]:
         """Run the texts."""
         sizes = [len(text.prefix) for text in texts]
         for batch in batch_by_padded(sizes, self.options.batch_tokens):

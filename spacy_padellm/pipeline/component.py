@@ -1,13 +1,11 @@
 """The spaCy component `padellm_ner`."""
 
 # No `annotations` import, since spaCy reads the types of `initialize` at run time.
-import multiprocessing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -22,19 +20,19 @@ from ..model import PaDeLLM
 from ..settings import SPANS_KEY, DecodingOptions, Labels, Overrides, word_labels
 from ..texts import Entity
 from ..train.augmentation import MentionSwap
-from ..train.gold import GoldReport
-from ..train.objective import Objective
-from ..train.supervised import SupervisedTree, weighted_loss
-from ..train.versions import TextVersions
+from ..train.gold import WindowedText
+from ..train.supervised import SupervisedTree
 from .docs import (
+    AskedLabels,
     SpanGetter,
     annotate_doc,
     as_in_training,
     get_windows,
     gold_labels,
-    register_score_extension,
+    register_extensions,
     windowed_texts,
 )
+from .lessons import Lessons, find_loss
 from .shim import get_shim
 
 
@@ -50,8 +48,8 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         get_spans: A span getter that splits docs into windows; `None` to split only docs that are
             too long for the model.
         spans_key: The span group that predicted mentions are written to and gold mentions are read
-            from.
-        overwrite: Whether to remove the entities already in `doc.ents`.
+            from; `None` to write and read only `doc.ents`.
+        overwrite: Whether entities replace those already in `doc.ents` that overlap them.
         augment: Augments training texts; `None` for no augmentation.
         scorer: The scoring method.
 
@@ -68,7 +66,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         stated: Overrides | None = None,
         options: DecodingOptions | None = None,
         get_spans: SpanGetter | None = None,
-        spans_key: str = SPANS_KEY,
+        spans_key: str | None = SPANS_KEY,
         overwrite: bool = False,
         augment: MentionSwap | None = None,
         scorer: Callable[..., Any] | None = None,
@@ -79,20 +77,17 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         self.cfg: dict[str, Any] = {"spans_key": spans_key, "overwrite": overwrite}
         self.scorer = scorer
         self.get_spans = get_spans
-        if not (augment is None or isinstance(augment, MentionSwap)):
-            raise ValueError(Errors.P207.format(value=augment))
-        self._swap = augment
-        # Made in `initialize` or at the first training step, once labels and model are final.
-        self._versions: TextVersions | None = None
         self._checked: PaDeLLM | None = None
         self.shim = get_shim(model)
+        self._asked = AskedLabels(self._word_asked)
+        self._lessons = Lessons(self.shim, self._cut, augment)
         self.shim.configure(stated or Overrides(), options or DecodingOptions())
-        register_score_extension()
+        register_extensions()
 
     @property
-    def spans_key(self) -> str:
-        """The key of the span group with predicted and gold mentions."""
-        return cast(str, self.cfg["spans_key"])
+    def spans_key(self) -> str | None:
+        """The key of the span group with predicted and gold mentions; `None` for no group."""
+        return cast("str | None", self.cfg["spans_key"])
 
     @property
     def padellm(self) -> PaDeLLM:
@@ -105,16 +100,25 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         """
         model = self.shim.padellm
         if model is not self._checked:
-            if untrained := self.shim.find_untrained():
-                message = Warnings.W206.format(name=self.name, labels=", ".join(untrained))
-                warnings.warn(message, stacklevel=3)
+            self._warn_of_untrained(self.shim.settings.labels)
+            self._asked.forget()
             self._checked = model
         return model
+
+    def _warn_of_untrained(self, labels: Mapping[str, str]) -> None:
+        if untrained := self.shim.find_untrained(labels):
+            message = Warnings.W206.format(name=self.name, labels=", ".join(untrained))
+            warnings.warn(message, stacklevel=4)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that the component finds."""
         return tuple(self.shim.labels)
+
+    @labels.setter
+    def labels(self, labels: Labels) -> None:
+        self.shim.set_labels(word_labels(labels, self.shim.known_wordings))
+        self._lessons.forget()
 
     @property
     def hide_labels(self) -> bool:
@@ -145,7 +149,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             return 0
         wording = wording or self.shim.known_wordings.get(label, label)
         self.shim.set_labels({**self.shim.settings.labels, label: wording})
-        self._versions = None
+        self._lessons.forget()
         return 1
 
     def initialize(
@@ -169,29 +173,53 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         """
         validate_get_examples(get_examples, "PaDeLLMNER.initialize")
         if labels is not None:
-            if isinstance(labels, str):
-                raise ValueError(Errors.P203.format(labels=repr(labels)))
-            self.shim.set_labels(word_labels(labels, self.shim.known_wordings))
+            self.labels = labels
         else:
             for label in gold_labels(get_examples(), self.spans_key):
                 self.add_label(label)
         if not self.labels:
             raise ValueError(Errors.P204.format(name=self.name, spans_key=self.spans_key))
         # Release the old model first, as there may not be room for both.
-        self._checked = self._versions = None
+        self._release()
         self.shim.create(eg.reference.text for eg in get_examples())
-        objective = self.shim.make_objective()
-        self._learn_from(objective)
-        report = GoldReport(self.labels, self.shim.lm.check_depth)
-        # One at a time: a corpus may be larger than memory.
-        for eg in as_in_training(get_examples(), nlp, self):
-            for text in windowed_texts([eg], self.spans_key, self.shim.padellm, self.get_spans):
-                report.add(text, [objective.examine(window) for _, window in text.windows])
         # The user chose the labels in a file, so no warning about labels is needed.
-        report.warn(of_labels=labels is None)
+        self._lessons.begin(as_in_training(get_examples(), nlp, self), of_labels=labels is None)
 
-    def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
+    def _cut(self, examples: Iterable[Example]) -> list[WindowedText]:
+        return windowed_texts(examples, self.spans_key, self.shim.padellm, self.get_spans)
+
+    def _release(self) -> None:
+        """Let go of the model."""
+        self._checked = None
+        self._asked.forget()
+        self._lessons.forget()
+
+    def __call__(
+        self, doc: Doc, *, labels: Labels | None = None, batch_size: int = 1
+    ) -> Doc | None:
+        """Annotate a doc.
+
+        Args:
+            doc: The doc, changed in place.
+            labels: As in `pipe`.
+            batch_size: Not used; `nlp.pipe` adds it to the `component_cfg` that it is given.
+
+        Returns:
+            The doc; `None` if it failed and the error handler did not raise, as in spaCy.
+        """
+        try:
+            self.set_annotations([doc], self.predict([doc], labels))
+        except Exception as error:
+            self.get_error_handler()(self.name, self, [doc], error)
+            return None
+        return doc
+
+    def predict(self, docs: Iterable[Doc], labels: Labels | None = None) -> list[list[Entity]]:
         """Find the entities of docs without changing the docs.
+
+        Args:
+            docs: The docs.
+            labels: As in `pipe`.
 
         Returns:
             The entities of each doc, with character offsets. They may overlap.
@@ -200,8 +228,15 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             ValueError: There is no model or no label, or a window is too long for the model.
         """
         docs, model = list(docs), self.padellm
-        windows = get_windows(docs, model, self.get_spans)
+        asked = [self._asked.find(doc, labels) for doc in docs]
+        windows = get_windows(docs, model, self.get_spans, asked)
         return model.predict_windows([doc.text for doc in docs], windows)
+
+    def _word_asked(self, labels: Labels) -> dict[str, str]:
+        """Find the wordings of labels that a text is asked for in place of the component's."""
+        wordings = word_labels(labels, self.shim.known_wordings)
+        self._warn_of_untrained(wordings)
+        return wordings
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[Sequence[Entity]]) -> None:
         """Write entities to docs.
@@ -213,48 +248,45 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         for doc, entities in zip(docs, scores, strict=True):
             annotate_doc(doc, entities, spans_key=self.spans_key, overwrite=self.cfg["overwrite"])
 
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+    def pipe(
+        self, stream: Iterable[Doc], *, batch_size: int = 128, labels: Labels | None = None
+    ) -> Iterator[Doc]:
         """Annotate a stream of docs.
 
         Args:
-            stream: The docs.
+            stream: The docs. A doc with `doc._.padellm_labels` is asked for these labels.
             batch_size: Number of docs to read at once.
+            labels: The labels to look for in the other docs; `None` for those of the component.
+                Pass them as `nlp.pipe(texts, component_cfg={name: {"labels": labels}})`.
 
         Yields:
             The docs in order. A doc that fails goes to the error handler and is left out.
         """
-        forked = multiprocessing.get_start_method(allow_none=True) in (None, "fork")
-        if forked and multiprocessing.parent_process() is not None and torch.get_num_threads() > 1:
-            # A forked process lacks the threads that torch started in its parent, and would wait
-            # for them forever.
-            torch.set_num_threads(1)
         for docs in minibatch(stream, size=batch_size):  # type: ignore[no-untyped-call]
+            yield from self._annotate(docs, labels)
+
+    def _annotate(self, docs: Sequence[Doc], labels: Labels | None) -> Iterator[Doc]:
+        """Annotate docs together. If that fails, halve them until those that fail are alone."""
+        handle_error = self.get_error_handler()
+        left = [docs]
+        while left:
+            part = left.pop()
             try:
-                entities = self.predict(docs)
+                self.set_annotations(part, self.predict(part, labels))
             except OSError as error:
                 # The model cannot be asked, such as one on a server that is gone. The next text
                 # would only wait for it again.
-                self.get_error_handler()(self.name, self, docs, error)
-                continue
-            except Exception:
-                yield from self._one_by_one(docs)
-                continue
-            self.set_annotations(docs, entities)
-            yield from docs
-
-    def _one_by_one(self, docs: Sequence[Doc]) -> Iterator[Doc]:
-        handle_error = self.get_error_handler()
-        for n, doc in enumerate(docs):
-            try:
-                self.set_annotations([doc], self.predict([doc]))
-            except OSError as error:
-                # As in `pipe`: the other texts would only wait for it again.
-                handle_error(self.name, self, list(docs[n:]), error)
+                others = [doc for each in reversed(left) for doc in each]
+                handle_error(self.name, self, [*part, *others], error)
                 return
             except Exception as error:
-                handle_error(self.name, self, [doc], error)
+                if len(part) == 1:
+                    handle_error(self.name, self, part, error)
+                else:
+                    half = len(part) // 2
+                    left += [part[half:], part[:half]]
             else:
-                yield doc
+                yield from part
 
     def make_trees(self, examples: Iterable[Example]) -> list[SupervisedTree]:
         """Build the supervised trees for a training step.
@@ -265,18 +297,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         Returns:
             A tree for each window that teaches something.
         """
-        versions = self._versions
-        if versions is None:
-            versions = self._learn_from(self.shim.make_objective())
-        self.shim.note_text_tags(versions.objective.teaches_tags)
-        texts = windowed_texts(examples, self.spans_key, self.shim.padellm, self.get_spans)
-        windows = [window for text in texts for _, window in text.windows]
-        trees = [versions.build_next(window) for window in windows]
-        return [tree for tree in trees if tree.nodes]
-
-    def _learn_from(self, objective: Objective) -> TextVersions:
-        self._versions = TextVersions(objective, swap=self._swap, fits=self.shim.lm.fits)
-        return self._versions
+        return self._lessons.make_trees(examples)
 
     def update(
         self,
@@ -303,9 +324,10 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
         examples = list(examples)
         validate_examples(examples, "PaDeLLMNER.update")
         set_dropout_rate(self.model, drop)
+        self._lessons.check(self.name, examples, self.spans_key)
         if trees := self.make_trees(examples):
             log_probs, backprop = self.model.begin_update(trees)
-            loss, gradient = _get_loss(trees, log_probs)
+            loss, gradient = find_loss(trees, log_probs)
             backprop(gradient)
             if sgd is not None:
                 self.finish_update(sgd)
@@ -324,7 +346,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             The mean negative log-probability of the supervised tokens, as in the paper's separate
             sequences, and its gradient. Text tags count with their weights.
         """
-        return _get_loss(self.make_trees(examples), scores)
+        return find_loss(self.make_trees(examples), scores)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save the component with `model`, a checkpoint folder that transformers can load, too.
@@ -344,7 +366,7 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             exclude: What to leave out: `"model"`.
         """
         if "model" not in exclude:
-            self._checked = self._versions = None
+            self._release()
             self.shim.load(Path(path) / "model")
         return self
 
@@ -364,14 +386,6 @@ class PaDeLLMNER(TrainablePipe):  # type: ignore[misc]  # Cython's, without type
             exclude: What to leave out: `"model"`.
         """
         if "model" not in exclude and bytes_data:
-            self._checked = self._versions = None
+            self._release()
             self.shim.from_bytes(bytes_data)
         return self
-
-
-def _get_loss(trees: Sequence[SupervisedTree], scores: Floats1d) -> tuple[float, Floats1d]:
-    log_probs = torch.tensor(scores, requires_grad=True)
-    loss = weighted_loss(trees, log_probs)
-    loss.backward()
-    assert log_probs.grad is not None
-    return float(loss.detach()), cast(Floats1d, log_probs.grad.numpy())

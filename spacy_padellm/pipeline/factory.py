@@ -79,7 +79,7 @@ def make_padellm_ner(
     occurrences: str,
     tag_share: float,
     decode: str,
-    spans_key: str,
+    spans_key: str | None,
     overwrite: bool,
     draft_threshold: float | Drafts,
     open_counts: list[int],
@@ -131,9 +131,10 @@ def make_padellm_ner(
             takes longer and finds nearly the same mentions. `"tags"`: for none; this is the fastest
             and finds a little less.
         spans_key: The span group that predicted mentions are written to and gold mentions are read
-            from.
-        overwrite: Whether to remove the entities already in `doc.ents`. If not, predicted entities
-            that overlap them are left out of `doc.ents`.
+            from. `null` to write and read only `doc.ents`, for pipelines that merge or split
+            tokens afterwards: spaCy leaves span groups as they were.
+        overwrite: Whether predicted entities replace those already in `doc.ents` that overlap them.
+            If not, they are left out of `doc.ents`.
         draft_threshold: Lowest probability of a token that is drafted, so that one pass checks
             several tokens. A lower value takes fewer passes and more tokens; 1 drafts only what is
             certain. `"auto"` chooses it from what a pass and a token take on the device. The

@@ -8,17 +8,18 @@ from typing import Any
 from spacy.scorer import get_ner_prf
 from spacy.training import Example
 
-from ..corpus.docs import annotated_labels, gold_spans, has_gold
+from ..corpus.docs import annotated_labels, gold_spans, has_gold, unknown_stretches
 from ..scoring import MentionScores
 from ..settings import SPANS_KEY
 
 
 def score_mentions(
-    examples: Iterable[Example], *, spans_key: str = SPANS_KEY, **cfg: Any
+    examples: Iterable[Example], *, spans_key: str | None = SPANS_KEY, **cfg: Any
 ) -> dict[str, Any]:
     """Score predicted entities and mentions.
 
     If a text states the labels that it is annotated for, predictions of other labels do not count.
+    Nor do predictions where the annotation is missing.
 
     Args:
         examples: The examples.
@@ -36,7 +37,12 @@ def score_mentions(
     annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
     for eg in annotated:
         labels = annotated_labels(eg.reference, spans_key)
-        found = {(s.label_, s.text) for s in gold_spans(eg.predicted, spans_key)}
+        unknown = unknown_stretches(eg.reference, spans_key)
+        found = {
+            (s.label_, s.text)
+            for s in gold_spans(eg.predicted, spans_key)
+            if all(s.end_char <= each.start or each.end <= s.start_char for each in unknown)
+        }
         gold = {(s.label_, s.text) for s in gold_spans(eg.reference, spans_key)}
         if labels is not None:
             found = {(label, string) for label, string in found if label in labels}
@@ -49,7 +55,7 @@ def score_mentions(
     }
 
 
-def _of_annotated_labels(example: Example, spans_key: str) -> Example:
+def _of_annotated_labels(example: Example, spans_key: str | None) -> Example:
     """Leave out predicted entities of labels that an example is not annotated for.
 
     They may well be right.

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
-import srsly
 import torch
 from thinc.api import Model, Optimizer
 from thinc.shims import Shim
@@ -29,8 +28,10 @@ from ..settings import DecodingOptions, Overrides, Settings
 from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, target_log_probs
 from ..tree.causal_lm import CausalLM
+from ..tree.forks import ForkLock, use_one_thread_in_forks
+from .packing import pack_folder, unpack_folder
 from .sources import LMSource
-from .steps import make_adamw
+from .steps import HIGH_RATE, make_adamw
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ class PaDeLLMShim(Shim):
         devices: Sequence[str] = (),
     ) -> None:
         super().__init__(None)
+        # The model may be loaded only in the fork, but something else may have started threads.
+        use_one_thread_in_forks()
+        # The first texts may come from several threads at once.
+        self._loading = ForkLock(rank=0)
         self.source = source
         self.stated = stated
         self.tag_text = tag_text
@@ -74,6 +79,8 @@ class PaDeLLMShim(Shim):
         # Whether a saved model with its own weights was loaded, which replaces the source.
         self._is_saved = False
         self._is_trained = False
+        # Whether it was said that the learning rate is too high.
+        self._is_warned = False
 
     def configure(self, stated: Overrides, options: DecodingOptions) -> None:
         """Apply the settings in the component's config.
@@ -94,9 +101,10 @@ class PaDeLLMShim(Shim):
     @property
     def settings(self) -> Settings:
         """The settings that the model runs with."""
-        if self._settings is None:
-            self._settings = self.stated.resolve(self.source.load_settings(self.stated.preset))
-        return self._settings
+        with self._loading:
+            if self._settings is None:
+                self._settings = self.stated.resolve(self.source.load_settings(self.stated.preset))
+            return self._settings
 
     @property
     def is_known(self) -> bool:
@@ -138,17 +146,19 @@ class PaDeLLMShim(Shim):
         Raises:
             ValueError: The model is created in training, and has not been trained yet.
         """
-        if self._model is None:
-            self._model = self.source.load(self.settings, self.stated.preset)
-        return self._model
+        with self._loading:
+            if self._model is None:
+                self._model = self.source.load(self.settings, self.stated.preset)
+            return self._model
 
     @property
     def padellm(self) -> PaDeLLM:
         """The model that finds entities, with its current settings."""
-        if self._padellm is None:
-            build = self.source.builds
-            self._padellm = build(self.lm, self.settings, self.options, self._replicas)
-        return self._padellm
+        with self._loading:
+            if self._padellm is None:
+                build = self.source.builds
+                self._padellm = build(self.lm, self.settings, self.options, self._replicas)
+            return self._padellm
 
     def make_objective(self) -> Objective:
         """Create the training objective."""
@@ -160,22 +170,28 @@ class PaDeLLMShim(Shim):
             self._settings = replace(self.settings, text_tags=taught)
             self._padellm = self.padellm.with_settings(self._settings)
 
-    def find_untrained(self) -> list[str]:
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the model was trained before it got here."""
+        return self._is_saved or self.source.is_trained
+
+    def find_untrained(self, labels: Mapping[str, str]) -> list[str]:
         """Find the labels whose wording the model was never trained on."""
         encoder = self.padellm.encoder
         # Compared by ids, since a tokenizer that lower-cases reads "PERSON" as "person".
         trained = [encoder.encode_wording(each) for each in self._find_trained()]
         return [
             label
-            for label, wording in self.settings.labels.items()
+            for label, wording in labels.items()
             if encoder.encode_wording(wording) not in trained
         ]
 
     def _find_trained(self) -> set[str]:
-        if self._trained is None:
-            of_source = self.source.load_settings(self.stated.preset)
-            self._trained = of_source.trained_wordings if of_source else set()
-        return self._trained
+        with self._loading:
+            if self._trained is None:
+                of_source = self.source.load_settings(self.stated.preset)
+                self._trained = of_source.trained_wordings if of_source else set()
+            return self._trained
 
     def create(self, texts: Iterable[str]) -> None:
         """Create the model to train, or prepare the loaded one for training.
@@ -242,9 +258,13 @@ class PaDeLLMShim(Shim):
         """
         if self._optimizer is None:
             self._optimizer = make_adamw(self.lm.model, optimizer)
+        rate = float(optimizer.learn_rate)
+        if rate > HIGH_RATE and self.is_pretrained and not self._is_warned:
+            warnings.warn(Warnings.W208.format(rate=rate), stacklevel=2)
+            self._is_warned = True
         parameters = []
         for group in self._optimizer.param_groups:
-            group["lr"] = optimizer.learn_rate
+            group["lr"] = rate
             parameters += group["params"]
         if optimizer.grad_clip:
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
@@ -273,7 +293,9 @@ class PaDeLLMShim(Shim):
                 `save_weights`.
         """
         if self.source.saves_weights:
-            settings = replace(self.settings, untrained=tuple(self.find_untrained()))
+            settings = replace(
+                self.settings, untrained=tuple(self.find_untrained(self.settings.labels))
+            )
             PaDeLLM(self.lm, settings).save_pretrained(folder)
         elif self._is_trained or self._is_saved:
             raise ValueError(Errors.P209)
@@ -289,10 +311,7 @@ class PaDeLLMShim(Shim):
         Raises:
             ValueError: The folder is not complete.
         """
-        path = folder / SETTINGS_FILE
-        if not path.is_file():
-            raise ValueError(Errors.P041.format(name=folder, missing=SETTINGS_FILE))
-        saved = read_settings(path)
+        saved = read_settings(folder / SETTINGS_FILE)
         if ignored := self.stated.find_ignored(saved):
             warnings.warn(Warnings.W202.format(ignored=", ".join(ignored)), stacklevel=2)
         stated = self.stated
@@ -319,13 +338,7 @@ class PaDeLLMShim(Shim):
         with TemporaryDirectory() as name:
             folder = Path(name)
             self.save(folder)
-            files = {
-                path.relative_to(folder).as_posix(): path.read_bytes()
-                for path in folder.rglob("*")
-                if path.is_file()
-            }
-        packed: bytes = srsly.msgpack_dumps(files)
-        return packed
+            return pack_folder(folder)
 
     def from_bytes(self, data: bytes) -> PaDeLLMShim:
         """Load the model from the bytes that `to_bytes` returned, and return this shim.
@@ -335,14 +348,8 @@ class PaDeLLMShim(Shim):
                 complete.
         """
         with TemporaryDirectory() as name:
-            folder = Path(name).resolve()
-            for file, content in srsly.msgpack_loads(data).items():
-                path = (folder / file).resolve()
-                # Do not trust the bytes: an absolute name or ".." would write outside the folder.
-                if folder not in path.parents:
-                    raise ValueError(Errors.P211.format(file=file))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            folder = Path(name)
+            unpack_folder(data, folder)
             self.load(folder)
         return self
 

@@ -24,10 +24,12 @@ class LMSource(Protocol):
     Attributes:
         builds: The class of what finds entities with the model.
         runs_here: Whether the model runs in this process, with weights that can be loaded.
+        is_trained: Whether the model was trained before.
     """
 
     builds: ClassVar[type[PaDeLLM]]
     runs_here: ClassVar[bool]
+    is_trained: ClassVar[bool]
 
     @property
     def options(self) -> LoadOptions:
@@ -88,6 +90,7 @@ class PretrainedSource:
 
     builds: ClassVar[type[PaDeLLM]] = PaDeLLM
     runs_here: ClassVar[bool] = True
+    is_trained: ClassVar[bool] = True
     name: str | None
     options: LoadOptions
     saves_weights: bool
@@ -135,6 +138,7 @@ class FreshSource:
 
     builds: ClassVar[type[PaDeLLM]] = PaDeLLM
     runs_here: ClassVar[bool] = True
+    is_trained: ClassVar[bool] = False
     device: str
     encoder: str | None = None
     shape: SmallModelShape | None = None

@@ -11,6 +11,9 @@ from transformers import PreTrainedModel
 from ..checkpoints.loading import check_trainable
 from ..errors import Warnings
 
+# A higher learning rate ruins a model that was trained before, within a few steps.
+HIGH_RATE = 5e-4
+
 
 def make_adamw(model: PreTrainedModel, stated: Optimizer) -> torch.optim.AdamW:
     """Create torch's AdamW optimizer with the settings of a config's optimizer.

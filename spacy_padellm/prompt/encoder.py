@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ class PromptEncoder:
 
     Args:
         template: The prompt's wording.
-        labels: Label → its wording in the prompt.
+        labels: Label → its wording in the prompt. They are asked of every text that it encodes.
         tokenizer: The model's tokenizer.
         max_mentions: Most mentions of a label in a text.
         max_mention_tokens: Longest mention, in tokens of the text.
@@ -139,7 +140,6 @@ class PromptEncoder:
         max_mentions: int,
         max_mention_tokens: int,
     ) -> None:
-        self.labels = dict(labels)
         self.max_mentions = max_mentions
         self.max_mention_tokens = max_mention_tokens
         self._text = TextEncoder(tokenizer)
@@ -152,7 +152,6 @@ class PromptEncoder:
                 template.opener(1),
                 template.capitalized,
                 template.all_capitals,
-                *labels.values(),
             ]
         )
         encode = self._text.encode_wording
@@ -163,16 +162,37 @@ class PromptEncoder:
         self.has_offsets = self._text.has_offsets
         self.count_end = encode(template.count_end)
         self._before_text = self._text.bos_ids + encode(template.before_text, first=True)
-        before_label, before_count = encode(template.before_label), encode(template.before_count)
-        self.wordings = {label: encode(wording) for label, wording in labels.items()}
-        self.branches = {
-            label: before_label + ids + before_count for label, ids in self.wordings.items()
-        }
+        self._before_label = encode(template.before_label)
+        self._before_count = encode(template.before_count)
         numbers = range(1, max_mentions + 1)
         self.openers = {n: encode(template.opener(n)) for n in numbers}
         self.count_ids = [[*encode("0"), self.end_id]]
         self.count_ids += [[*encode(str(n)), *self.count_end] for n in numbers]
         self.counts = Trie((ids, number) for number, ids in enumerate(self.count_ids))
+        self._ask(labels)
+
+    def _ask(self, labels: Mapping[str, str]) -> None:
+        self.labels = dict(labels)
+        self._text.reserve(labels.values())
+        encode = self._text.encode_wording
+        self.wordings = {label: encode(wording) for label, wording in labels.items()}
+        self.branches = {
+            label: self._before_label + ids + self._before_count
+            for label, ids in self.wordings.items()
+        }
+
+    def with_labels(self, labels: Mapping[str, str]) -> PromptEncoder:
+        """Create an encoder for other labels, which takes little time.
+
+        Args:
+            labels: Label → its wording in the prompt.
+        """
+        other = copy.copy(self)
+        vars(other).pop("tag_choices", None)
+        # What the labels reserve is of no account to texts that have others.
+        other._text = self._text.copy()
+        other._ask(labels)
+        return other
 
     @cached_property
     def tag_choices(self) -> dict[str, TagChoices]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -80,6 +81,12 @@ class TextEncoder:
         # Ordinary text may become the unknown token, unless this is also the start or end token.
         unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
         self._reserved_ids = (special | set(tokenizer.all_special_ids)) - unknown
+
+    def copy(self) -> TextEncoder:
+        """Create a copy that can reserve tokens of its own."""
+        other = copy.copy(self)
+        other._reserved_ids = set(self._reserved_ids)
+        return other
 
     def reserve(self, pieces: Iterable[str]) -> None:
         """Reserve the added tokens in some wording, so that user text is never encoded as one.

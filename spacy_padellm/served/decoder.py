@@ -69,7 +69,7 @@ class ServedDecoder:
         return room > 0 and (text.most_mention_tokens <= room or text.trie.depth <= room)
 
     def _depth(self, text: EncodedText) -> int:
-        return self.encoder.depth_before_mentions(text, self.encoder.labels)
+        return text.encoder.depth_before_mentions(text, text.encoder.labels)
 
     def decode(self, texts: Sequence[EncodedText]) -> list[list[DecodedMention]]:
         """Find the mentions of texts, label by label, in the order of their numbers.
@@ -116,7 +116,7 @@ class ServedDecoder:
     def _write(self, text: EncodedText, stopped: threading.Event) -> _Written | None:
         """Write the mentions of a text; `None` if another text has failed meanwhile."""
         state = TextState(text)
-        state.open(list(self.encoder.labels), None)
+        state.open(list(text.encoder.labels), None)
         # Node → what the server wrote after it, as far as it is not used yet.
         answers: dict[int, list[Choice]] = defaultdict(list)
         requests = written = 0

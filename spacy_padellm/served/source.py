@@ -29,6 +29,7 @@ class ServedSource:
 
     builds: ClassVar[type[PaDeLLM]] = ServedPaDeLLM
     runs_here: ClassVar[bool] = False
+    is_trained: ClassVar[bool] = True
     saves_weights: ClassVar[bool] = False
     name: str
     server: Server

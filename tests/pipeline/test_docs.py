@@ -23,7 +23,7 @@ from spacy_padellm.pipeline.docs import (
     SpanGetter,
     annotate_doc,
     get_windows,
-    register_score_extension,
+    register_extensions,
     windowed_texts,
 )
 from spacy_padellm.texts import AnnotatedText, Entity, Mention, TokenizedText
@@ -190,11 +190,11 @@ def annotated(
     found: Sequence[Entity],
     *,
     before: Sequence[tuple[int, int, str]] = (),
-    spans_key: str = "padellm",
+    spans_key: str | None = "padellm",
     overwrite: bool = False,
 ) -> Doc:
-    register_score_extension()
-    doc = spacy.blank("en").make_doc(TEXT)
+    register_extensions()
+    doc = NLP.make_doc(TEXT)
     doc.set_ents([Span(doc, *place, span_id="id") for place in before], default="missing")
     annotate_doc(doc, found, spans_key=spans_key, overwrite=overwrite)
     return doc
@@ -241,16 +241,59 @@ def test_entities_already_there_stay():
     assert len(doc.spans["padellm"]) == len(NESTED)
 
 
-def test_entities_already_there_make_way():
-    doc = annotated(NESTED, before=[(2, 4, "GPE"), (0, 1, "GPE")], overwrite=True)
-    assert entities(doc) == [("New York City", "LOC"), ("New York", "LOC")]
+def test_entities_already_there_make_way_if_they_overlap():
+    before = [(2, 4, "GPE"), (0, 1, "GPE")]
+    doc = annotated(NESTED, before=before, overwrite=True)
+    assert entities(doc) == [
+        ("University", "GPE"),
+        ("New York City", "LOC"),
+        ("New York", "LOC"),
+    ]
+    assert [ent.id_ for ent in doc.ents] == ["id", "", ""]
+
+
+def test_scores_belong_to_the_entities_that_were_found():
+    """Another component may put its own label on the same tokens."""
+    doc = annotated(NESTED)
+    city = doc.ents[0]
+    doc.set_ents([Span(doc, city.start, city.end, "CITY")])
+    assert doc.ents[0]._.score is None
+    doc.ents[0]._.score = 0.5
+    assert doc.ents[0]._.score == 0.5
+    doc.set_ents([Span(doc, city.start, city.end, "LOC")])
+    assert doc.ents[0]._.score is None
+
+
+def test_without_a_group_tokens_may_be_merged_afterwards():
+    """spaCy leaves the tokens of span groups as they were."""
+    doc = annotated(NESTED, spans_key=None)
+    assert not doc.spans
+    found = entities(doc)
+    with doc.retokenize() as retokenizer:
+        for ent in doc.ents:
+            retokenizer.merge(ent)
+    assert entities(doc) == found and len(doc.ents[0]) == 1
+    assert [ent._.score for ent in doc.ents] == [0.75, 0.125]
+    assert entities(through_docbin(doc)) == found
+    doc.to_json()
+
+
+def test_docs_that_are_joined_keep_scores():
+    doc = Doc.from_docs([annotated(NESTED), annotated(NESTED[:1])])
+    assert [ent._.score for ent in doc.ents] == [0.75, 0.125, 0.5]
+
+
+def test_scores_in_json():
+    doc = annotated(NESTED)
+    again = Doc(doc.vocab).from_json(doc.to_json(underscore=["score"]))
+    assert [ent._.score for ent in again.ents] == [0.75, 0.125]
 
 
 def test_no_mentions():
     doc = annotated([], before=[(2, 4, "GPE")])
     assert entities(doc) == [("New York", "GPE")]
     assert mentions(doc) == [] and scores_of(doc) == []
-    assert annotated([], before=[(2, 4, "GPE")], overwrite=True).ents == ()
+    assert len(annotated([], before=[(2, 4, "GPE")], overwrite=True).ents) == 1
     assert annotated([]).has_annotation("ENT_IOB", require_complete=True)
 
 
