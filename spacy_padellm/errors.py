@@ -84,6 +84,19 @@ class Errors(metaclass=_WithCodes):
         "{model} returns no KV cache under this version of transformers, and padded batches need "
         "one. Use transformers 5, or a decoder without padded batches."
     )
+    P026 = (
+        "The temperatures of a calibration are {written} and {tags}, but must be above 0. "
+        "`padellm calibrate` finds them."
+    )
+    P027 = (
+        "The tokenizer of {name} is not the one that the model was trained with: token {id} is "
+        "{found!r}, but was {token!r}. Put the tokenizer's own files back, or save the checkpoint "
+        "again."
+    )
+    P028 = (
+        "The tokenizer of {name} has {size} tokens, but the model has embeddings of {rows} only. "
+        "Give the tokenizer that belongs to the weights."
+    )
     P030 = "{name} is {value}, but must be a probability from 0 to 1."
     P031 = "{name} is {value!r}, but must be one of {values}."
     P032 = "{name} is {value}, but must be at least 1."
@@ -110,8 +123,8 @@ class Errors(metaclass=_WithCodes):
         'no offsets. Train it with tag_text above 0, or set decode = "doubtful".'
     )
     P040 = (
-        "Cannot read {path}: {error}. Save the pipeline or checkpoint again, or delete the file "
-        "and set labels and other settings yourself."
+        "Cannot read {path}: {error}. Save the pipeline or checkpoint again. If a newer version of "
+        "this package wrote it, install that version."
     )
     P041 = (
         "{name} is not a complete checkpoint folder: {missing} is missing. Give the folder of a "
@@ -509,6 +522,10 @@ class Errors(metaclass=_WithCodes):
         "with the files."
     )
     P311 = "{path} must end in .html (a page) or .svg (a picture). Rename it."
+    P312 = (
+        "--threshold is {value!r}, but must be a number from 0 to 1, or one for each label: "
+        "PER=0.8,LOC=0.6."
+    )
 
     # Benchmark (P4xx)
     P401 = (
@@ -588,6 +605,33 @@ class Errors(metaclass=_WithCodes):
     P425 = (
         "A chart needs exactly one score of {name} on each corpus: {corpora}. Draw what one run of "
         "`padellm evaluate` wrote, on corpora that are annotated for entities."
+    )
+    P427 = (
+        "The pipeline {name} has {count} `padellm_ner` components, but only one can be calibrated. "
+        "Give a pipeline with one."
+    )
+    P428 = (
+        "Can't store temperatures with {name}, as it is no folder of yours with a padellm.json in "
+        "it. Give the folder of a trained pipeline or of a checkpoint, or only measure: --no-store."
+    )
+    P429 = (
+        "Can't store thresholds with {name}, as it is no folder of a trained pipeline, with a "
+        "config in it. Set `threshold` where you add the component."
+    )
+    P430 = (
+        "In {path} the pipeline found {count} entities that count, {right} of them right. To "
+        "measure how often it is right takes {least}, with {least_right} right: annotate more "
+        "texts, or check that the labels are the same."
+    )
+    P431 = "--precision and --recall are shares from 0 to 1, but {value} was given."
+    P432 = "There is no target {target!r}. Pass one of {targets} to --threshold."
+    P433 = (
+        "--threshold stores thresholds for calibrated scores, and --no-store leaves the scores as "
+        "they are. Leave out one of the two."
+    )
+    P434 = (
+        "spaCy's config can't hold the labels of these thresholds: {labels}. Set `threshold` where "
+        "you load the pipeline."
     )
     P426 = "The pipeline {name} can't be loaded with these settings. Correct this: {wrong}"
     P415 = "There's no corpus to measure on. Pass --datasets once for each file or folder."
@@ -700,8 +744,12 @@ class Warnings(metaclass=_WithCodes):
         "Set tag_share = 0.0 to confirm this."
     )
     W091 = (
-        "There is too little memory to run these texts at once ({error}). They are run in halves. "
-        "Set `batch_tokens` lower to begin with less."
+        "There is too little memory to run {count} texts at once ({error}). They are run in "
+        "halves, and one alone without oneDNN. Set `batch_tokens` lower to begin with less."
+    )
+    W093 = (
+        "`threshold` names labels that are not among the model's: {others}. It has {labels}. "
+        "Others count only where a text asks for them."
     )
     W092 = (
         "A text has {most} mentions of {label}, and no more can be written (`max_mentions`), so "

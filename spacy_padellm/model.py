@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
+from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,10 @@ from .checkpoints.loading import load_causal_lm, load_settings
 from .checkpoints.options import DEFAULT_DEVICE, LoadOptions, choose_device
 from .checkpoints.saving import save_checkpoint
 from .decode.decoder import Decoder, DecodingCost, ParallelDecoder
-from .decode.mentions import keep_most_probable, non_overlapping, resolve
+from .decode.mentions import keep_most_probable, non_overlapping, rate, resolve
 from .decode.replicas import Replicas, SharedDecoder
 from .decode.windows import Window, cut_windows, merge_windows
-from .errors import Errors
+from .errors import Errors, Warnings
 from .prompt.encoder import EncodedText, PromptEncoder
 from .prompt.template import check_wording
 from .settings import (
@@ -30,7 +32,7 @@ from .settings import (
     Labels,
     Overrides,
     Settings,
-    find_plugin,
+    check_choice,
     word_labels,
 )
 from .texts import Entity, TokenizedText
@@ -70,6 +72,11 @@ class PaDeLLM:
         self.options = options or DecodingOptions()
         self.replicas = replicas
         self._encoders: dict[tuple[tuple[str, str], ...], PromptEncoder] = {}
+        if isinstance(self.options.threshold, Mapping):
+            labels = settings.labels
+            if others := [each for each in self.options.threshold if each not in labels]:
+                named = {"others": ", ".join(others), "labels": ", ".join(labels)}
+                warnings.warn(Warnings.W093.format(**named), stacklevel=3)
 
     @classmethod
     def from_pretrained(
@@ -126,6 +133,9 @@ class PaDeLLM:
         """
         first, *others = names
         model = cls.from_pretrained(first, **options)
+        if others:
+            # How sure the average is, nobody has measured.
+            model = model.with_settings(_uncalibrated(model.settings))
         weights = model.lm.model.state_dict()
         vocabulary = model.lm.tokenizer.get_vocab()
         # In double precision, so that the order does not matter.
@@ -134,7 +144,7 @@ class PaDeLLM:
             other = cls.from_pretrained(name, **{**options, "dtype": "float32"})
             added = other.lm.model.state_dict()
             if (
-                other.settings != model.settings
+                _uncalibrated(other.settings) != model.settings
                 or other.lm.tokenizer.get_vocab() != vocabulary
                 or {key: weight.shape for key, weight in added.items()}
                 != {key: weight.shape for key, weight in weights.items()}
@@ -150,9 +160,10 @@ class PaDeLLM:
     def with_settings(self, settings: Settings) -> PaDeLLM:
         """Create a copy with other settings, such as labels, that shares the language model."""
         other = type(self)(self.lm, settings, self.options, self.replicas)
-        tags, untrained = settings.text_tags, settings.untrained
-        if replace(self.settings, text_tags=tags, untrained=untrained) == settings:
-            # Nothing that a prompt is made of is different.
+        not_of_prompts = {
+            name: getattr(settings, name) for name in ("text_tags", "calibration", "untrained")
+        }
+        if replace(self.settings, **not_of_prompts) == settings:
             other.encoder = self.encoder
         return other
 
@@ -328,7 +339,11 @@ class PaDeLLM:
             merged = merge_windows(of_text, list(islice(found, len(of_text))))
             # Windows deduplicate on their own; what two of them found may still differ in label.
             entities.append(keep_most_probable(text, merged, options))
-        return entities
+        return [rate(each, self.settings.calibration, options) for each in entities]
+
+
+def _uncalibrated(settings: Settings) -> Settings:
+    return settings.as_trained(text_tags=settings.text_tags)
 
 
 def _divide(options: dict[str, Any], *kinds: type) -> list[dict[str, Any]]:
@@ -343,3 +358,21 @@ def _divide(options: dict[str, Any], *kinds: type) -> list[dict[str, Any]]:
             known = sorted({each.name for kind in kinds for each in fields(kind)})
             raise TypeError(Errors.P036.format(name=name, known=", ".join(known)))
     return divided
+
+
+def find_plugin(group: str, output_format: str) -> Any:
+    """Load the plugin of an output format other than `"parallel"`.
+
+    Args:
+        group: `OBJECTIVES` or `DECODERS`.
+        output_format: The format's name.
+
+    Returns:
+        A function that makes an objective, or a decoder, of a `PaDeLLM`.
+
+    Raises:
+        ValueError: There is none for the format.
+    """
+    plugins = {each.name: each for each in entry_points(group=group)}
+    check_choice("output_format", output_format, tuple(plugins))
+    return plugins[output_format].load()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args
 
+from .calibration import UNCALIBRATED, Calibration
 from .errors import Errors
 from .prompt.template import (
     PRESETS,
@@ -30,6 +31,7 @@ Deduplicate = Literal["string", "span"]
 Occurrences = Literal["in_order", "all"]
 Decode = Literal["doubtful", "all", "tags"]
 Drafts = Literal["auto"]
+TagActivation = Literal["softmax", "sigmoid"]
 # Labels, or labels and their wording in the prompt.
 Labels = Sequence[str] | Mapping[str, str]
 
@@ -55,7 +57,8 @@ class DecodingOptions:
     """How a model decodes, and how its output becomes entities.
 
     Args:
-        threshold: Lowest probability an entity is kept with.
+        threshold: Lowest score an entity is kept with, for all labels or by label. Labels that are
+            not named keep all.
         deduplicate: `"string"`: a string found under several labels stays under the most probable
             one (the paper's rule). `"span"`: the same for a place in the text only.
         occurrences: `"in_order"`: the k-th mention of a string takes its k-th place in the text.
@@ -63,6 +66,9 @@ class DecodingOptions:
         tag_share: Share of the text tags in a mention's probability, where they are read. An entity
             then has to be more probable than not, and what only the tags name is found, too.
             More than half by default, as counts err more than tags.
+        tag_activation: `"softmax"`: a token of the text is in a mention of one of the labels asked,
+            or in none, as in training. `"sigmoid"`: each label is held against none alone, so that
+            the others asked make no difference.
         decode: For which labels the model writes mentions, if it was taught text tags.
             `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels,
             which finds nearly the same. `"tags"`: for none. Entities then come from the tags alone,
@@ -79,10 +85,11 @@ class DecodingOptions:
         ValueError: A value is not possible.
     """
 
-    threshold: float = 0.0
+    threshold: float | Mapping[str, float] = 0.0
     deduplicate: Deduplicate = "string"
     occurrences: Occurrences = "in_order"
     tag_share: float = 0.65
+    tag_activation: TagActivation = "softmax"
     decode: Decode = "doubtful"
     draft_threshold: float | Drafts | None = "auto"
     open_counts: tuple[int, ...] = ()
@@ -90,12 +97,18 @@ class DecodingOptions:
     batch_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "tag_share", "draft_threshold"):
-            value = getattr(self, name)
-            if name == "draft_threshold" and isinstance(value, str):
-                check_choice(name, value, get_args(Drafts))
-            elif value is not None and not 0 <= value <= 1:
-                raise ValueError(Errors.P030.format(name=name, value=value))
+        values: dict[str, object] = {"tag_share": self.tag_share}
+        if isinstance(self.draft_threshold, str):
+            check_choice("draft_threshold", self.draft_threshold, get_args(Drafts))
+        elif self.draft_threshold is not None:
+            values["draft_threshold"] = self.draft_threshold
+        if isinstance(self.threshold, Mapping):
+            values |= {f"threshold of {label}": each for label, each in self.threshold.items()}
+        else:
+            values["threshold"] = self.threshold
+        for name, value in values.items():
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise ValueError(Errors.P030.format(name=name, value=repr(value)))
         for name, value in (
             ("open_counts", min(self.open_counts, default=1)),
             ("batch_tokens", self.batch_tokens),
@@ -105,6 +118,13 @@ class DecodingOptions:
         check_choice("deduplicate", self.deduplicate, get_args(Deduplicate))
         check_choice("occurrences", self.occurrences, get_args(Occurrences))
         check_choice("decode", self.decode, get_args(Decode))
+        check_choice("tag_activation", self.tag_activation, get_args(TagActivation))
+
+    def find_threshold(self, label: str) -> float:
+        """Find the lowest score an entity of a label is kept with."""
+        if isinstance(self.threshold, Mapping):
+            return self.threshold.get(label, 0.0)
+        return self.threshold
 
     @property
     def doubtful(self) -> tuple[float, float]:
@@ -114,13 +134,10 @@ class DecodingOptions:
         very sure to write it. A place above the highest is kept even if the model does not write
         it.
         """
-        least = max(LIKELY, self.threshold)
         if self.decode == "tags":
-            return (least, least)
+            return (LIKELY, LIKELY)
         share = max(self.tag_share, 1e-9)
-        # `SURE` is for what is more probable than not. If more is asked for, it comes closer to 1.
-        sure = 1 - (1 - SURE) * (1 - least) / (1 - LIKELY)
-        return ((least - (1 - share) * sure) / share, least / share)
+        return ((LIKELY - (1 - share) * SURE) / share, LIKELY / share)
 
 
 @dataclass(frozen=True)
@@ -136,7 +153,9 @@ class Settings:
         max_mention_tokens: Longest mention, in tokens of the text.
         output_format: How it writes mentions.
         text_tags: Whether it was taught text tags that can be read.
+        calibration: Temperatures that make its probabilities mean what they say.
         untrained: Labels it was never trained to find.
+        tokenizer: Some ids of its tokenizer → their tokens, to know it by; empty if unknown.
 
     Raises:
         ValueError: A value is not possible, alone or beside another one.
@@ -150,7 +169,9 @@ class Settings:
     max_mention_tokens: int = 16
     output_format: str = PARALLEL
     text_tags: bool = False
+    calibration: Calibration = UNCALIBRATED
     untrained: tuple[str, ...] = ()
+    tokenizer: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         check_choice("prefix_attention", self.prefix_attention, get_args(PrefixAttention))
@@ -178,10 +199,22 @@ class Settings:
         """Whether text tags can be read from the model."""
         return self.text_tags and self.output_format == PARALLEL
 
+    def as_trained(self, *, text_tags: bool) -> Settings:
+        """Return the settings of the model once it is trained further.
+
+        Its probabilities are others then, so a calibration no longer holds.
+
+        Args:
+            text_tags: Whether it is taught text tags that can be read.
+        """
+        return replace(self, text_tags=text_tags, calibration=UNCALIBRATED)
+
     def to_json(self) -> str:
         """Write the contents of `padellm.json`."""
         content: dict[str, Any] = {"format": _FORMAT}
         for name, value in asdict(self).items():
+            if name in ("calibration", "tokenizer") and getattr(self, name) in (UNCALIBRATED, {}):
+                continue
             place = content.setdefault("limits", {}) if name in _LIMITS else content
             place[name] = value
         return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
@@ -199,13 +232,16 @@ class Settings:
         """
         try:
             content: dict[str, Any] = json.loads(text)
-            if content.pop("format") != _FORMAT:
-                raise ValueError(f"its format is not {_FORMAT}")
+            if (found := content.pop("format")) != _FORMAT:
+                raise ValueError(f"its format is {found!r}, and this version reads {_FORMAT}")
             limits = dict(content.pop("limits", {}))
             known = {each.name for each in fields(cls)}.difference(_LIMITS)
             if unknown := (set(content) - known) | (set(limits) - set(_LIMITS)):
                 raise ValueError(f"unknown entries {sorted(unknown)}")
             content["template"] = get_template(content["template"])
+            content["calibration"] = Calibration(**content.get("calibration", {}))
+            if any(not each.isdecimal() for each in content.get("tokenizer", {})):
+                raise ValueError("tokenizer must name ids and their tokens")
             content["untrained"] = tuple(content.get("untrained", ()))
             return cls(**content, **limits)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -346,21 +382,3 @@ def check_choice(name: str, value: object, values: Sequence[object]) -> None:
     """
     if value not in values:
         raise ValueError(Errors.P031.format(name=name, value=value, values=tuple(values)))
-
-
-def find_plugin(group: str, output_format: str) -> Any:
-    """Load the plugin of an output format other than `"parallel"`.
-
-    Args:
-        group: `OBJECTIVES` or `DECODERS`.
-        output_format: The format's name.
-
-    Returns:
-        A function that makes an objective, or a decoder, of a `PaDeLLM`.
-
-    Raises:
-        ValueError: There is none for the format.
-    """
-    plugins = {each.name: each for each in entry_points(group=group)}
-    check_choice("output_format", output_format, tuple(plugins))
-    return plugins[output_format].load()

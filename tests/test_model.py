@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import spacy_padellm
+from spacy_padellm.calibration import Calibration
 from spacy_padellm.checkpoints.options import LoadOptions
 from spacy_padellm.decode.decoder import ParallelDecoder
 from spacy_padellm.decode.mentions import keep_most_probable, non_overlapping
@@ -402,6 +403,30 @@ def test_weights_are_averaged(folder: Path, tmp_path: Path):
     expected = PaDeLLM.from_pretrained(str(folder))
     assert average.settings == expected.settings
     assert_weights(average, expected, by=0.25, within=1e-6)
+
+
+def test_an_average_is_not_calibrated(folder: Path, tmp_path: Path):
+    others = [moved(folder, tmp_path / name, 0.5) for name in "ab"]
+    for name, temperature in zip(others, (2.0, 3.0), strict=True):
+        path = Path(name) / "padellm.json"
+        calibration = {"written": temperature, "tags": 1.0}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "calibration": calibration}))
+    assert PaDeLLM.from_average(others).settings == PaDeLLM.from_pretrained(str(folder)).settings
+    assert PaDeLLM.from_average(others[:1]).settings.calibration == Calibration(written=2.0)
+
+
+@pytest.mark.parametrize("wrong", [{"written": 0}, {"tags": "hot"}, {"words": 1.0}, 2.0])
+def test_a_calibration_that_is_not_possible(folder: Path, tmp_path: Path, wrong):
+    copy = Path(moved(folder, tmp_path / "copy", 0.0))
+    content = json.loads((copy / "padellm.json").read_text())
+    (copy / "padellm.json").write_text(json.dumps({**content, "calibration": wrong}))
+    with pytest.raises(ValueError, match=r"P040.*copy"):
+        PaDeLLM.from_pretrained(str(copy))
+
+
+def test_thresholds_of_labels_that_are_not_looked_for(folder: Path):
+    with pytest.warns(UserWarning, match=r"W093.*not among the model's: CITY\. .*PER"):
+        PaDeLLM.from_pretrained(str(folder), threshold={"PER": 0.5, "CITY": 0.5})
 
 
 def test_of_one_it_is_that_one(folder: Path):

@@ -18,8 +18,9 @@ pytest.importorskip("spacy")
 import spacy
 from thinc.api import Config
 
+from spacy_padellm.model import find_plugin
 from spacy_padellm.pipeline.factory import DEFAULT_CONFIG
-from spacy_padellm.settings import DECODERS, OBJECTIVES, find_plugin
+from spacy_padellm.settings import DECODERS, OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_padellm.model import find_plugin
 from spacy_padellm.prompt.template import PRESETS, TEMPLATES, Preset, PromptTemplate
 from spacy_padellm.settings import (
     BUNDLED_MODEL,
@@ -17,7 +18,6 @@ from spacy_padellm.settings import (
     Overrides,
     Settings,
     check_choice,
-    find_plugin,
     word_labels,
 )
 
@@ -68,6 +68,21 @@ def test_choices_in_decoding(name):
 def test_numbers_below_one(name, value, named):
     with pytest.raises(ValueError, match=rf"P032.*{name} is {named}.*at least 1"):
         DecodingOptions(**{name: value})
+
+
+def test_thresholds_of_labels():
+    options = DecodingOptions(threshold={"PER": 0.8, "A B": 1})
+    found = [options.find_threshold(label) for label in ("PER", "A B", "LOC")]
+    assert found == [0.8, 1, 0.0]
+    assert DecodingOptions(threshold=0.3).find_threshold("PER") == 0.3
+    with pytest.raises(ValueError, match=r"P030.*threshold of PER is 8"):
+        DecodingOptions(threshold={"LOC": 0.5, "PER": 8})
+
+
+@pytest.mark.parametrize("wrong", ["0.5", None, {"PER": "high"}, {"PER": None}, ["PER"], math.nan])
+def test_thresholds_are_numbers(wrong):
+    with pytest.raises(ValueError, match=r"P030.*threshold"):
+        DecodingOptions(threshold=wrong)
 
 
 def test_ways_to_decode():
@@ -230,7 +245,7 @@ def test_what_is_not_stated_is_the_default():
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"format": 2}, "its format is not 1"),
+        ({"format": 2}, "its format is 2, and this version reads 1"),
         ({"colour": "red"}, r"unknown entries \['colour'\]"),
         ({"limits": {"max_words": 3}}, r"unknown entries \['max_words'\]"),
         # Each has its place.

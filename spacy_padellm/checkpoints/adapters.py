@@ -12,7 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import Errors, require
-from .files import ADAPTER_FILE, CheckpointFiles, find_folder, loading_errors
+from .files import CheckpointFiles, find_folder, loading_errors
+from .whole import ADAPTER_FILE
 
 
 def find_adapted(files: CheckpointFiles) -> CheckpointFiles | None:

@@ -5,34 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers.utils import cached_file, check_torch_load_is_safe
 
 from ..errors import Errors
 from .options import DEFAULT_OPTIONS, LoadOptions
+from .whole import ADAPTER_FILE, finish_saving
 
 # The folder of the checkpoints that come with the package.
 BUNDLED_FOLDER = Path(__file__).parents[1] / "models"
 
 CONFIG_FILE = "config.json"
 SETTINGS_FILE = "padellm.json"
-ADAPTER_FILE = "adapter_config.json"
 TOKENIZER_FILE = "tokenizer_config.json"
 
 GGUF_SUFFIX = ".gguf"
@@ -40,11 +36,6 @@ GGUF_SUFFIX = ".gguf"
 # The first bytes of a GGUF file, and the end of the name of a part of one.
 _GGUF_MAGIC = b"GGUF"
 _GGUF_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
-
-# The subfolder in which a checkpoint is saved before it takes the place of the one in the folder,
-# and the list of its files, which is written last.
-SAVING_FOLDER = ".saving"
-_SAVED = "saved.json"
 
 _WEIGHTS = (
     "model.safetensors",
@@ -91,83 +82,6 @@ def is_checkpoint(name: str) -> bool:
 def has_weights(folder: Path) -> bool:
     """Tell whether a folder has weights of a model or an adapter."""
     return any((folder / name).is_file() for name in (*_WEIGHTS, *_ADAPTER_WEIGHTS))
-
-
-def list_saved(folder: Path) -> None:
-    """Note that the checkpoint in a folder's `SAVING_FOLDER` is whole."""
-    aside = folder / SAVING_FOLDER
-    names = [path.name for path in aside.iterdir()]
-    part = aside / f"{_SAVED}.part"
-    part.write_text(json.dumps(names), encoding="utf8")
-    os.replace(part, aside / _SAVED)
-
-
-@contextmanager
-def saving_alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from saving to a folder, or from finishing to, for a while."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network file systems have no locks.
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def finish_saving(folder: Path) -> None:
-    """Let a checkpoint that was saved whole take the place of the one in the folder.
-
-    Loading does this, too, if saving was interrupted. So a folder has the old checkpoint or the new
-    one.
-
-    Raises:
-        ValueError: Saving was interrupted, and the folder may only be read.
-    """
-    if not (folder / SAVING_FOLDER / _SAVED).is_file():
-        return
-    try:
-        with saving_alone(folder):
-            replace_saved(folder)
-    except OSError as error:
-        raise ValueError(Errors.P059.format(folder=folder, error=error)) from error
-
-
-def replace_saved(folder: Path) -> None:
-    """Do what `finish_saving` does, for one who saves alone already."""
-    aside = folder / SAVING_FOLDER
-    if not (aside / _SAVED).is_file():
-        return
-    names = json.loads((aside / _SAVED).read_text(encoding="utf8"))
-    # Do not trust the list: a path would lead out of the folder.
-    names = [name for name in names if Path(name).name == name != ".."]
-    for name in names:
-        if (aside / name).exists():
-            if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-            os.replace(aside / name, folder / name)
-    remove_weights(folder, names)
-    # The list goes first: without it, what is left counts for nothing.
-    (aside / _SAVED).unlink()
-    shutil.rmtree(aside)
-
-
-def remove_weights(folder: Path, kept: Collection[str] = ()) -> None:
-    """Remove the weights of an earlier model or adapter from a folder.
-
-    Otherwise they would be loaded together with those that are saved, or instead of them.
-
-    Args:
-        folder: The folder.
-        kept: The names of files that stay.
-    """
-    for pattern in ("model*.safetensors*", ADAPTER_FILE, "adapter_model.*"):
-        for path in folder.glob(pattern):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
 
 
 def find_folder(name: str, *, with_weights: bool = True) -> str:
@@ -237,7 +151,30 @@ def loading_errors(name: str) -> Iterator[None]:
     # transformers, tokenizers, safetensors, PEFT, pickle and torch each raise their own errors.
     except Exception as error:
         tried = "" if Path(name).exists() else "there is no such folder, and as a hub id: "
-        raise ValueError(Errors.P042.format(name=name, error=f"{tried}{error}")) from error
+        cause = _find_damaged(Path(name)) or f"{tried}{error}"
+        raise ValueError(Errors.P042.format(name=name, error=cause)) from error
+
+
+def _find_damaged(folder: Path) -> str | None:
+    """Find the first file of a folder that can't be read, and say why; `None` if all can be."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    # Pickles are read only if there is nothing better.
+    has_tensors = any(path.suffix == ".safetensors" for path in paths)
+    for path in paths:
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf8"))
+            elif path.suffix == ".safetensors":
+                with safe_open(path, framework="pt"):
+                    pass
+            elif path.suffix == ".bin" and "_model" in path.name and not has_tensors:
+                _read_bin(path)
+        except UnpicklingError:
+            # Not torch's own words, which say how to run the code in it.
+            return f"{path.name} holds more than weights, and reading it could run code"
+        except Exception as error:
+            return f"{path.name} can't be read: {error}"
+    return None
 
 
 def check_complete(name: str, missing: Collection[str]) -> None:

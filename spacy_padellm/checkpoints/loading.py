@@ -31,10 +31,10 @@ from .files import (
     CheckpointFiles,
     check_complete,
     find_folder,
-    finish_saving,
     loading_errors,
 )
 from .options import DEFAULT_OPTIONS, LoadOptions, find_device, has_fast_bfloat16
+from .whole import finish_saving
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +76,15 @@ def _load(files: CheckpointFiles, bidirectional_prefix: bool) -> CausalLM:
     options = files.options
     adapted = find_adapted(files)
     tokenizer = _load_tokenizer(files if adapted is None or files.find(TOKENIZER_FILE) else adapted)
+    _check_tokenizer(files, tokenizer)
     model = load_model(adapted or files)
+    rows = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
+    # Some models have no embedding for an added token that they never see.
+    if tokenizer.vocab_size > rows:
+        named = {"name": files.name, "size": tokenizer.vocab_size, "rows": rows}
+        raise ValueError(Errors.P028.format(**named))
     if adapted is not None:
-        embeddings = cast(torch.nn.Embedding, model.get_input_embeddings())
-        if len(tokenizer) > embeddings.num_embeddings:
+        if len(tokenizer) > rows:
             # Training added tokens. Their embeddings come with the adapter.
             model.resize_token_embeddings(len(tokenizer))
         model = apply_adapter(model, files, merge=not is_quantized(model))
@@ -189,6 +194,22 @@ def _load_tokenizer(files: CheckpointFiles) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def _check_tokenizer(files: CheckpointFiles, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that a checkpoint's tokenizer is the one that was saved with it, if that is known.
+
+    Raises:
+        ValueError: It has other tokens.
+    """
+    path = files.find(SETTINGS_FILE)
+    saved = {} if path is None else read_settings(path).tokenizer
+    for token_id, token in saved.items():
+        is_there = int(token_id) < len(tokenizer)
+        found = tokenizer.convert_ids_to_tokens(int(token_id)) if is_there else None
+        if found != token:
+            named = {"name": files.name, "id": token_id, "found": found, "token": token}
+            raise ValueError(Errors.P027.format(**named))
+
+
 def is_quantized(model: PreTrainedModel) -> bool:
     """Tell whether a model's weights are quantized, by an option or because they were saved so."""
     return getattr(model, "is_quantized", False)
@@ -217,7 +238,10 @@ def load_tokenizer(name: str, options: LoadOptions = DEFAULT_OPTIONS) -> PreTrai
     Raises:
         ValueError: The checkpoint cannot be found, or has no tokenizer.
     """
-    return _load_tokenizer(CheckpointFiles(find_folder(name, with_weights=False), options))
+    files = CheckpointFiles(find_folder(name, with_weights=False), options)
+    tokenizer = _load_tokenizer(files)
+    _check_tokenizer(files, tokenizer)
+    return tokenizer
 
 
 def load_settings(

@@ -16,10 +16,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
 from transformers.training_args import TrainingArguments
 
 from ..checkpoints.conversion import find_conversion
-from ..checkpoints.files import CheckpointFiles, find_folder, remove_weights
+from ..checkpoints.files import CheckpointFiles, find_folder
 from ..checkpoints.loading import check_trainable, load_causal_lm
 from ..checkpoints.options import LoadOptions
 from ..checkpoints.saving import save_settings
+from ..checkpoints.whole import remove_weights
 from ..errors import Errors, Warnings, require
 from ..model import PaDeLLM
 from ..settings import Settings
@@ -172,7 +173,8 @@ class Finetuning:
                 _load(str(written), settings, plain).save_pretrained(config.folder)
                 shutil.rmtree(written)
             else:
-                save_settings(config.folder, self.padellm.settings)
+                padellm = self.padellm
+                save_settings(config.folder, padellm.settings, padellm.lm.tokenizer)
         trainer.accelerator.wait_for_everyone()
 
 
@@ -217,7 +219,7 @@ def prepare(
     padellm = _load(config.checkpoint, settings, options)
     _check_weights(config, padellm.lm)
     objective = padellm.make_objective(config.tag_text)
-    padellm = padellm.with_settings(replace(settings, text_tags=objective.teaches_tags))
+    padellm = padellm.with_settings(settings.as_trained(text_tags=objective.teaches_tags))
     labels = ", ".join(settings.labels)
     taught, report = prepare_texts(train, padellm, objective)
     large = [text.size for text in taught if text.size > config.row_tokens]

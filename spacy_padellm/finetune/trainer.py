@@ -19,7 +19,6 @@ from ..checkpoints.files import has_weights
 from ..checkpoints.saving import save_settings
 from ..errors import Errors
 from ..model import PaDeLLM
-from ..settings import Settings
 from ..train.supervised import list_weights, target_log_probs, weighted_loss
 from .evaluation import DevEvaluation
 from .rows import RowDataset, collate
@@ -69,7 +68,7 @@ class TreeTrainer(Trainer):
             processing_class=padellm.lm.tokenizer,
             callbacks=[
                 self._epochs,
-                _Saved(padellm.settings),
+                _Saved(padellm),
                 _ShortLogits(),
                 *(callbacks or ()),
             ],
@@ -233,8 +232,8 @@ class _ShortLogits(TrainerCallback):
 class _Saved(TrainerCallback):
     """A callback that adds settings to checkpoints, and tells all processes the best one."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, padellm: PaDeLLM) -> None:
+        self._padellm = padellm
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -245,7 +244,7 @@ class _Saved(TrainerCallback):
         folder = steps / f"checkpoint-{state.global_step}"
         # Sharded weights can only be resumed from, not loaded.
         if state.is_world_process_zero and has_weights(folder):
-            save_settings(folder, self._settings)
+            save_settings(folder, self._padellm.settings, self._padellm.lm.tokenizer)
         PartialState().wait_for_everyone()
         # A process may have looked for the best checkpoint before the first process wrote it. It
         # would go on with an earlier one, or with none.

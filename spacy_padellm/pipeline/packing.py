@@ -6,7 +6,7 @@ from pathlib import Path
 
 import srsly
 
-from ..checkpoints.files import SAVING_FOLDER
+from ..checkpoints.whole import SAVING_FOLDER
 from ..errors import Errors
 
 

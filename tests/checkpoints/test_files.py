@@ -35,7 +35,7 @@ def test_files_of_old_versions_of_torch(tmp_path):
 
 def test_files_with_code_in_them_are_refused(tmp_path):
     torch.save({"a": Path("/")}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"(?s)P042.*weights_only"):
+    with pytest.raises(ValueError, match=r"P042.*pytorch_model\.bin holds more than weights"):
         CheckpointFiles(str(tmp_path)).read_weights()
 
 

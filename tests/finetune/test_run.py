@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, TrainerCallback
 
+from spacy_padellm.calibration import UNCALIBRATED, Calibration
+from spacy_padellm.checkpoints.loading import read_settings
+from spacy_padellm.checkpoints.saving import save_settings
 from spacy_padellm.finetune.run import find_last_step, prepare
 from spacy_padellm.model import PaDeLLM
 from spacy_padellm.texts import Mention
@@ -53,6 +58,15 @@ def test_it_learns(base: Path, tmp_path: Path):
         assert of_text - outer <= ours
         assert outer or ours == of_text
     assert figures["eval_mentions_r"] > 0.8
+
+
+def test_a_calibration_ends_with_training(base: Path, tmp_path: Path):
+    calibrated = Path(shutil.copytree(base, tmp_path / "calibrated"))
+    settings = replace(read_settings(base / "padellm.json"), calibration=Calibration(2.0, 3.0))
+    save_settings(calibrated, settings)
+    assert load(calibrated).settings.calibration == Calibration(2.0, 3.0)
+    toy(calibrated, tmp_path, {"num_train_epochs": 1}).train()
+    assert load(tmp_path / "out").settings.calibration == UNCALIBRATED
 
 
 def test_it_goes_on_from_the_last_checkpoint(base: Path, tmp_path: Path):
