@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 # Character offsets: the first, and one past the last.
 Span = tuple[int, int]
@@ -44,12 +44,18 @@ class Entity:
         end: Offset one past the last character.
         label: The label.
         score: The probability, from 0 to 1.
+        written: The probability that it was written with, before calibration; 0 if it could have
+            been, and was not; `None` if it could not.
+        tagged: The probability that the text tags give it, before calibration; `None` if they were
+            not read.
     """
 
     start: int
     end: int
     label: str
     score: float
+    written: float | None = field(default=None, compare=False)
+    tagged: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

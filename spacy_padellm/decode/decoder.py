@@ -16,9 +16,10 @@ from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import DecodingOptions, Settings
 from ..tree.causal_lm import CausalLM
 from ..tree.choices import Continuations
+from ..tree.memory import HeapTrimmer, is_out_of_memory, with_less_memory
 from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
-from ..tree.run import TreeRun, is_out_of_memory
+from ..tree.run import TreeRun
 from .mentions import DecodedMention
 from .state import Choice, TextState
 from .tags import TextTags, join_tags
@@ -133,6 +134,7 @@ class ParallelDecoder:
         self.settings = settings
         self.options = options
         self.cost = DecodingCost()
+        self._heap = HeapTrimmer()
         self._has_halved = False
         self._has_filled = False
         self._longest = settings.max_mention_tokens
@@ -199,6 +201,7 @@ class ParallelDecoder:
                 if len(asked[item]) == len(texts[item].encoder.labels):
                     # The trie takes many times the memory of its text.
                     vars(texts[item]).pop("trie", None)
+        self._heap.trim()
         return found
 
     def _run_in_parts(
@@ -208,14 +211,17 @@ class ParallelDecoder:
         try:
             return self._run(texts, labels)
         except (MemoryError, RuntimeError) as error:
-            if len(texts) == 1 or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if not self._has_halved:
-                logger.warning(Warnings.W091.format(error=error))
+                logger.warning(Warnings.W091.format(count=len(texts), error=error))
                 self._has_halved = True
         # Only here, as the error holds on to the tensors of the run.
         if self.lm.model.device.type == "cuda":
             torch.cuda.empty_cache()
+        if len(texts) == 1:
+            with with_less_memory():
+                return self._run(texts, labels)
         half = len(texts) // 2
         first = self._run_in_parts(texts[:half], labels[:half])
         return first + self._run_in_parts(texts[half:], labels[half:])
@@ -306,7 +312,12 @@ class ParallelDecoder:
         tags: dict[int, TextTags] = {}
         for encoder, items in items_of.items():
             own = torch.cat([logits[item] for item in items])
-            inside = encoder.tag_choices["inside"].log_probs(own, needed).exp()
+            inside = encoder.tag_choices["inside"].log_probs(own, needed)
+            if self.options.tag_activation == "sigmoid":
+                # The last column is that of no label.
+                inside = (inside - inside[:, -1:]).sigmoid()
+            else:
+                inside = inside.exp()
             begun = 1 - encoder.tag_choices["begins"].log_probs(own, needed)[:, -1:].exp()
             # Together, as each transfer from a device waits for it.
             probs = torch.cat([inside, begun], dim=1).cpu().split([lengths[item] for item in items])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..calibration import UNCALIBRATED, Calibration
 from ..settings import LIKELY, DecodingOptions
 from ..texts import Entity, Span
 
@@ -32,19 +33,20 @@ class DecodedMention:
     tagged: tuple[float, ...] | None = None
     asked: bool = True
 
-    def score(self, place: Span, tag_share: float) -> float | None:
-        """Return the mention's probability at a place, `None` if tags count and it is at most 0.5.
+    def at(self, place: Span, tag_share: float) -> Entity | None:
+        """Return the mention at a place; `None` if tags count and its probability is at most 0.5.
 
         Args:
             place: One of the mention's places.
             tag_share: The weight of the tags in the probability.
         """
         written = 0.0 if self.log_prob is None else math.exp(self.log_prob)
-        if self.tagged is None:
-            return written
-        tagged = self.tagged[self.places.index(place)]
-        score = (1 - tag_share) * written + tag_share * tagged if self.asked else tagged
-        return score if score > LIKELY else None
+        tagged = None if self.tagged is None else self.tagged[self.places.index(place)]
+        parts = (written if self.asked else None, tagged)
+        score = UNCALIBRATED.score(*parts, tag_share)
+        if tagged is not None and score <= LIKELY:
+            return None
+        return Entity(*place, self.label, score, *parts)
 
 
 def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:
@@ -70,12 +72,12 @@ def resolve(text: str, decoded: Sequence[DecodedMention], options: DecodingOptio
 
 
 def _place(text: str, mentions: Sequence[DecodedMention], options: DecodingOptions) -> list[Entity]:
-    """Give each mention its place in the text, or its places, and drop improbable ones.
+    """Give each mention its place in the text, or its places.
 
     A mention written more often than it stands in the text repeats an earlier one; the more
     probable of the two counts.
     """
-    found: dict[tuple[int, int, str], float] = {}
+    found: dict[tuple[int, int, str], Entity] = {}
     turns: Counter[tuple[str, tuple[Span, ...]]] = Counter()
     for mention in mentions:
         turn = turns[mention.label, mention.places]
@@ -88,11 +90,11 @@ def _place(text: str, mentions: Sequence[DecodedMention], options: DecodingOptio
         else:
             places = [places[turn % len(places)]]
         for place in places:
-            score = mention.score(place, options.tag_share)
-            if score is not None and score >= options.threshold:
-                key = (*place, mention.label)
-                found[key] = max(score, found.get(key, score))
-    return [Entity(*key, score) for key, score in found.items()]
+            entity = mention.at(place, options.tag_share)
+            key = (*place, mention.label)
+            if entity is not None and (key not in found or entity.score > found[key].score):
+                found[key] = entity
+    return list(found.values())
 
 
 def keep_most_probable(
@@ -118,6 +120,28 @@ def keep_most_probable(
             best[key] = entity
     kept = [e for e, key in zip(entities, keys, strict=True) if e.label == best[key].label]
     return sorted(kept, key=lambda e: (e.start, e.end, e.label))
+
+
+def rate(
+    entities: Iterable[Entity], calibration: Calibration, options: DecodingOptions
+) -> list[Entity]:
+    """Calibrate the scores of entities, and drop those below the threshold.
+
+    Args:
+        entities: The entities that were found.
+        calibration: The temperatures of their probabilities.
+        options: The threshold, and the weight of the tags.
+
+    Returns:
+        The entities that are kept, in the same order.
+    """
+    if calibration != UNCALIBRATED:
+        share = options.tag_share
+        entities = [
+            replace(each, score=calibration.score(each.written, each.tagged, share))
+            for each in entities
+        ]
+    return [each for each in entities if each.score >= options.find_threshold(each.label)]
 
 
 def non_overlapping(entities: Iterable[Entity], taken: Iterable[Span] = ()) -> list[Entity]:

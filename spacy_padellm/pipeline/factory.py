@@ -18,6 +18,7 @@ from ..settings import (
     Drafts,
     Occurrences,
     Overrides,
+    TagActivation,
 )
 
 DEFAULT_CONFIG = f"""
@@ -33,6 +34,7 @@ max_mention_tokens = null
 deduplicate = "string"
 occurrences = "in_order"
 tag_share = {DecodingOptions.tag_share}
+tag_activation = "{DecodingOptions.tag_activation}"
 decode = "{DecodingOptions.decode}"
 spans_key = "{SPANS_KEY}"
 overwrite = false
@@ -72,12 +74,13 @@ def make_padellm_ner(
     output_format: str | None,
     labels: Any,
     get_spans: Callable[..., Any] | None,
-    threshold: float,
+    threshold: float | dict[str, float],
     max_mentions: int | None,
     max_mention_tokens: int | None,
     deduplicate: str,
     occurrences: str,
     tag_share: float,
+    tag_activation: str,
     decode: str,
     spans_key: str | None,
     overwrite: bool,
@@ -113,7 +116,8 @@ def make_padellm_ner(
         get_spans: A span getter that splits docs into windows, such as those of spacy-transformers.
             `null` to read each doc as a whole, or in overlapping windows if it is too long for the
             model.
-        threshold: Lowest probability of a mention that is kept.
+        threshold: Lowest score of an entity that is kept: a number, or labels with a number for
+            each. Labels that are not named keep all. `padellm calibrate` suggests some.
         max_mentions: Most mentions of a label in a text or window. Only for `"parallel"`. `null`
             for the checkpoint's, or 30.
         max_mention_tokens: Longest mention, in spaCy tokens. With other formats than `"parallel"`
@@ -126,6 +130,9 @@ def make_padellm_ner(
             trained with `tag_text`. With tags, a mention is kept only if its probability is above
             one half. A share above one half also finds mentions that only the tags name. Use 0 if
             mentions nest: with tags, mentions inside others are lost.
+        tag_activation: `"softmax"`: the text tags name one of the labels asked, or none, as in
+            training. `"sigmoid"`: each label is held against none alone, so that its tags do not
+            depend on which other labels are asked.
         decode: For which labels the model writes mentions, if it was trained with `tag_text`.
             `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels; this
             takes longer and finds nearly the same mentions. `"tags"`: for none; this is the fastest
@@ -166,6 +173,7 @@ def make_padellm_ner(
         deduplicate=cast(Deduplicate, deduplicate),
         occurrences=cast(Occurrences, occurrences),
         tag_share=tag_share,
+        tag_activation=cast(TagActivation, tag_activation),
         decode=cast(Decode, decode),
         draft_threshold=draft_threshold,
         open_counts=tuple(open_counts),

@@ -14,6 +14,9 @@ import torch
 _locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()
 _forking = threading.local()
 
+# The number of ranks of locks.
+_RANKS = 4
+
 
 class ForkLock:
     """A lock around work that a fork must not copy when it is half done.
@@ -60,7 +63,7 @@ def _register() -> None:
 
 def _take_all() -> None:
     _forking.taken = []
-    for rank in range(3):
+    for rank in range(_RANKS):
         # Those of the next rank are looked up once nobody can make new ones under this one.
         for lock in [each for each in list(_locks) if each.rank == rank]:
             lock.__enter__()

@@ -75,7 +75,7 @@ class ModelCall:
         self.parameters = frozenset(inspect.signature(model.forward).parameters)
         self._outermost = outermost or model
         # A hook affects every thread that runs the model, so one thread runs at a time.
-        self._lock = ForkLock(rank=2)
+        self._lock = ForkLock(rank=3)
 
     def __reduce__(self) -> tuple[type[ModelCall], tuple[PreTrainedModel]]:
         return ModelCall, (self.model,)

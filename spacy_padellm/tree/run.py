@@ -15,9 +15,6 @@ from .kv_cache import KVCache, MaskForm
 from .model_call import ALL, Half, ModelCall, Readout
 from .token_tree import TokenTree
 
-# How torch words the error for a CPU that is out of memory, which has no type of its own.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-
 Way = Literal["cached", "recomputed", "sequences"]
 
 
@@ -40,13 +37,6 @@ class TreeSupport:
     mask_form: MaskForm | None
     max_depth: int | None = None
     in_halves: bool = False
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that a run needs more memory than there is."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(each in str(error) for each in _NO_MEMORY)
 
 
 class TreeRun(ABC):

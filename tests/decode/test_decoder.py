@@ -717,6 +717,63 @@ def test_a_tokenizer_that_knows_nothing_of_the_template_has_tags(softmax, reques
     ]
 
 
+ASKED = [["PER", "LOC", "ORG"], ["ORG", "PER", "LOC"], ["LOC", "PER"], ["PER"]]
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_what_other_labels_are_asked_changes_only_a_softmax(activation):
+    """What is written of a label, and its tags by a sigmoid, are the same beside any others."""
+    lm = sure_lm("llama", "bidirectional", factor=4.0)
+    assert {label for each in ASKED for label in each} <= set(labels())
+    found = []
+    for asked in ASKED:
+        reading = reading_decoder(lm, labels=asked, decode="all", tag_activation=activation)
+        written = reading.write([reading.encoder.encode(text) for text in TEXTS["en"]])
+        found.append(
+            [
+                (
+                    [(m.places, m.log_prob) for m in each.mentions if m.label == "PER"],
+                    [each.tags.score("PER", place) for place in text.tokens],
+                )
+                for each, text in zip(written, TEXTS["en"], strict=True)
+            ]
+        )
+    every = found[0]
+    moved = []
+    for other in found[1:]:
+        for (mentions, tags), (expected, expected_tags) in zip(other, every, strict=True):
+            assert [places for places, _ in mentions] == [places for places, _ in expected]
+            log_probs = [log_prob for _, log_prob in expected]
+            assert [log_prob for _, log_prob in mentions] == pytest.approx(log_probs, abs=1e-5)
+            moved += [abs(a - b) for a, b in zip(tags, expected_tags, strict=True)]
+    assert sum(len(mentions) for mentions, _ in every) > 0 and max(max(t) for _, t in every) > 0.1
+    assert max(moved) < 1e-5 if activation == "sigmoid" else max(moved) > 1e-3
+
+
+def test_a_sigmoid_holds_each_label_against_none():
+    lm = sure_lm("llama", "bidirectional", factor=4.0)
+    text = TEXTS["en"][0]
+    inside = {}
+    for activation in ("softmax", "sigmoid"):
+        reading = reading_decoder(lm, tag_activation=activation)
+        (written,) = reading.write([reading.encoder.encode(text)])
+        inside[activation] = written.tags.inside
+    # Tokens of one id: a mean of ratios is not the ratio of means.
+    none = inside["softmax"][:, -1:]
+    expected = inside["softmax"] / (inside["softmax"] + none)
+    one = [len(ids) == 1 for ids in _ids_of_tokens(lm, text)]
+    assert sum(one) > 2
+    assert inside["sigmoid"][one] == pytest.approx(expected[one], abs=1e-5)
+
+
+def _ids_of_tokens(lm, text):
+    encoded = make_decoder(lm).encoder.encode(text)
+    return [
+        [place for place, (a, b) in enumerate(encoded.offsets) if a < end and start < b]
+        for start, end in text.tokens
+    ]
+
+
 def test_tokenizers_without_offsets_have_no_tags(request):
     tokenizer = load_tokenizer("byt5", request)
     model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1000)
@@ -757,6 +814,7 @@ def test_it_is_said_once_that_no_more_mentions_can_be_written(caplog):
 
 NO_MEMORY = [
     MemoryError(),
+    RuntimeError("could not create a primitive"),
     torch.cuda.OutOfMemoryError("CUDA out of memory."),
     RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
 ]
@@ -795,4 +853,27 @@ def test_a_text_that_cannot_be_run_alone_is_an_error(error, monkeypatch):
     monkeypatch.setattr(CausalLM, "open", fail)
     with pytest.raises(type(error)):
         decode(decoder, TEXTS["en"])
-    assert (calls[-1] == 1) == (error in NO_MEMORY)
+    # Alone, it is tried twice.
+    assert calls[1:][-2:] == ([1, 1] if error in NO_MEMORY else [])
+
+
+def test_a_text_alone_is_tried_with_less_memory(monkeypatch):
+    """oneDNN's kernels need memory, too, and may find none when there is enough for the text."""
+    lm = random_lm("llama", "en", "causal", 0)
+    decoder = make_decoder(lm)
+    expected = decode(decoder, TEXTS["en"])
+    run = CausalLM.open
+
+    def open_without_onednn(self, trees, *args, **kwargs):
+        if torch._C._get_mkldnn_enabled():
+            raise RuntimeError("could not create a primitive")
+        return run(self, trees, *args, **kwargs)
+
+    before = torch._C._get_mkldnn_enabled()
+    torch.backends.mkldnn.set_flags(_enabled=True)
+    try:
+        monkeypatch.setattr(CausalLM, "open", open_without_onednn)
+        assert_same(decode(decoder, TEXTS["en"]), expected)
+        assert torch._C._get_mkldnn_enabled()
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=before)

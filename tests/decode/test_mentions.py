@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_padellm.calibration import UNCALIBRATED, Calibration, temper
 from spacy_padellm.decode.mentions import (
     DecodedMention,
     keep_most_probable,
     non_overlapping,
+    rate,
     resolve,
 )
 from spacy_padellm.settings import DecodingOptions
@@ -24,7 +26,8 @@ def wrote(label: str, places: tuple[tuple[int, int], ...], score: float) -> Deco
 
 
 def entities(*decoded: DecodedMention, **options) -> list[tuple[int, int, str, float]]:
-    mentions = resolve(TEXT, decoded, DecodingOptions(**options))
+    chosen = DecodingOptions(**options)
+    mentions = rate(resolve(TEXT, decoded, chosen), UNCALIBRATED, chosen)
     return [(m.start, m.end, m.label, round(m.score, 6)) for m in mentions]
 
 
@@ -142,6 +145,44 @@ def test_threshold():
     assert entities(*decoded, threshold=1.0) == []
     assert len(entities(*decoded, threshold=0.0)) == 3
     assert entities(DecodedMention("PER", BOB, 0.0), threshold=1.0) == [(0, 3, "PER", 1.0)]
+
+
+def test_each_label_may_have_a_threshold():
+    decoded = [wrote("PER", ANNA, 0.5), wrote("PER", BOB, 0.4), wrote("ORG", ((4, 7),), 0.6)]
+    both = {"PER": 0.45, "ORG": 0.7}
+    assert entities(*decoded, threshold=both) == [(8, 12, "PER", 0.5)]
+    # The others keep all.
+    assert len(entities(*decoded, threshold={"ORG": 0.7})) == 2
+    assert len(entities(*decoded, threshold={})) == 3
+    # A string stays under its most probable label, whatever the thresholds are.
+    same = [wrote("PER", BOB, 0.5), wrote("ORG", BOB, 0.6)]
+    assert entities(*same, threshold={"ORG": 0.7}) == []
+
+
+def test_calibration_changes_scores_and_nothing_else():
+    decoded = [
+        tagged("PER", BOB, 0.9, 0.6, 0.6),
+        tagged("ORG", BOB, 0.5, 0.75, 0.75),
+        tagged("LOC", ((4, 7),), 0, 0.9),
+        named("LOC", (8, 12), 0.8),
+        tagged("LOC", ((17, 21),), 0.9, 0.2),
+    ]
+    options = DecodingOptions(tag_share=0.6, threshold=0.0)
+    calibration = Calibration(written=2.0, tags=3.0)
+    found = resolve(TEXT, decoded, options)
+    rated = rate(found, calibration, options)
+    parts = [(e.start, e.end, e.label, e.written, e.tagged) for e in found]
+    assert parts == [(e.start, e.end, e.label, e.written, e.tagged) for e in rated]
+    w, t = (lambda p: temper(p, 2.0)), (lambda p: temper(p, 3.0))
+    assert [e.score for e in rated] == pytest.approx(
+        [0.4 * w(0.9) + 0.6 * t(0.6), 0.6 * t(0.9), t(0.8)]
+    )
+    # Though calibrated it is less probable than not, it is found.
+    assert rated[1].score < 0.5 < found[1].score
+    # The threshold is for the score that is shown.
+    sure = DecodingOptions(tag_share=0.6, threshold=0.6)
+    assert [e.label for e in rate(found, calibration, sure)] == ["PER", "LOC"]
+    assert rate(found, UNCALIBRATED, options) == found
 
 
 scored = st.builds(
@@ -268,9 +309,15 @@ def test_what_was_not_asked_for_is_in_nobodys_way():
 
 
 def test_the_score_of_a_mention_at_a_place():
+    def at(mention: DecodedMention, place: tuple[int, int], share: float):
+        found = mention.at(place, share)
+        return found and (found.start, found.end, found.score, found.written, found.tagged)
+
     mention = tagged("PER", ANNA, 0.5, 0.2, 0.9)
-    assert mention.score(ANNA[0], 0.6) is None
-    assert mention.score(ANNA[1], 0.6) == pytest.approx(0.74)
-    assert mention.score(ANNA[1], 0.0) is None
-    assert wrote("PER", ANNA, 0.25).score(ANNA[0], 0.6) == pytest.approx(0.25)
-    assert tagged("PER", ANNA, 0, 0.9, 0.5).score(ANNA[0], 1.0) == 0.9
+    assert at(mention, ANNA[0], 0.6) is None
+    assert at(mention, ANNA[1], 0.6) == (17, 21, pytest.approx(0.74), pytest.approx(0.5), 0.9)
+    assert at(mention, ANNA[1], 0.0) is None
+    quarter = pytest.approx(0.25)
+    assert at(wrote("PER", ANNA, 0.25), ANNA[0], 0.6) == (8, 12, quarter, quarter, None)
+    assert at(tagged("PER", ANNA, 0, 0.9, 0.5), ANNA[0], 1.0) == (8, 12, 0.9, 0.0, 0.9)
+    assert at(named("PER", (8, 12), 0.7), (8, 12), 0.6) == (8, 12, 0.7, None, 0.7)

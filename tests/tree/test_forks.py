@@ -65,7 +65,7 @@ def hold(lock: ForkLock, then: Callable[[], object] = lambda: None) -> Holder:
     return thread
 
 
-@pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
 def test_a_fork_waits_for_the_thread_that_holds_a_lock(rank):
     lock = ForkLock(rank)
     thread = hold(lock)
