@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 # What stands above the core.
 OUTSIDE = tuple(
-    f"spacy_padellm.{name}" for name in ("pipeline", "annotate", "corpus", "cli", "benchmark")
+    f"spacy_padellm.{name}"
+    for name in ("pipeline", "annotate", "corpus", "calibrate", "cli", "benchmark")
 )
 HEAVY = ["torch", "transformers", "tokenizers", "spacy", "thinc", "numpy", "typer"]
 
@@ -65,6 +66,7 @@ def test_the_core_does_without_spacy():
 # What a factory's defaults and types are taken from.
 SETTINGS = {
     "spacy_padellm",
+    "spacy_padellm.calibration",
     "spacy_padellm.errors",
     "spacy_padellm.prompt",
     "spacy_padellm.prompt.template",
@@ -108,7 +110,8 @@ def test_the_scorer_loads_no_model():
         "from spacy_padellm.pipeline import registered\nregistered.make_mention_scorer()"
     )
     rooms = {name.split(".")[1] for name in ours(modules) if "." in name}
-    assert rooms == {"corpus", "errors", "pipeline", "prompt", "scoring", "settings", "texts"}
+    known = {"corpus", "errors", "pipeline", "prompt", "scoring", "settings", "texts"}
+    assert rooms == {*known, "calibration"}
     assert modules.isdisjoint(["transformers", "tokenizers", "spacy_transformers"])
 
 

@@ -6,6 +6,7 @@ import typer
 
 from .annotate import annotate
 from .benchmark import benchmark, chart
+from .calibrate import calibrate
 from .compare import compare
 from .convert import convert
 from .evaluate import evaluate, scores
@@ -31,6 +32,7 @@ def create_app() -> typer.Typer:
         chart,
         evaluate,
         scores,
+        calibrate,
         visualize,
         export,
     )

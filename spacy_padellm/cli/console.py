@@ -158,6 +158,21 @@ def parse_label_map(values: Sequence[str]) -> dict[str, str]:
     return label_map
 
 
+def parse_threshold(value: str) -> float | dict[str, float]:
+    """Parse a threshold for all labels, or one for each: `0.5`, or `PER=0.8,LOC=0.6`.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        if "=" not in value:
+            return float(value)
+        pairs = (each.rpartition("=") for each in value.split(","))
+        return {label.strip(): float(number) for label, _, number in pairs}
+    except ValueError as error:
+        raise ValueError(Errors.P312.format(value=value)) from error
+
+
 @contextmanager
 def shown_errors() -> Iterator[None]:
     """Show errors that a user can fix as a message, and exit with status 1.

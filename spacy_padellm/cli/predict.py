@@ -17,10 +17,14 @@ from .console import (
     FormatOption,
     LimitOption,
     ReplicaOptions,
+    parse_threshold,
     shown_errors,
     with_options,
     with_progress,
 )
+
+# What is written of an entity.
+_KEYS = ("start", "end", "label", "score")
 
 
 @with_options
@@ -31,7 +35,10 @@ def predict(
     format: FormatOption = "auto",
     limit: LimitOption = None,
     batch_size: Annotated[int, typer.Option(help="Number of texts to decode at once.", min=1)] = 16,
-    threshold: Annotated[float, typer.Option(help="Leave out less probable mentions.")] = 0.0,
+    threshold: Annotated[
+        str,
+        typer.Option(help="Leave out mentions with a lower score: 0.5, or PER=0.8,LOC=0.6."),
+    ] = "0",
     tag_share: Annotated[
         float, typer.Option(help="Weight of text tags in a probability, if the model has them.")
     ] = DecodingOptions.tag_share,
@@ -60,7 +67,7 @@ def predict(
         padellm = PaDeLLM.from_pretrained(
             checkpoint,
             devices=devices,
-            threshold=threshold,
+            threshold=parse_threshold(threshold),
             tag_share=tag_share,
             decode=decode,
             **options,
@@ -75,7 +82,7 @@ def predict(
             while batch := list(islice(remaining, batch_size)):
                 found = padellm.predict([text.source for text in batch], nested=True)
                 for text, entities in zip(batch, found, strict=True):
-                    mentions = [vars(entity) for entity in entities]
+                    mentions = [{key: vars(entity)[key] for key in _KEYS} for entity in entities]
                     line = {"text": text.source.text, "mentions": mentions}
                     output.write(json.dumps(line, ensure_ascii=False) + "\n")
                     scores.add_text(text, entities, labels)

@@ -76,7 +76,7 @@ class Lessons:
             A tree for each window that teaches something.
         """
         versions = self._versions or self._learn_from(self._shim.make_objective())
-        self._shim.note_text_tags(versions.objective.teaches_tags)
+        self._shim.note_training(text_tags=versions.objective.teaches_tags)
         windows = [window for text in self._cut(examples) for _, window in text.windows]
         trees = [versions.build_next(window) for window in windows]
         return [tree for tree in trees if tree.teaches]

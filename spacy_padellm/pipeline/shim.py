@@ -17,6 +17,7 @@ from thinc.api import Model, Optimizer
 from thinc.shims import Shim
 from thinc.types import Floats1d
 
+from ..calibration import Calibration
 from ..checkpoints.files import SETTINGS_FILE, has_weights
 from ..checkpoints.loading import load_causal_lm, read_settings
 from ..checkpoints.options import has_fast_bfloat16
@@ -135,6 +136,10 @@ class PaDeLLMShim(Shim):
         self._set(replace(self.settings, labels=dict(labels)))
         self.stated = replace(self.stated, labels=dict(labels))
 
+    def calibrate(self, calibration: Calibration) -> None:
+        """Set the temperatures of the model's probabilities."""
+        self._set(replace(self.settings, calibration=calibration))
+
     def _set(self, settings: Settings) -> None:
         self._settings = settings
         self._padellm = None
@@ -164,11 +169,12 @@ class PaDeLLMShim(Shim):
         """Create the training objective."""
         return self.padellm.make_objective(self.tag_text)
 
-    def note_text_tags(self, taught: bool) -> None:
-        """Record whether the model is taught text tags that can be read."""
-        if self.settings.text_tags != taught:
-            self._settings = replace(self.settings, text_tags=taught)
-            self._padellm = self.padellm.with_settings(self._settings)
+    def note_training(self, *, text_tags: bool) -> None:
+        """Record that the model is trained, and whether it is taught tags that can be read."""
+        settings = self.settings.as_trained(text_tags=text_tags)
+        if settings != self.settings:
+            self._settings = settings
+            self._padellm = self.padellm.with_settings(settings)
 
     @property
     def is_pretrained(self) -> bool:

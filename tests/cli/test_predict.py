@@ -47,6 +47,22 @@ def test_predictions_and_scores(run: Run, toy_checkpoint: Path, toy_corpus: Path
     assert "texts/s" not in result.stderr
 
 
+def test_thresholds(run: Run, toy_checkpoint: Path, toy_corpus: Path, tmp_path: Path):
+    found = {}
+    for threshold in ("0", "PER=1.0", "PER=0, LOC=1"):
+        out = tmp_path / "found.jsonl"
+        result = run("predict", toy_checkpoint, toy_corpus, out, *FEW, "--threshold", threshold)
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in out.read_text(encoding="utf8").splitlines()]
+        found[threshold] = [m for line in lines for m in line["mentions"]]
+    every = found["0"]
+    assert found["PER=1.0"] == [m for m in every if m["label"] != "PER"] != every
+    assert found["PER=0, LOC=1"] == [m for m in every if m["label"] != "LOC"] != every
+    for wrong, code in (("high", "P312"), ("PER=high", "P312"), ("7", "P030")):
+        result = run("predict", toy_checkpoint, toy_corpus, out, "--threshold", wrong)
+        assert result.exit_code == 1 and f"[{code}]" in result.output
+
+
 def test_an_output_format(run: Run, output_checkpoint: Path, toy_corpus: Path, tmp_path: Path):
     out = tmp_path / "found.jsonl"
     result = run("predict", output_checkpoint, toy_corpus, out, "--limit", "8")
