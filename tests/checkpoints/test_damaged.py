@@ -91,7 +91,7 @@ DAMAGED = [
     (change("padellm.json", tokenizer={"x": "y"}), r"P040.*tokenizer"),
     (change("padellm.json", tokenizer=["a"]), r"P040.*tokenizer"),
     (forget_a_weight, r"P044.*lack 1 of.*up_proj"),
-    (change("config.json", hidden_size=64, head_dim=16), r"(?s)P042.*shape"),
+    (change("config.json", hidden_size=64, head_dim=16), r"(?s)P042.*(shape|mismatch)"),
     (swap_tokenizer, r"P027.*token \d+ is .*but was"),
     (swap_for_a_larger_one, r"P028.*tokens.*embeddings"),
 ]
