@@ -67,6 +67,10 @@ class Target(NamedTuple):
     allows: Callable[[Setting], bool]
     worth: Callable[[Setting], float]
 
+    def choose(self, curve: Iterable[Setting]) -> Setting | None:
+        """Choose the best setting that is allowed; `None` if none is."""
+        return max(filter(self.allows, curve), key=self.worth, default=None)
+
 
 def find_targets(precision: float, recall: float) -> list[Target]:
     """List what thresholds may be chosen for.
@@ -245,7 +249,7 @@ def choose_thresholds(
     chosen = {}
     for label in gold:
         curve = make_curve([each for each in judged if each.entity.label == label], gold[label])
-        chosen[label] = max(filter(target.allows, curve), key=target.worth, default=None)
+        chosen[label] = target.choose(curve)
     return chosen
 
 

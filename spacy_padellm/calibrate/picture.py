@@ -67,8 +67,7 @@ def _draw_reliability(axes: Axes, bins: Mapping[str, Sequence[Bin]]) -> None:
 def _draw_curve(axes: Axes, curve: Sequence[Setting], targets: Sequence[Target]) -> None:
     axes.plot([each.recall for each in curve], [each.precision for each in curve], color=_AFTER)
     for target, marker in zip(targets, _TARGETS, strict=True):
-        best = max(filter(target.allows, curve), key=target.worth, default=None)
-        if best is not None:
+        if (best := target.choose(curve)) is not None:
             label = f"{target.name}: threshold {best.threshold:.2f}"
             axes.plot(best.recall, best.precision, marker, color="0.2", label=label)
     axes.set_xlabel("recall")

@@ -58,17 +58,14 @@ class Choice:
         target: The target.
         by_label: Label → its threshold, and what is found of the label with it; `None` where no
             threshold reaches the target.
+        thresholds: Label → threshold, as the setting `threshold` takes them.
         together: What is found of all labels together. Labels without a threshold keep all.
     """
 
     target: Target
     by_label: Mapping[str, Setting | None]
+    thresholds: Mapping[str, float]
     together: Setting
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """Label → threshold, as the setting `threshold` takes them."""
-        return {label: each.threshold for label, each in self.by_label.items() if each}
 
 
 @dataclass(frozen=True)
@@ -112,9 +109,10 @@ def calibrate(
     gold = count_gold(texts, labels)
     choices = []
     for target in targets:
-        choice = Choice(target, choose_thresholds(judged, gold, target), summarize([], gold))
-        kept = judge(texts, tag_share, calibration, choice.thresholds)
-        choices.append(Choice(target, choice.by_label, summarize(kept, gold)))
+        by_label = choose_thresholds(judged, gold, target)
+        thresholds = {label: each.threshold for label, each in by_label.items() if each}
+        kept = judge(texts, tag_share, calibration, thresholds)
+        choices.append(Choice(target, by_label, thresholds, summarize(kept, gold)))
     reliability = {
         name: (
             Reliability.of(judge(each, tag_share, UNCALIBRATED)),

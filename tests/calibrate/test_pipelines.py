@@ -21,7 +21,6 @@ from spacy_padellm.calibrate.pipelines import (
     store_thresholds,
 )
 from spacy_padellm.calibration import UNCALIBRATED, Calibration
-from spacy_padellm.corpus.docs import annotate_doc
 from tests.pipeline.toy_pipeline import (
     SMALL_MODEL,
     component,
@@ -29,6 +28,7 @@ from tests.pipeline.toy_pipeline import (
     initialized_nlp,
     toy_examples,
     train_by_heart,
+    write_docs,
 )
 from tests.toy_corpus import SENTENCES, parse
 
@@ -53,12 +53,8 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def write_corpus(path: Path, markups: Sequence[str]) -> Path:
-    nlp, docs = spacy.blank("en"), DocBin(store_user_data=True)
-    for markup in markups:
-        annotated = parse(markup)
-        doc = nlp.make_doc(annotated.source.text)
-        annotate_doc(doc, annotated)
-        docs.add(doc)
+    docs = DocBin(store_user_data=True).from_disk(write_docs(path, markups))
+    nlp = spacy.blank("en")
     # Not annotated at all.
     docs.add(nlp.make_doc("Nobody read this ."))
     docs.to_disk(path)

@@ -15,6 +15,7 @@ import spacy
 from spacy.tokens import DocBin, Span
 
 from spacy_padellm.corpus.docs import annotate_doc
+from tests.pipeline.toy_pipeline import write_docs
 from tests.toy_corpus import SENTENCES, parse
 
 Run = Callable[..., Result]
@@ -25,17 +26,9 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the model knows, and, half as much, what it is wrong about."""
     folder = tmp_path_factory.mktemp("toy") / "dev"
     folder.mkdir()
-    nlp = spacy.blank("en")
-    for name, markups in (
-        ("known", SENTENCES),
-        ("wrong", [each.replace("|PER]", "|ORG]") for each in SENTENCES[: len(SENTENCES) // 2]]),
-    ):
-        docs = []
-        for annotated in map(parse, markups):
-            doc = nlp.make_doc(annotated.source.text)
-            annotate_doc(doc, annotated)
-            docs.append(doc)
-        DocBin(docs=docs, store_user_data=True).to_disk(folder / f"{name}.spacy")
+    half = SENTENCES[: len(SENTENCES) // 2]
+    write_docs(folder / "known.spacy", SENTENCES)
+    write_docs(folder / "wrong.spacy", [each.replace("|PER]", "|ORG]") for each in half])
     return folder
 
 

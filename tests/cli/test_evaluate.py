@@ -14,7 +14,7 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_padellm.corpus.docs import annotate_doc
+from tests.pipeline.toy_pipeline import write_docs
 from tests.toy_corpus import SENTENCES, parse
 
 Run = Callable[..., Result]
@@ -25,15 +25,9 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the model knows, and the same with people under another label."""
     folder = tmp_path_factory.mktemp("toy") / "corpora"
     folder.mkdir()
-    nlp = spacy.blank("en")
     for name, change in (("known", "PER"), ("other", "ORG")):
-        docs = []
-        for markup in SENTENCES[:12]:
-            annotated = parse(markup.replace("|PER]", f"|{change}]"))
-            doc = nlp.make_doc(annotated.source.text)
-            annotate_doc(doc, annotated)
-            docs.append(doc)
-        DocBin(docs=docs, store_user_data=True).to_disk(folder / f"{name}.spacy")
+        markups = [markup.replace("|PER]", f"|{change}]") for markup in SENTENCES[:12]]
+        write_docs(folder / f"{name}.spacy", markups)
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import spacy
 import torch
 from spacy.language import Language
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.util import minibatch, registry
 
@@ -42,6 +42,14 @@ def make_example(
 
 def toy_examples(nlp: Language, markups: Sequence[str] = SENTENCES) -> list[Example]:
     return [make_example(nlp, markup) for markup in markups]
+
+
+def write_docs(path: Path, markups: Sequence[str]) -> Path:
+    """Write texts in the toy corpus's markup as docs, and return the file's path."""
+    nlp = spacy.blank("en")
+    docs = [make_example(nlp, markup).reference for markup in markups]
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    return path
 
 
 def fresh_nlp(lang: str = "en", **config: Any) -> Language:
