@@ -97,6 +97,11 @@ class Errors(metaclass=_WithCodes):
         "The tokenizer of {name} has {size} tokens, but the model has embeddings of {rows} only. "
         "Give the tokenizer that belongs to the weights."
     )
+    P029 = (
+        "The model's output is not a number (NaN). Its weights are damaged, or too large for the "
+        "precision: restore its files, or load it with dtype='float32' or 'bfloat16'. In training, "
+        "the rate may be too high."
+    )
     P030 = "{name} is {value}, but must be a probability from 0 to 1."
     P031 = "{name} is {value!r}, but must be one of {values}."
     P032 = "{name} is {value}, but must be at least 1."

@@ -10,6 +10,7 @@ import torch
 
 from ..decode.decoder import DecodingCost
 from ..decode.state import Choice
+from ..tree.choices import check_numbers
 from ..tree.run import TreeRun
 from ..tree.token_tree import TokenTree
 from .padded import OneByOneRun
@@ -168,8 +169,9 @@ def write_freely(run: TreeRun, texts: Sequence[FreeText], cost: LaboratoryCost) 
         best, ids = logits.max(dim=1)
         log_probs = best - logits.logsumexp(dim=1)
         # One transfer, as each one waits for the device. A double holds any id exactly.
-        pairs = torch.stack([ids.double(), log_probs.double()], dim=1).tolist()
-        chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs)
+        pairs = torch.stack([ids.double(), log_probs.double()], dim=1).cpu()
+        check_numbers(pairs)
+        chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs.tolist())
         for text, nodes in zip(texts, proposed, strict=True):
             text.advance({node: next(chosen) for node in nodes})
     cost.add(run, sum(text.count_kept() for text in texts))

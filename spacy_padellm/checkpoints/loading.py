@@ -23,6 +23,7 @@ from ..errors import Errors, Warnings, require
 from ..settings import Settings
 from ..tree.causal_lm import CausalLM
 from ..tree.forks import ForkLock
+from ..tree.memory import limit_kernels
 from .adapters import apply_adapter, find_adapted
 from .conversion import find_conversion
 from .files import (
@@ -68,6 +69,7 @@ def load_causal_lm(
         ValueError: The folder is missing or not complete, or there is no such device.
         ImportError: An option needs a package that isn't installed.
     """
+    limit_kernels()
     with _LOADING:
         return _load(CheckpointFiles(find_folder(name), options), bidirectional_prefix)
 

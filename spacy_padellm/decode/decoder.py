@@ -15,7 +15,7 @@ from ..errors import Errors, Warnings
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import DecodingOptions, Settings
 from ..tree.causal_lm import CausalLM
-from ..tree.choices import Continuations
+from ..tree.choices import Continuations, check_numbers
 from ..tree.memory import HeapTrimmer, is_out_of_memory, with_less_memory
 from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
@@ -181,6 +181,7 @@ class ParallelDecoder:
 
         Raises:
             TextTooLongError: A text is longer than the model's positions.
+            ValueError: The model's output is not a number.
         """
         found = [Written([]) for _ in texts]
         asked = [list(text.encoder.labels) if labels is None else labels for text in texts]
@@ -320,8 +321,10 @@ class ParallelDecoder:
                 inside = inside.exp()
             begun = 1 - encoder.tag_choices["begins"].log_probs(own, needed)[:, -1:].exp()
             # Together, as each transfer from a device waits for it.
-            probs = torch.cat([inside, begun], dim=1).cpu().split([lengths[item] for item in items])
-            for item, each in zip(items, probs, strict=True):
+            probs = torch.cat([inside, begun], dim=1).cpu()
+            check_numbers(probs)
+            of_texts = probs.split([lengths[item] for item in items])
+            for item, each in zip(items, of_texts, strict=True):
                 text, table = texts[item], each.numpy()
                 assert text.offsets is not None  # Otherwise tags would not be read.
                 names, columns = list(encoder.labels), (table[:, :-1], table[:, -1])
@@ -352,8 +355,9 @@ class ParallelDecoder:
         best, place = continuations.log_probs(logits).max(dim=1)
         ids = continuations.ids.to(place.device).gather(1, place[:, None])[:, 0]
         # Together, as each transfer from a device waits for it. A double holds any id.
-        pairs = torch.stack([ids.double(), best.double()], dim=1).tolist()
-        chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs)
+        pairs = torch.stack([ids.double(), best.double()], dim=1).cpu()
+        check_numbers(pairs)
+        chosen = iter(Choice(int(token_id), log_prob) for token_id, log_prob in pairs.tolist())
         return [{node: next(chosen) for node in of_text} for of_text in proposed]
 
     def join(self, written: Written) -> list[DecodedMention]:

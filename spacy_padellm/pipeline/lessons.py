@@ -16,6 +16,7 @@ from ..train.gold import GoldReport, WindowedText
 from ..train.objective import Objective
 from ..train.supervised import SupervisedTree, weighted_loss
 from ..train.versions import TextVersions
+from ..tree.choices import check_numbers
 from .docs import gold_labels
 from .shim import PaDeLLMShim
 
@@ -108,9 +109,13 @@ def find_loss(trees: Sequence[SupervisedTree], log_probs: Floats1d) -> tuple[flo
     Args:
         trees: The trees.
         log_probs: Log-probabilities of what they teach, from the model, shape `(n,)`.
+
+    Raises:
+        ValueError: The loss is not a number.
     """
     scores = torch.tensor(log_probs, requires_grad=True)
     loss = weighted_loss(trees, scores)
+    check_numbers(loss.detach())
     loss.backward()
     assert scores.grad is not None
     return float(loss.detach()), cast(Floats1d, scores.grad.numpy())

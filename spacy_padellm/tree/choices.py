@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import Errors
+
 # Rows of logits that are computed at once.
 _ROWS = 8
 
@@ -106,6 +108,19 @@ class _LogProbsOverVocabulary(torch.autograd.Function):
             into.copy_((of.float() - total).exp_().mul_(-of_row))
         result.index_put_((rows[:, None], columns), gradient.to(result), accumulate=True)
         return result, None, None
+
+
+def check_numbers(probs: Tensor) -> None:
+    """Check that a model's output is numbers.
+
+    Args:
+        probs: Probabilities or their logarithms, on the CPU, so that nothing waits for a device.
+
+    Raises:
+        ValueError: One is NaN.
+    """
+    if probs.isnan().any():
+        raise ValueError(Errors.P029)
 
 
 class TagChoices:

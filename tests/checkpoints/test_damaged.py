@@ -105,6 +105,20 @@ def test_what_is_damaged_is_named(folder: Path, damage: Damage, message: str):
     assert folder.name in str(caught.value)
 
 
+@pytest.mark.parametrize("options", [{}, {"decode": "all", "tag_share": 0.0}, {"decode": "tags"}])
+def test_weights_that_are_no_numbers(tmp_path: Path, options: dict[str, Any]):
+    """They load, but whatever they give is an error, and not a text without entities."""
+    folder = tmp_path / "copy"
+    shutil.copytree(BUNDLED_FOLDER / "padellm_en_small", folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(each for each in sorted(weights) if ".0." in each and each.endswith("weight"))
+    weights[name].view(-1)[0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    padellm = PaDeLLM.from_pretrained(str(folder), **options)
+    with pytest.raises(ValueError, match="P029"):
+        padellm.predict(["Ada met Bob ."])
+
+
 class Code:
     """Runs a command when it is unpickled."""
 

@@ -125,6 +125,15 @@ def test_update_lowers_the_loss():
     assert loss_of(nlp, examples) < losses[-1] < before
 
 
+def test_a_loss_that_is_no_number_is_an_error():
+    nlp = initialized_nlp()
+    examples = toy_examples(nlp)[:4]
+    weight = next(component(nlp).shim.lm.model.parameters())
+    torch.nn.init.constant_(weight, float("nan"))
+    with pytest.raises(ValueError, match="P029"):
+        component(nlp).update(examples, sgd=Adam(1e-3))
+
+
 def test_losses_add_up():
     nlp = initialized_nlp()
     examples = toy_examples(nlp)[:4]

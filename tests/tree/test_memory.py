@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from spacy_padellm.tree import memory
-from spacy_padellm.tree.memory import HeapTrimmer, is_out_of_memory, with_less_memory
+from spacy_padellm.tree.memory import HeapTrimmer, is_out_of_memory, limit_kernels, with_less_memory
 
 MB = 1 << 20
 
@@ -33,6 +35,16 @@ def test_onednn_is_left_out_for_a_while():
         assert not torch._C._get_mkldnn_enabled()
         raise KeyError
     assert torch._C._get_mkldnn_enabled() is before
+
+
+@pytest.mark.parametrize("given, kept", [(None, "256"), ("7", "7")])
+def test_onednn_keeps_few_kernels(monkeypatch, given: str | None, kept: str):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.delenv(name, raising=False)
+    if given is not None:
+        monkeypatch.setenv(name, given)
+    limit_kernels()
+    assert os.environ[name] == kept
 
 
 def test_memory_is_given_back_if_there_is_much_of_it(monkeypatch):
