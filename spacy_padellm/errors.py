@@ -465,6 +465,10 @@ class Errors(metaclass=_WithCodes):
         "`labels` is the string {labels}, but must be a list of labels or a dictionary of labels "
         "and their wording in the prompt. Write [{labels}]."
     )
+    P212 = (
+        "The labels {labels} are not all strings. Give a list of strings, or a dictionary of "
+        "labels and their wordings."
+    )
     P204 = (
         "The component {name!r} has no labels: the labels file, the config and the examples "
         "contain none. Set `labels`, or check that the examples have entities in `doc.ents` or "
@@ -580,7 +584,7 @@ class Errors(metaclass=_WithCodes):
         "checkpoint."
     )
     P418 = (
-        "There's no .spacy file in {path}. Pass --corpora once for each .spacy file or folder. "
+        "There's no .spacy file in {path}. Give a .spacy file, or a folder of them, that exists. "
         "`padellm convert` makes such files."
     )
     P419 = (
@@ -617,7 +621,8 @@ class Errors(metaclass=_WithCodes):
     )
     P428 = (
         "Can't store temperatures with {name}, as it is no folder of yours with a padellm.json in "
-        "it. Give the folder of a trained pipeline or of a checkpoint, or only measure: --no-store."
+        "it. Give the folder of a trained pipeline or of a checkpoint, or only measure: --no-store "
+        "without --threshold."
     )
     P429 = (
         "Can't store thresholds with {name}, as it is no folder of a trained pipeline, with a "
@@ -627,6 +632,10 @@ class Errors(metaclass=_WithCodes):
         "In {path} the pipeline found {count} entities that count, {right} of them right. To "
         "measure how often it is right takes {least}, with {least_right} right: annotate more "
         "texts, or check that the labels are the same."
+    )
+    P435 = (
+        "No text of {path} is annotated, so what is right in it is unknown. Give texts with "
+        "entities in `doc.ents` or `doc.spans[{spans_key!r}]`."
     )
     P431 = "--precision and --recall are shares from 0 to 1, but {value} was given."
     P432 = "There is no target {target!r}. Pass one of {targets} to --threshold."

@@ -365,10 +365,13 @@ def word_labels(labels: Labels, known: Mapping[str, str]) -> dict[str, str]:
     """Give each label a wording: the given one, else the known one, else the label itself.
 
     Raises:
-        ValueError: The labels are a single string.
+        ValueError: The labels are a single string, or are not strings.
     """
     if isinstance(labels, str):
         raise ValueError(Errors.P203.format(labels=repr(labels)))
+    strings = (*labels, *labels.values()) if isinstance(labels, Mapping) else labels
+    if not all(isinstance(each, str) for each in strings):
+        raise ValueError(Errors.P212.format(labels=labels))
     if isinstance(labels, Mapping):
         return dict(labels)
     return {label: known.get(label, label) for label in labels}

@@ -61,8 +61,16 @@ class Setting(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a threshold is chosen for. Of the settings that it allows, the best one is chosen."""
+    """What a threshold is chosen for. Of the settings that it allows, the best one is chosen.
 
+    Args:
+        key: What `--threshold` calls it.
+        name: What tables call it.
+        allows: Whether a setting reaches it.
+        worth: How good a setting is that does.
+    """
+
+    key: str
     name: str
     allows: Callable[[Setting], bool]
     worth: Callable[[Setting], float]
@@ -80,14 +88,18 @@ def find_targets(precision: float, recall: float) -> list[Target]:
         recall: The lowest recall of the third target.
     """
     return [
-        Target("highest F", lambda each: True, lambda each: each.fscore),
+        Target("f", "highest F", lambda each: True, lambda each: each.fscore),
         Target(
+            "precision",
             f"precision {precision:g}",
             lambda each: each.precision >= precision,
             lambda each: each.recall,
         ),
         Target(
-            f"recall {recall:g}", lambda each: each.recall >= recall, lambda each: each.precision
+            "recall",
+            f"recall {recall:g}",
+            lambda each: each.recall >= recall,
+            lambda each: each.precision,
         ),
     ]
 

@@ -86,10 +86,15 @@ def find_folder(name: str, component: str) -> Path:
     return folder
 
 
-def store_calibration(folder: Path, calibration: Calibration) -> None:
-    """Write temperatures to the `padellm.json` in a folder."""
+def store_calibration(folder: Path, calibration: Calibration) -> bool:
+    """Write temperatures to the `padellm.json` in a folder.
+
+    Returns:
+        Whether there were other ones before.
+    """
     settings = read_settings(folder / SETTINGS_FILE)
     save_settings(folder, replace(settings, calibration=calibration))
+    return settings.calibration != calibration
 
 
 def find_config(name: str) -> Path:

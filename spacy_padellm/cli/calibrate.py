@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Fewer entities, or fewer that are right, say too little.
 _FEWEST, _FEWEST_RIGHT = 50, 10
-# The names of the targets, in the order of `find_targets`.
+# What `find_targets` calls its targets.
 _TARGETS = ("f", "precision", "recall")
 
 
@@ -83,7 +83,8 @@ def calibrate(
         from ..calibrate.measures import find_targets, judge
         from ..calibrate.picture import draw
         from ..calibrate.report import calibrate as calibrate_corpora
-        from ..pipeline.evaluation import find_corpora, load_pipeline
+        from ..pipeline.evaluation import find_corpora, load_pipeline, split_settings
+        from ..settings import SPANS_KEY
 
         nlp = load_pipeline(pipeline, lang)
         component = pipelines.find_component(nlp, pipeline)
@@ -98,7 +99,12 @@ def calibrate(
         corpora: dict[str, list[ReadText]] = {name: [] for name in files}
         paths = [(name, path) for name, of_corpus in files.items() for path in of_corpus]
         for name, path in with_progress(paths, len(paths)):
-            corpora[name] += pipelines.read_corpus(nlp, component, path, limit)
+            left = None if limit is None else limit - len(corpora[name])
+            corpora[name] += pipelines.read_corpus(nlp, component, path, left)
+        for name, of_corpus in files.items():
+            if not corpora[name]:
+                shown = ", ".join(map(str, of_corpus))
+                raise ValueError(Errors.P435.format(path=shown, spans_key=SPANS_KEY))
         found = [is_right for _, is_right in judge(corpora[str(dev)], options.tag_share)]
         if len(found) < _FEWEST or sum(found) < _FEWEST_RIGHT:
             counts = {"count": len(found), "right": sum(found)}
@@ -116,7 +122,7 @@ def calibrate(
             output.write_text(f"{content}\n", encoding="utf8")
         typer.echo(to_markdown(report))
         if config is not None and threshold is not None:
-            choice = report.choices[_TARGETS.index(threshold)]
+            choice = next(each for each in report.choices if each.target.key == threshold)
             pipelines.store_thresholds(config, component.name, choice.thresholds)
             typer.echo(f"\nThe thresholds for {choice.target.name} are stored in {config}.")
             if others := ", ".join(choice.by_label.keys() - choice.thresholds.keys()):
@@ -124,9 +130,12 @@ def calibrate(
         if folder is None:
             typer.echo("\nNothing is stored (--no-store). Thresholds are for calibrated scores.")
             return
-        pipelines.store_calibration(folder, report.calibration)
+        is_new = pipelines.store_calibration(folder, report.calibration)
         typer.echo(f"\nThe temperatures are stored in {folder}.")
-        if options.threshold and threshold is None:
+        if stated := split_settings(pipeline)[1]:
+            shown = ", ".join(f"{name} = {json.dumps(value)}" for name, value in stated.items())
+            typer.echo(f"They hold for {shown}: use the pipeline with these settings.")
+        if options.threshold and threshold is None and is_new:
             typer.echo(
                 f"The pipeline's threshold ({options.threshold}) was chosen for other scores. "
                 "Choose it again."
@@ -184,7 +193,7 @@ def _reliability_table(report: Report) -> str:
         ]
         for name, (before, after) in report.reliability.items()
     ]
-    others = list(report.reliability.values())[1:]
+    others = [pair for pair in list(report.reliability.values())[1:] if pair[0].count]
     if len(others) > 1:
         means = [sum(pair[i].error for pair in others) / len(others) for i in (0, 1)]
         cells.append(["mean of the others", "", "", "", "", *(f"{each:.3f}" for each in means)])
@@ -221,6 +230,18 @@ def _to_json(pipeline: str, report: Report) -> dict[str, Any]:
             }
             for name, pair in report.reliability.items()
         },
-        "thresholds": {each.target.name: each.thresholds for each in report.choices},
+        "gold": dict(report.gold),
+        "thresholds": {
+            each.target.key: {
+                "target": each.target.name,
+                "threshold": dict(each.thresholds),
+                "labels": {
+                    label: None if setting is None else setting._asdict()
+                    for label, setting in each.by_label.items()
+                },
+                "together": each.together._asdict(),
+            }
+            for each in report.choices
+        },
         "curve": [each._asdict() for each in report.curve],
     }

@@ -78,8 +78,9 @@ def test_only_measured(run: Run, checkpoint: Path, dev: Path):
     assert (checkpoint / "padellm.json").read_text() == content
 
 
-def test_thresholds_of_a_pipeline(run: Run, pipeline: Path, dev: Path):
-    options = ("--threshold", "precision", "--precision", "0.99")
+def test_thresholds_of_a_pipeline(run: Run, pipeline: Path, dev: Path, tmp_path: Path):
+    out = tmp_path / "found.json"
+    options = ("--threshold", "precision", "--precision", "0.99", "--output", out)
     result = run("calibrate", pipeline, dev, *options)
     assert result.exit_code == 0, result.output
     written = next(
@@ -89,6 +90,12 @@ def test_thresholds_of_a_pipeline(run: Run, pipeline: Path, dev: Path):
     assert thresholds
     nlp = spacy.load(pipeline)
     assert nlp.config["components"]["padellm_ner"]["threshold"] == thresholds
+    found = json.loads(out.read_text())["thresholds"]
+    assert set(found) == {"f", "precision", "recall"}
+    chosen = found["precision"]
+    assert chosen["threshold"] == thresholds and chosen["target"] == "precision 0.99"
+    reached = {label: each["threshold"] for label, each in chosen["labels"].items() if each}
+    assert reached == thresholds and chosen["labels"].keys() > reached.keys()
     assert "calibration" in json.loads((pipeline / "padellm_ner/model/padellm.json").read_text())
 
 
@@ -96,6 +103,19 @@ def test_a_threshold_for_other_scores_is_named(run: Run, checkpoint: Path, dev: 
     result = run("calibrate", f"{checkpoint}:threshold=0.5", dev)
     assert result.exit_code == 0, result.output
     assert "The pipeline's threshold (0.5) was chosen for other scores." in result.stdout
+    assert "They hold for threshold = 0.5:" in result.stdout
+    # The same again gives the same scores.
+    result = run("calibrate", f"{checkpoint}:threshold=0.5", dev)
+    assert "chosen for other scores" not in result.stdout
+
+
+def test_a_limit_is_of_all_files(run: Run, checkpoint: Path, dev: Path, tmp_path: Path):
+    out = tmp_path / "found.json"
+    result = run("calibrate", checkpoint, dev, "--no-store", "--output", out, "--limit", "40")
+    assert result.exit_code == 0, result.output
+    first = [mention for each in SENTENCES[:40] for mention in parse(each).mentions]
+    assert len(SENTENCES) >= 40
+    assert sum(json.loads(out.read_text())["gold"].values()) == len(first)
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="needs matplotlib")
@@ -126,7 +146,8 @@ def test_what_is_not_possible(run: Run, checkpoint: Path, dev: Path, tmp_path: P
         ((checkpoint, dev, "--precision", "90"), "P431"),
         ((checkpoint, dev, "--threshold", "best"), "P432"),
         ((checkpoint, dev, "--threshold", "f"), "P429"),
-        ((checkpoint, few), "P430"),
+        ((checkpoint, few), "P435"),
+        ((checkpoint, dev, "--test", few), "P435"),
         ((checkpoint, tmp_path / "missing"), "P418"),
         (("padellm_en_small", dev), "P428"),
         ((checkpoint, dev, "--output", tmp_path), "P417"),

@@ -71,7 +71,10 @@ def test_labels_that_are_set(nlp):
     assert entities(nlp(TEXT)) == [*PEOPLE, ("Rome", "WHERE")]
 
 
-@pytest.mark.parametrize("labels, code", [("PER", "P203"), ([""], "P007"), (["a\nb"], "P008")])
+@pytest.mark.parametrize(
+    "labels, code",
+    [("PER", "P203"), ([""], "P007"), (["a\nb"], "P008"), ([1], "P212"), ({"PER": 1}, "P212")],
+)
 def test_labels_that_are_not_possible(nlp, labels, code):
     with pytest.raises(ValueError, match=code):
         nlp(asked(nlp, TEXT, labels))
