@@ -448,6 +448,19 @@ class Errors(metaclass=_WithCodes):
         "{path} has {rows} rows, but no column that names their sentences, and no empty row "
         "between sentences. Name the column sentence_id, or add empty rows."
     )
+    P132 = "{path}, line {line}: {problem}. {remedy}."
+    P133 = (
+        "{path} has several lists of training data: {names}. Keep only one of them in the file, "
+        "and put each of the others in a file of its own."
+    )
+    P134 = (
+        "{path} has {count} records, but none that can be used: {reason}. Pass the file of another "
+        "export, or annotate these texts first."
+    )
+    P135 = (
+        "No doc of {path} has entities, or spans in the group {spans_key!r}. Its span groups are: "
+        "{groups}. Choose one: --spans-key (`spans_key`)."
+    )
 
     # Component (P2xx)
     P201 = (
@@ -774,6 +787,11 @@ class Warnings(metaclass=_WithCodes):
     W101 = (
         "{count} gold entities in {path} don't match token boundaries, so the pipeline can neither "
         "learn nor find them, e.g. {examples}. Use a tokenizer that splits there."
+    )
+    W102 = (
+        "{count} mentions in {path} are in several pieces with other text between them: "
+        "{examples}. From the first piece to the last, it stays unknown whether there are "
+        "mentions, so none is taught or counted there. To use one, annotate it as one stretch."
     )
 
     # Component (W2xx)

@@ -35,7 +35,7 @@ FormatOption = Annotated[
     str,
     typer.Option(
         help="Corpus format: auto, brat, conll, csv, doccano, gliner, huggingface, jsonl, "
-        "label-studio, paper, prodigy, spacy-v2, text or webanno."
+        "label-studio, paper, prodigy, spacy-v2, spans, text or webanno."
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option(help="Read only this many texts.")]

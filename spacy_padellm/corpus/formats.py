@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -24,10 +25,10 @@ from .records import parse_records, read_document
 from .standoff import BRAT_SUFFIX, WEBANNO_MARK, parse_brat, parse_webanno
 from .tables import is_csv, parse_csv, parse_huggingface
 from .tags import are_plain, split_tag
-from .tools import TOOLS, parse_value, recognize
+from .tools import TOOLS, WHY_NONE, parse_value, recognize
 
-# The begin of a Python file with a list.
-_PYTHON = re.compile(r"\s*\w+\s*=\s*[\[(]")
+# The begin of a Python file with a list, or with other code before it.
+_PYTHON = re.compile(r"\s*\w+\s*(:[^=]+)?=\s*[\[(]|import \w|from [\w.]+ import \w")
 # The begin of XML. A text may begin with "<" as well.
 _XML = re.compile(rb"<\?xml|<!DOCTYPE|<[A-Za-z][^<>]*>\s*<[A-Za-z]")
 # Rows of a file that are looked at to find out its format.
@@ -52,7 +53,8 @@ Parser = Callable[[Path, ReadingOptions], list[NumberedText]]
 
 
 def _parse_tool(name: str) -> Parser:
-    return lambda path, options: parse_records(path, partial(parse_value, name, options))
+    why_none = WHY_NONE.get(name, "")
+    return lambda path, options: parse_records(path, partial(parse_value, name, options), why_none)
 
 
 _PARSERS: dict[str, Parser] = {
@@ -62,7 +64,7 @@ _PARSERS: dict[str, Parser] = {
     "jsonl": lambda path, options: parse_jsonl(path, with_gold=options.with_gold),
     "text": lambda path, options: parse_lines(path),
     "brat": lambda path, options: parse_brat(path),
-    "webanno": lambda path, options: parse_webanno(path),
+    "webanno": lambda path, options: parse_webanno(path, with_chunks=options.format == "webanno"),
     "huggingface": parse_huggingface,
     **{name: _parse_tool(name) for name in TOOLS},
 }
@@ -113,10 +115,19 @@ def _read_docs(path: Path, options: ReadingOptions, spans_key: str) -> list[Anno
     require("spacy", f"Reading {path}")
     from spacy.vocab import Vocab
 
-    from .docs import annotated_text, has_gold, load_docs
+    from .docs import annotated_text, gold_spans, has_gold, load_docs
 
     texts = []
-    for doc in load_docs(path, Vocab()):
+    docs = load_docs(path, Vocab())
+    if options.with_gold and not any(gold_spans(doc, spans_key) for doc in docs):
+        groups = Counter(key for doc in docs for key, group in doc.spans.items() if group)
+        names = ", ".join(f"{key} (docs: {count})" for key, count in groups.items())
+        if names:
+            raise ValueError(Errors.P135.format(path=path, spans_key=spans_key, groups=names))
+        if not any(has_gold(doc, spans_key) for doc in docs):
+            reason = f"no doc is annotated for entities, or has a span group {spans_key!r}"
+            raise ValueError(Errors.P134.format(path=path, count=len(docs), reason=reason))
+    for doc in docs:
         text = annotated_text(doc, spans_key)
         if has_gold(doc, spans_key):
             texts.append(text)
@@ -190,22 +201,32 @@ def _detect_json(path: Path, content: str) -> str | None:
     with suppress(json.JSONDecodeError):
         value = json.loads(content)
     # spaCy's training data in a Python file is assigned to a name.
-    is_open = content.lstrip()[:1] in "[{(" or _PYTHON.match(content)
+    is_python = path.suffix == ".py" or _PYTHON.match(content)
+    is_open = content.lstrip()[:1] in "[{(" or is_python
     if not isinstance(value, list | dict) and not is_open:
         return None
     if isinstance(value, list) and value and isinstance(value[0], str):
         return recognize(value) or "paper"
     records: list[Any] = []
-    with suppress(ValueError):
+    # What is wrong in a Python file is known already.
+    with suppress(*(() if path.suffix == ".py" else (ValueError,))):
         records += (record for _, record in islice(read_document(path), _SAMPLE_OF_RECORDS))
     if any(isinstance(record, dict) and "mentions" in record for record in records):
         return "jsonl"
     # A text without mentions may lack what tells the format.
-    known = next(filter(None, map(recognize, records)), None)
+    known = next(filter(None, map(recognize, sorted(records, key=_is_bare))), None)
     if known is None and records:
         first = records[0]
         known = "paper" if isinstance(first, list) else "jsonl" if isinstance(first, dict) else None
     return known
+
+
+def _is_bare(record: Any) -> bool:
+    """Tell whether nothing is listed in a record, except tokens."""
+    is_object = isinstance(record, dict)
+    return is_object and not any(
+        isinstance(each, list) and each for name, each in record.items() if name != "tokens"
+    )
 
 
 def _has_tag_column(path: Path, *, strict: bool) -> bool:

@@ -1,16 +1,17 @@
-"""Read the lines of a corpus file as text, JSON or columns.
+"""Read the lines of a corpus file as text, JSON, columns or a list in Python.
 
 Each line comes with its number, so that every error can name the place.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..errors import Errors
 from ..texts import AnnotatedText
@@ -21,6 +22,8 @@ NumberedText = tuple[int, AnnotatedText]
 _DOCUMENT_MARK = "-DOCSTART-"
 # The comments of CoNLL-U: "# text = ...", "# newdoc id = ...", "# newpar".
 _CONLLU_COMMENT = re.compile(r"# +(?:[\w.:-]+(?: \w+)? *= |(?:newdoc|newpar)$)")
+# Methods that change a list after its assignment.
+_CHANGES = ("append", "extend", "insert", "remove", "pop", "clear")
 # Bytes that are searched at once for a line feed.
 _BLOCK = 1 << 20
 _SPACES = re.compile(r"[ \t]+")
@@ -89,6 +92,87 @@ def numbered_json(path: Path) -> Iterator[tuple[int, Any]]:
         except json.JSONDecodeError as error:
             reason = f"{error.msg} at character {error.pos}"
             raise line_error(Errors.P106, path, line, reason=reason) from error
+
+
+def read_python(path: Path, content: str) -> list[tuple[int, Any]] | None:
+    """Read the list of training tuples in a Python file; `None` if it has none.
+
+    Other code in the file is left alone: only literals are evaluated, and no code runs.
+
+    Args:
+        path: The file, for errors.
+        content: What it contains.
+
+    Returns:
+        The elements of the list, as JSON has them, each with the number of its line.
+
+    Raises:
+        ValueError: There are several such lists, or one is not all literals or is changed later,
+            or a file that is named as Python is no Python.
+    """
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        if path.suffix != ".py":
+            return None
+        line, reason = getattr(error, "lineno", 0) or 1, f"as Python: {error}"
+        raise line_error(Errors.P106, path, line, reason=reason) from None
+    found: list[tuple[str, ast.List | ast.Tuple]] = []
+    for node in tree.body:
+        value = getattr(node, "value", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr) and isinstance(
+            value, ast.List | ast.Tuple
+        ):
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", 0)
+            found.append((target.id if isinstance(target, ast.Name) else "a list", value))
+    if len(found) > 1 and all(name == "a list" and _is_pair(each) for name, each in found):
+        # A tuple on each line.
+        return [(each.lineno, _evaluate(path, name, each)) for name, each in found]
+    trained = [each for each in found if any(_is_pair(e, ast.Dict) for e in each[1].elts)]
+    if len(trained) > 1:
+        names = ", ".join(f"{name} (line {each.lineno})" for name, each in trained)
+        raise ValueError(Errors.P133.format(path=path, names=names))
+    if not trained and len(found) != 1:
+        return None
+    name, chosen = (trained or found)[0]
+    changed = next((line for each, line in _changes(tree) if each == name), None)
+    if changed is not None:
+        problem = f"the list {name} is changed here, and no code is run"
+        remedy = "Write the list in whole, or save it as JSON from Python"
+        raise line_error(Errors.P132, path, changed, problem=problem, remedy=remedy)
+    if not trained:
+        try:
+            json.dumps(ast.literal_eval(chosen))
+        except (TypeError, ValueError):
+            return None
+    return [(each.lineno, _evaluate(path, name, each)) for each in chosen.elts]
+
+
+def _is_pair(node: ast.expr, *alone: type[ast.expr]) -> bool:
+    """Tell whether an expression is a text and its annotation, or of a type that has both."""
+    is_two = isinstance(node, ast.Tuple | ast.List) and len(node.elts) == 2
+    return isinstance(node, alone) or (
+        is_two and isinstance(cast(ast.Tuple, node).elts[1], ast.Dict)
+    )
+
+
+def _changes(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Find what changes lists: their names, and the lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, node.lineno
+        elif isinstance(node, ast.Attribute) and node.attr in _CHANGES:
+            yield ast.unparse(node.value), node.lineno
+
+
+def _evaluate(path: Path, name: str, node: ast.expr) -> Any:
+    """Evaluate a literal, as JSON has it: tuples are lists."""
+    try:
+        return json.loads(json.dumps(ast.literal_eval(node)))
+    except (TypeError, ValueError, MemoryError, RecursionError):
+        problem = f"an element of {name} is no literal of strings, numbers, lists and dicts"
+        remedy = "Write it out, as no code is run, or save the list as JSON from Python"
+        raise line_error(Errors.P132, path, node.lineno, problem=problem, remedy=remedy) from None
 
 
 def check_encodable(path: Path, line: int, text: str) -> None:

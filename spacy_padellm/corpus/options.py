@@ -79,7 +79,13 @@ class ReadingOptions:
         if labels is not None:
             # Two labels may become the same one. A dict keeps the order.
             labels = tuple(dict.fromkeys(rename(labels)))
-        return replace(annotated, mentions=tuple(mentions), labels=labels)
+        # An empty label stands for all.
+        unknown = tuple(
+            replace(each, label=label)
+            for each in annotated.unknown
+            for label in (rename([each.label]) if each.label else [""])
+        )
+        return replace(annotated, mentions=tuple(mentions), labels=labels, unknown=unknown)
 
     def state_labels(self, path: Path, line: int, annotated: AnnotatedText) -> AnnotatedText:
         """Set the labels that a text is annotated for, or check those that it states itself.

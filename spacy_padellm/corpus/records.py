@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from .lines import (
     line_error,
     numbered_json,
     numbered_lines,
+    read_python,
     shorten,
 )
 
@@ -24,8 +24,8 @@ from .lines import (
 _BLANK = re.compile(r"[\s,]*")
 # An array that begins with a string is a text of its own, not an array of texts.
 _TEXT_FIRST = re.compile(r'\[\s*"')
-# What stands before the list in a Python file of spaCy's training data.
-_ASSIGNMENT = re.compile(r"\s*(?:\w+\s*=\s*)?(?=[\[(])")
+# What tools write for a line break in a quotation.
+_WRITTEN_BREAK = re.compile(r"\\[nr]")
 
 
 class Listed(NamedTuple):
@@ -53,12 +53,14 @@ class Record(NamedTuple):
         tokens: Character offsets of its tokens; `None` if the file has none. If it has them, all
             offsets count characters.
         unknown: Whether it is known only of the mentions what they are, and of nothing else.
+        hulls: Stretches within which is a mention of their label that is not one stretch.
     """
 
     text: str
     listed: Sequence[Listed]
     tokens: tuple[Span, ...] | None = None
     unknown: bool = False
+    hulls: Sequence[Listed] = ()
 
     def check(self) -> None:
         """Check the types of the text, the offsets and the labels.
@@ -78,7 +80,16 @@ class Record(NamedTuple):
 
 
 class WrongRecordError(Exception):
-    """A problem with a record. `parse_records` adds the file and the line."""
+    """A problem with a record. `parse_records` adds the file and the line.
+
+    Args:
+        problem: What is wrong.
+        remedy: What to do, if it is more than to correct the record.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem)
+        self.remedy = remedy
 
 
 def read_document(path: Path) -> Iterator[tuple[int, Any]]:
@@ -94,7 +105,7 @@ def read_document(path: Path) -> Iterator[tuple[int, Any]]:
     """
     first = next((content for _, content in numbered_lines(path) if content.strip()), "")
     try:
-        value = json.loads(first)
+        value = json.loads("" if path.suffix == ".py" else first)
     except json.JSONDecodeError:
         # A value goes on over several lines, or it is no JSON.
         yield from _read_whole(path)
@@ -109,7 +120,10 @@ def _read_whole(path: Path) -> Iterator[tuple[int, Any]]:
     """Read values and arrays of values, whatever lines they stand on."""
     content = "\n".join(line for _, line in numbered_lines(path))
     decoder = json.JSONDecoder()
-    line, counted, in_array = 1, 0, False
+    if path.suffix == ".py" and (python := read_python(path, content)) is not None:
+        yield from python
+        return
+    line, counted, count, in_array = 1, 0, 0, False
     place = _skip(content, 0)
     while place < len(content):
         if content[place] == "[" and not in_array and not _TEXT_FIRST.match(content, place):
@@ -122,12 +136,14 @@ def _read_whole(path: Path) -> Iterator[tuple[int, Any]]:
         try:
             value, place = decoder.raw_decode(content, place)
         except json.JSONDecodeError as error:
-            python = _read_python(content)
+            python = read_python(path, content)
             if python is None:
                 reason = f"{error.msg} at line {error.lineno}, character {error.colno}"
                 raise line_error(Errors.P106, path, line, reason=reason) from error
-            yield from python
+            # The first ones may have been JSON as well.
+            yield from python[count:]
             return
+        count += 1
         yield line, value
         place = _skip(content, place)
     if in_array:
@@ -140,57 +156,42 @@ def _skip(content: str, place: int) -> int:
     return place if match is None else match.end()
 
 
-def _read_python(content: str) -> list[tuple[int, Any]] | None:
-    """Read a list of a Python file; `None` if it has none."""
-    match = _ASSIGNMENT.match(content)
-    if match is None:
-        return None
-    try:
-        # Only literals: no code runs.
-        tree = ast.parse(content[match.end() :], mode="eval").body
-        values = ast.literal_eval(tree)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-    if not isinstance(tree, ast.List | ast.Tuple):
-        return None
-    before = content.count("\n", 0, match.end())
-    numbers = [before + element.lineno for element in tree.elts]
-    try:
-        # As JSON has it: tuples are lists.
-        return list(zip(numbers, json.loads(json.dumps(values)), strict=True))
-    except TypeError:
-        return None
-
-
-def parse_records(path: Path, parse: Callable[[Any], Iterable[Record]]) -> list[NumberedText]:
+def parse_records(
+    path: Path, parse: Callable[[Any], Iterable[Record]], why_none: str = ""
+) -> list[NumberedText]:
     """Read the texts of a JSON file.
 
     Args:
         path: The file.
         parse: Reads the texts in a value. It raises a `WrongRecordError` for a value that is not as
             it should be.
+        why_none: Why records may have no texts.
 
     Returns:
         The texts, each with the number of its line.
 
     Raises:
         ValueError: The file cannot be read, a record is malformed, or a mention is not at its
-            offsets, whatever they count.
+            offsets, whatever they count. Or it has records, but no texts.
     """
     numbered: list[tuple[int, Record]] = []
-    for line, value in read_document(path):
+    values = list(read_document(path))
+    for line, value in values:
         try:
             records = list(parse(value))
             for record in records:
                 record.check()
         except WrongRecordError as error:
-            raise line_error(Errors.P125, path, line, problem=error) from None
+            message = Errors.P132 if error.remedy else Errors.P125
+            raise line_error(message, path, line, problem=error, remedy=error.remedy) from None
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}, in {shorten(value)}"
             raise line_error(Errors.P125, path, line, problem=problem) from error
         for record in records:
             check_encodable(path, line, record.text)
             numbered.append((line, record))
+    if values and not numbered and why_none:
+        raise ValueError(Errors.P134.format(path=path, count=len(values), reason=why_none))
     return place_records(path, numbered)
 
 
@@ -237,18 +238,23 @@ def place_records(path: Path, numbered: Sequence[tuple[int, Record]]) -> list[Nu
 def _place(path: Path, line: int, record: Record, unit: str) -> AnnotatedText:
     unit = unit if record.tokens is None else "characters"
     bounds = _convert(record, _UNITS[unit])
-    mentions = set()
-    for each in record.listed:
+    mentions: set[Mention] = set()
+    hulls: set[Mention] = set()
+    for number, each in enumerate([*record.listed, *record.hulls]):
         start, end = bounds.get(each.start), bounds.get(each.end)
         is_there = start is not None and end is not None and start < end
         quoted = each.quoted
-        if not is_there or (quoted is not None and record.text[start:end] != quoted):
+        if not is_there or (quoted is not None and not is_quoted(record.text[start:end], quoted)):
             values = {"start": each.start, "end": each.end, "unit": unit}
             mention = shorten(quoted or each.label)
             raise line_error(Errors.P126, path, line, mention=mention, **values)
-        mentions.add(Mention(cast(int, start), cast(int, end), each.label))
+        place = _strip(record.text, cast(int, start), cast(int, end))
+        if place is None:
+            problem = f"the mention {shorten(each.label)} at [{start}, {end}] is only white space"
+            raise line_error(Errors.P125, path, line, problem=problem)
+        (hulls if number >= len(record.listed) else mentions).add(Mention(*place, each.label))
     ordered = tuple(sorted(mentions))
-    unknown: tuple[Mention, ...] = ()
+    unknown = tuple(sorted(hulls))
     if record.unknown:
         ends = [0, *(mention.end for mention in ordered)]
         starts = [*(mention.start for mention in ordered), len(record.text)]
@@ -262,9 +268,31 @@ def _place(path: Path, line: int, record: Record, unit: str) -> AnnotatedText:
     return AnnotatedText(source, ordered, unknown=unknown, has_tokens=has_tokens)
 
 
+def is_quoted(found: str, quoted: str) -> bool:
+    """Tell whether a text is what a file quotes, in which white space may be another, or none."""
+    return found == quoted or _squeeze(found) == _squeeze(quoted)
+
+
+def is_within(text: str, quoted: str) -> bool:
+    """Tell whether a text has a quotation, in which white space may be another, or none."""
+    return quoted in text or _squeeze(quoted) in _squeeze(text)
+
+
+def _squeeze(text: str) -> str:
+    return "".join(_WRITTEN_BREAK.sub(" ", text).split())
+
+
+def _strip(text: str, start: int, end: int) -> Span | None:
+    """Leave out white space at the edges of a mention; `None` if it is nothing else."""
+    inner = text[start:end]
+    start += len(inner) - len(inner.lstrip())
+    return (start, start + len(inner.strip())) if inner.strip() else None
+
+
 def _convert(record: Record, size: Callable[[str], int]) -> dict[int, int]:
     """Convert the offsets of a record's mentions to characters. Impossible ones are left out."""
-    wanted = {offset for each in record.listed for offset in (each.start, each.end)}
+    listed = (*record.listed, *record.hulls)
+    wanted = {offset for each in listed for offset in (each.start, each.end)}
     if record.text.isascii():
         return {offset: offset for offset in wanted if 0 <= offset <= len(record.text)}
     bounds, reached = ({0: 0} if 0 in wanted else {}), 0
@@ -285,7 +313,7 @@ def _fits(text: str, listed: Listed, bounds: dict[int, int]) -> bool:
     if start is None or end is None or start >= end:
         return False
     if listed.quoted is not None:
-        return text[start:end] == listed.quoted
+        return is_quoted(text[start:end], listed.quoted)
     inner = text[start:end]
     # No mention begins or ends within a word, or with a space.
     return inner == inner.strip() and not any(

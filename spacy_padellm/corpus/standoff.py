@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..texts import AnnotatedText, Mention, Span, TokenizedText
 from .lines import NumberedText, line_error, numbered_lines, shorten
-from .records import Listed, Record, place_records
+from .records import Listed, Record, is_quoted, place_records
 
 BRAT_SUFFIX = ".ann"
 WEBANNO_MARK = "#FORMAT=WebAnno TSV 3"
@@ -22,6 +23,11 @@ _TSV_TOKEN = re.compile(r"\d+-\d+")
 _TSV_VALUE = re.compile(r"(?P<value>.*?)(?:\[(?P<number>\d+)\])?")
 _TSV_ESCAPES = re.compile(r"\\(.)")
 _NAMED_ENTITY = "NamedEntity"
+# Layers that INCEpTION brings, such as POS, lemmas and chunks, are no entities.
+_BUILT_IN = "de.tudarmstadt.ukp.dkpro.core.api."
+_CHUNK = "chunk.Chunk"
+# Number of mentions that a warning names.
+_EXAMPLES = 5
 # The begins of the header's lines of layers: of spans, chains and relations.
 _LAYERS = ("#T_SP=", "#T_CH=", "#T_RL=")
 
@@ -30,34 +36,51 @@ def parse_brat(path: Path) -> list[NumberedText]:
     """Read the mentions of a `.ann` file and the text beside it, or all such files of a folder.
 
     A mention in several pieces becomes one from the first to the last, if nothing but space is
-    between them.
+    between them. If there is other text, it is unknown there whether there are mentions of its
+    label, and a warning says so. Hidden files are left out.
 
     Raises:
         ValueError: There is no text or no mention, or a mention is not at its offsets.
     """
+    parts = [path]
     if path.is_dir():
-        found = [
-            each for part in sorted(path.rglob(f"*{BRAT_SUFFIX}")) for each in parse_brat(part)
+        found = sorted(path.rglob(f"*{BRAT_SUFFIX}"))
+        parts = [
+            part
+            for part in found
+            if not any(name.startswith(".") for name in part.relative_to(path).parts)
         ]
-        if not found:
+        if not parts:
             raise ValueError(Errors.P105.format(path=path))
-        return found
+    split: list[str] = []
+    texts = [each for part in parts for each in _parse_pair(part, split)]
+    if split:
+        examples = ", ".join(split[:_EXAMPLES]) + (", ..." if len(split) > _EXAMPLES else "")
+        message = Warnings.W102.format(count=len(split), path=path, examples=examples)
+        warnings.warn(message, stacklevel=2)
+    return texts
+
+
+def _parse_pair(path: Path, split: list[str]) -> list[NumberedText]:
+    """Read a `.ann` file and its text. Note what is in pieces."""
     beside = path.with_suffix(".txt")
     if not beside.is_file():
         raise ValueError(Errors.P127.format(path=path, text=beside))
     text = "\n".join(line for _, line in numbered_lines(beside))
     with_returns = beside.read_bytes().decode("utf-8-sig")
     try:
-        return _place_brat(path, with_returns)
+        texts, notes = _place_brat(path, with_returns)
     except ValueError:
         if text == with_returns:
             raise
         # Some tools count line ends of Windows as one character.
-        return _place_brat(path, text)
+        texts, notes = _place_brat(path, text)
+    split += notes
+    return texts
 
 
-def _place_brat(path: Path, text: str) -> list[NumberedText]:
-    listed = []
+def _place_brat(path: Path, text: str) -> tuple[list[NumberedText], list[str]]:
+    listed, hulls, notes = [], [], []
     for line, content in numbered_lines(path):
         if not content.startswith("T"):
             # Relations, events, attributes and notes.
@@ -71,26 +94,33 @@ def _place_brat(path: Path, text: str) -> list[NumberedText]:
         if any(len(piece) != 2 for piece in pieces):
             problem = f"{shorten(offsets)} are no pairs of offsets"
             raise line_error(Errors.P125, path, line, problem=problem)
-        if any(text[a[1] : b[0]].strip() for a, b in pairwise(pieces)):
-            problem = f"the mention {shorten(quoted)} is in several pieces with text between them"
-            raise line_error(Errors.P125, path, line, problem=problem)
         # brat joins pieces with a space, and writes a space for a line break.
         found = " ".join(text[start:end] for start, end in pieces).replace("\n", " ")
-        quotation = None if found == quoted else quoted
-        listed.append(Listed(pieces[0][0], pieces[-1][-1], label, quotation))
-    return place_records(path, [(1, Record(text, listed))])
+        quotation = None if is_quoted(found, quoted) else quoted
+        hull = Listed(min(pieces)[0], max(end for _, end in pieces), label, quotation)
+        if any(text[a[1] : b[0]].strip() for a, b in pairwise(sorted(pieces))):
+            hulls.append(hull)
+            notes.append(f"{shorten(quoted)} ({label}, {path.name}, line {line})")
+        else:
+            listed.append(hull)
+    return place_records(path, [(1, Record(text, listed, hulls=hulls))]), notes
 
 
-def parse_webanno(path: Path) -> list[NumberedText]:
+def parse_webanno(path: Path, *, with_chunks: bool = False) -> list[NumberedText]:
     """Read a file of WebAnno or INCEpTION in the format TSV 3.
 
-    The mentions are those of the layer of named entities, or of the only layer of spans.
+    The mentions are those of the layer of named entities, or of the only layer of the user's own.
+    If there is none of these, as an export lacks layers without annotation, the texts have no
+    mentions.
+
+    Args:
+        path: The file.
+        with_chunks: Whether mentions may be chunks, if no other layer may have them.
 
     Raises:
-        ValueError: A row is malformed, or there is no layer of spans, or several and none of named
-            entities.
+        ValueError: A row is malformed, or there are several layers, and none of named entities.
     """
-    columns = _find_columns(path)
+    columns = _find_columns(path, with_chunks=with_chunks)
     texts: list[NumberedText] = []
     sentence = _Sentence(0)
     for line, content in numbered_lines(path):
@@ -102,8 +132,8 @@ def parse_webanno(path: Path) -> list[NumberedText]:
     return [*texts, *sentence.finish(path)]
 
 
-def _find_columns(path: Path) -> tuple[int, int]:
-    """Find the column with the label, and the number of columns, from the header.
+def _find_columns(path: Path, *, with_chunks: bool) -> tuple[int | None, int]:
+    """Find the column with the label, if any, and the number of columns, from the header.
 
     Each layer has a column for each of its features, or one if it has none. A chain has two: for
     its elements and for their links. A relation has one more, for where it begins.
@@ -119,11 +149,15 @@ def _find_columns(path: Path) -> tuple[int, int]:
             break
     spans = [place for place, (kind, _, _) in enumerate(layers) if kind == "SP"]
     named = [place for place in spans if layers[place][1].endswith(_NAMED_ENTITY)]
-    chosen = named or spans
-    if len(chosen) != 1:
-        names = ", ".join(layers[place][1] for place in spans) or "none"
+    own = [place for place in spans if not layers[place][1].startswith(_BUILT_IN)]
+    chunks = [place for place in spans if with_chunks and layers[place][1].endswith(_CHUNK)]
+    chosen = named or own or chunks
+    if len(chosen) > 1:
+        names = ", ".join(layers[place][1] for place in chosen)
         raise ValueError(Errors.P128.format(path=path, names=names))
     widths = [2 if kind == "CH" else len(features) for kind, _, features in layers]
+    if not chosen:
+        return None, 3 + sum(widths)
     features = layers[chosen[0]][2]
     value = features.index("value") if "value" in features else 0
     return 3 + sum(widths[: chosen[0]]) + value, 3 + sum(widths)
@@ -141,11 +175,13 @@ class _Sentence:
         # The places of each annotation, by its label and number.
         self._found: dict[tuple[str, str | int], list[Span]] = {}
 
-    def add(self, path: Path, line: int, row: Sequence[str], columns: tuple[int, int]) -> None:
+    def add(
+        self, path: Path, line: int, row: Sequence[str], columns: tuple[int | None, int]
+    ) -> None:
         """Add the row of a token, or of a part of the last token."""
         try:
             start, end = map(int, row[1].split("-"))
-            token, values = row[2], row[columns[0]]
+            token, values = row[2], "" if columns[0] is None else row[columns[0]]
         except (ValueError, IndexError) as error:
             problem = f"it is not a row of TSV 3 ({error})"
             raise line_error(Errors.P125, path, line, problem=problem) from error

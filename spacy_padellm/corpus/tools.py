@@ -7,12 +7,18 @@ from typing import Any
 
 from ..texts import TokenizedText
 from .conll import join_tokens
+from .lines import shorten
 from .options import ReadingOptions
-from .records import Listed, Record, WrongRecordError
+from .records import Listed, Record, WrongRecordError, is_quoted, is_within
+from .tags import split_tag
 
 # Names that fields have in the wild, the usual ones first.
 _TEXTS = ("text", "data", "sentence", "content", "document")
-_DOCCANO = ("label", "labels", "entities")
+_SPANS = ("label", "labels", "entities", "ents", "spans", "annotations")
+_DOCCANO = _SPANS[:3]
+_LABELS = ("label", "entity_group", "entity", "type", "tag")
+# Prodigy's views of text classification. Spans there show what a pattern matched.
+_CLASSIFICATION = ("choice", "classification")
 _TAGS = ("ner_tags", "tags", "ner", "labels", "label", "fine_ner_tags")
 _TOKENS = ("tokens", "words")
 # Strings of a Label Studio task that are not its text.
@@ -26,17 +32,21 @@ def recognize(value: Any) -> str | None:
         return "spacy-v2" if is_pair and "entities" in value[1] else None
     if not isinstance(value, dict):
         return None
-    if isinstance(value.get("annotations"), list) and isinstance(value.get("data"), dict):
+    if isinstance(_find_made(value), list) and isinstance(value.get("data"), dict):
         return "label-studio"
     if "tokenized_text" in value and "ner" in value:
         return "gliner"
     text = _find_text(value)
-    if text is not None and (_is_list_of(value.get("spans"), dict) or "_input_hash" in value):
+    shown = value.get("spans")
+    is_prodigy = _is_list_of(shown, dict) and all("label" in each for each in shown or ())
+    if text is not None and (is_prodigy or "_input_hash" in value):
         return "prodigy"
     if _find_results(value) is not None or {"annotation_id", "lead_time"} <= value.keys():
         return "label-studio"
-    if text is not None and _find(value, _DOCCANO, _is_doccano) is not None:
-        return "doccano"
+    if text is not None and (fields := _span_fields(value)):
+        name, spans = fields[0]
+        is_plain = any(isinstance(each, dict) and "start" in each for each in spans)
+        return "spans" if is_plain or name not in _DOCCANO else "doccano"
     if _is_list_of(value.get("annotations"), list | None):
         return "spacy-v2"
     return "huggingface" if find_tagged(value) is not None else None
@@ -69,18 +79,62 @@ def parse_value(name: str, options: ReadingOptions, value: Any) -> list[Record]:
     return [record for part in parts if part if (record := parse(options, part)) is not None]
 
 
-def _parse_doccano(options: ReadingOptions, value: Any) -> Record:
-    text = _text_of(value)
+def _parse_spans(options: ReadingOptions, value: Any) -> Record:
+    """Read a text and its mentions, as doccano and many programs write them."""
+    text, fields = _text_of(value), _span_fields(value)
+    if not fields:
+        raise WrongRecordError(f"it has none of the fields {', '.join(_SPANS)} in the right form")
+    if any(spans != fields[0][1] for _, spans in fields if spans):
+        names = " and ".join(name for name, spans in fields if spans)
+        raise WrongRecordError(f"it has mentions in {names}", "Keep those that are gold")
     listed = []
-    for each in _field(value, _DOCCANO, _is_doccano):
-        if isinstance(each, dict):
-            each = (each["start_offset"], each["end_offset"], each["label"])
-        start, end, label = each
-        listed.append(Listed(start, end, label))
-    return Record(text, listed)
+    for each in fields[0][1]:
+        if isinstance(each, list):
+            listed.append(Listed(*each))
+        elif "start_offset" in each:
+            listed.append(Listed(each["start_offset"], each["end_offset"], each["label"]))
+        else:
+            quoted = each.get("text")
+            label = _label_of(each)
+            is_quoted = isinstance(quoted, str)
+            listed.append(Listed(each["start"], each["end"], label, quoted if is_quoted else None))
+    tokens = value.get("tokens")
+    if _is_list_of(tokens, str) and _count_tokens(text, tokens, listed):
+        problem = "it's unclear whether the offsets count characters or tokens"
+        raise WrongRecordError(problem, "Leave out the tokens if they count characters")
+    has_offsets = _is_list_of(tokens, dict) and all({"start", "end"} <= e.keys() for e in tokens)
+    places = [(each["start"], each["end"]) for each in tokens or ()] if has_offsets else []
+    return Record(text, listed, tuple(places) or None)
+
+
+def _label_of(span: Mapping[str, Any]) -> Any:
+    names = [name for name in _LABELS if name in span]
+    if "label" in names:
+        return span["label"]
+    if len(names) != 1:
+        problem = f"{' and '.join(names) or 'nothing'} in {shorten(dict(span))} may be its label"
+        raise WrongRecordError(problem, "Name the field of the label 'label'")
+    if names == ["entity"] and split_tag(str(span["entity"])) is not None:
+        problem = f"{span['entity']!r} is a tag of a piece of a word, and not a mention's label"
+        remedy = "Run the Hugging Face pipeline with aggregation_strategy='simple'"
+        raise WrongRecordError(problem, remedy)
+    return span[names[0]]
+
+
+def _count_tokens(text: str, tokens: Sequence[str], listed: Sequence[Listed]) -> bool:
+    """Tell whether offsets that quote nothing may be those of tokens."""
+    if not listed or any(each.quoted is not None or each.end > len(tokens) for each in listed):
+        return False
+    places = {place for each in listed for place in (each.start, each.end)}
+    return any(text[max(place - 1, 0) : place + 1].isalnum() and place for place in places)
 
 
 def _parse_prodigy(options: ReadingOptions, value: Any) -> Record | None:
+    view = value.get("_view_id")
+    is_classified = isinstance(value.get("label"), str) or {"options", "accept"} & value.keys()
+    if view in _CLASSIFICATION or (is_classified and "spans" not in value):
+        problem = "it is of Prodigy's text classification, and has no spans of entities"
+        raise WrongRecordError(problem, "Export a dataset of ner.manual or spans.manual")
     if value.get("answer", "accept") != "accept":
         # What was rejected or ignored says nothing of what is there.
         return None
@@ -90,25 +144,22 @@ def _parse_prodigy(options: ReadingOptions, value: Any) -> Record | None:
     ]
     tokens = tuple((each["start"], each["end"]) for each in value.get("tokens") or ())
     # Such a question was about the spans that it shows, and not about the rest of the text.
-    is_binary = value.get("_view_id") == "ner" or value.get("_is_binary") is True
+    is_binary = view == "ner" or value.get("_is_binary") is True
     return Record(text, listed, tokens or None, unknown=is_binary)
 
 
 def _parse_label_studio(options: ReadingOptions, value: Any) -> Record | None:
     results, fields = _find_results(value), value
-    if results is None and "annotations" in value:
-        made = [each for each in value["annotations"] if not each.get("was_cancelled")]
+    made = _find_made(value)
+    if results is None and made is not None:
+        made = [each for each in made if not each.get("was_cancelled")]
         if not made:
             return None
         # Several people may have annotated it.
         best = next((each for each in made if each.get("ground_truth")), made[0])
-        results = [each["value"] for each in best["result"] if "labels" in each.get("value", {})]
+        results = [each.get("value") or {} for each in best["result"]]
         fields = value["data"]
-    listed = [
-        Listed(each["start"], each["end"], label, each.get("text"))
-        for each in results or ()
-        for label in each["labels"]
-    ]
+    listed = [each for region in results or () for each in _regions(region)]
     # Users name the field of the text.
     strings = {
         name: each
@@ -116,11 +167,37 @@ def _parse_label_studio(options: ReadingOptions, value: Any) -> Record | None:
         if isinstance(each, str) and name not in _LABEL_STUDIO
     }
     quoted = [each.quoted for each in listed if each.quoted is not None]
-    texts = [each for each in strings.values() if all(part in each for part in quoted)]
+    texts = [each for each in strings.values() if all(is_within(each, part) for part in quoted)]
     text = strings.get("text") or max(texts or strings.values(), key=len, default=None)
     if text is None:
         raise WrongRecordError("there is no text, such as data.text")
+    if any("globalOffsets" in region for region in results or ()):
+        _check_no_html(text, listed)
     return Record(text, listed)
+
+
+def _regions(value: Mapping[str, Any]) -> list[Listed]:
+    """Read a region of Label Studio, as often as it has labels."""
+    kind = next((name for name in value if _is_labels(name, value[name])), None)
+    if kind is None:
+        # Choices, ratings and notes.
+        return []
+    place = value.get("globalOffsets", value)
+    if kind not in ("labels", "hypertextlabels") or not {"start", "end"} <= place.keys():
+        problem = f"a region of the type {kind!r} is not one of plain text"
+        raise WrongRecordError(problem, "Leave out such regions, or label the text with <Labels>")
+    return [Listed(place["start"], place["end"], each, value.get("text")) for each in value[kind]]
+
+
+def _check_no_html(text: str, listed: Sequence[Listed]) -> None:
+    """Check that offsets in a HyperText are those of the text that it shows."""
+    for each in listed:
+        found = text[each.start : each.end]
+        if not is_quoted(found, each.quoted or "") if each.quoted else "<" in text:
+            problem = f"the offsets of {shorten(each.quoted or each.label)} are not into the HTML "
+            problem += "that the export has, but into the text that a browser shows"
+            remedy = "Make plain text of it, and label that with <Text> and <Labels>"
+            raise WrongRecordError(problem, remedy)
 
 
 def _parse_gliner(options: ReadingOptions, value: Any) -> Record:
@@ -156,10 +233,22 @@ def _is_list_of(value: Any, kind: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, kind) for each in value)
 
 
-def _is_doccano(value: Any) -> bool:
+def _span_fields(value: Mapping[str, Any]) -> list[tuple[str, list[Any]]]:
+    """List the fields that have mentions, those that have any first."""
+    groups = value.get("spans")
+    # spaCy writes span groups by their names.
+    groups = groups if isinstance(groups, dict) else {}
+    named = {f"spans.{name}": each for name, each in groups.items()}
+    fields = [(name, each) for name, each in {**value, **named}.items() if _are_spans(each)]
+    fields = [field for field in fields if field[0] in (*_SPANS, *named)]
+    return sorted(fields, key=lambda field: not field[1])
+
+
+def _are_spans(value: Any) -> bool:
     return isinstance(value, list) and all(
         (isinstance(each, list) and [*map(type, each)] == [int, int, str])
         or (isinstance(each, dict) and {"start_offset", "end_offset", "label"} <= each.keys())
+        or (isinstance(each, dict) and {"start", "end"} <= each.keys())
         for each in value
     )
 
@@ -167,13 +256,6 @@ def _is_doccano(value: Any) -> bool:
 def _find(value: Mapping[str, Any], names: Sequence[str], fits: Callable[[Any], bool]) -> Any:
     """Find the first of some fields that is there and has the right form; `None` if none is."""
     return next((value[name] for name in names if name in value and fits(value[name])), None)
-
-
-def _field(value: Mapping[str, Any], names: Sequence[str], fits: Callable[[Any], bool]) -> Any:
-    found = _find(value, names, fits)
-    if found is None:
-        raise WrongRecordError(f"it has none of the fields {', '.join(names)} in the right form")
-    return found
 
 
 def _find_text(value: Mapping[str, Any]) -> str | None:
@@ -188,23 +270,44 @@ def _text_of(value: Mapping[str, Any]) -> str:
     return text
 
 
+def _find_made(value: Mapping[str, Any]) -> list[Any] | None:
+    """Find the annotations of a task of Label Studio. Old versions call them completions."""
+    found: list[Any] | None = _find(value, ("annotations", "completions"), _is_list)
+    return found
+
+
 def _find_results(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Find the mentions in Label Studio's JSON-MIN, whose field the user has named."""
-    for each in value.values():
-        if (
-            _is_list_of(each, dict)
-            and each
-            and all({"start", "end", "labels"} <= e.keys() for e in each)
-        ):
-            return list(each)
-    return None
+    """Find the mentions in Label Studio's JSON-MIN, whose fields the user has named."""
+    fields = [each for each in value.values() if each and _is_list_of(each, dict)]
+    found = [
+        region
+        for each in fields
+        if any(_is_labels(name, e[name]) for e in each for name in e)
+        for region in each
+    ]
+    return found or None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_labels(name: str, value: Any) -> bool:
+    return name.endswith("labels") and bool(value) and _is_list_of(value, str)
 
 
 _PARSERS: dict[str, Callable[[ReadingOptions, Any], Record | None]] = {
-    "doccano": _parse_doccano,
+    "doccano": _parse_spans,
+    "spans": _parse_spans,
     "prodigy": _parse_prodigy,
     "label-studio": _parse_label_studio,
     "gliner": _parse_gliner,
     "spacy-v2": _parse_spacy_v2,
 }
 TOOLS = tuple(_PARSERS)
+# Why records of a format may have no texts.
+WHY_NONE = {
+    "prodigy": "all answers are reject or ignore",
+    "label-studio": "no task has an annotation that was not cancelled, and predictions aren't read",
+    "spacy-v2": "all are null, as texts that were skipped are",
+}

@@ -44,7 +44,7 @@ def examples() -> list[Any]:
 
 
 def test_every_format_has_an_example():
-    assert len(examples()) == 14
+    assert len(examples()) == 15
 
 
 @pytest.mark.parametrize("heading, kind, content", examples())
