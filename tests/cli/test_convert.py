@@ -202,3 +202,19 @@ def test_docbin_needs_spacy(
     result = run("convert", corpus, tmp_path / "out.spacy")
     assert result.exit_code == 1
     assert "[P301]" in result.stderr and "`pip install spacy`" in result.stderr
+
+
+def test_entities_are_counted_as_they_are_written(run: Run, tmp_path: Path):
+    """A .spacy file lacks those within a token."""
+    pytest.importorskip("spacy")
+    mentions = [{"start": 0, "end": 3, "label": "PER"}, {"start": 4, "end": 6, "label": "LOC"}]
+    path = tmp_path / "in.jsonl"
+    path.write_text(
+        json.dumps({"text": "Ada Rome", "tokens": [[0, 3], [4, 8]], "mentions": mentions})
+    )
+    for suffix, count in ((".spacy", 1), (".jsonl", 2)):
+        result = run("convert", path, tmp_path / f"out{suffix}")
+        assert result.exit_code == 0, result.output
+        assert f"Entities: {count}\n" in result.stdout
+        assert ("  LOC: 1\n" in result.stdout) == (count == 2)
+        assert "Entities not on the boundaries of the written tokens: 1\n" in result.stdout

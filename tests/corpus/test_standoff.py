@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from spacy_padellm.corpus.formats import read_annotated_texts
+from spacy_padellm.corpus.options import ReadingOptions
+from spacy_padellm.texts import Mention
 from tests.corpus.test_tools import quoted
 
 TEXT = "Mira Tolvanen flew\nto Oulu with 😀 Bob."
@@ -38,9 +40,23 @@ def test_brats_mentions_in_pieces(tmp_path: Path):
     path = write(tmp_path, ann="T1\tX 14 18;19 21\tflew to\n")
     (text,) = read_annotated_texts(path)
     assert quoted(text) == [("flew\nto", "X")]
-    path = write(tmp_path, ann="T1\tX 0 4;14 18\tMira flew\n")
-    with pytest.raises(ValueError, match=r"P125.*line 1.*several pieces"):
+    ann = "T1\tX 0 4;14 18\tMira flew\nT2\tX 5 13\tTolvanen\nT3\tY 0 4;14 18\tMira flew\n"
+    path = write(tmp_path, ann=ann)
+    options = ReadingOptions(label_map={"X": "Z"}, dropped_labels=["Y"])
+    with pytest.warns(UserWarning, match=r"W102\] 2 mentions .*'Mira flew' \(X, doc.ann, line 1"):
+        (text,) = read_annotated_texts(path, options=options)
+    assert quoted(text) == [("Tolvanen", "Z")] and text.unknown == (Mention(0, 18, "Z"),)
+    path = write(tmp_path, ann="T1\tX 0 4;14 18\tMira went\n")
+    with pytest.raises(ValueError, match=r"P126.*line 1.*'Mira went'"):
         read_annotated_texts(path)
+
+
+def test_hidden_files_of_a_folder(tmp_path: Path):
+    (tmp_path / ".git").mkdir()
+    for folder, name in ((tmp_path, "._doc"), (tmp_path / ".git", "doc")):
+        (folder / f"{name}.ann").write_bytes(b"\x00\x05\x16")
+    write(tmp_path, ann="T1\tX 0 4\tMira\n")
+    assert [quoted(text) for text in read_annotated_texts(tmp_path)] == [[("Mira", "X")]]
 
 
 def test_brats_errors(tmp_path: Path):
@@ -101,6 +117,33 @@ def test_webannos_layers(tmp_path: Path):
     path.write_text(HEADER + "#Text=Oulu\n1-1\t0-4\tOulu\n")
     with pytest.raises(ValueError, match=r"P125.*line 7"):
         read_annotated_texts(path)
+
+
+BUILT_IN = "#T_SP=de.tudarmstadt.ukp.dkpro.core.api."
+BARE = "#Text=Oulu\n1-1\t0-4\tOulu\t"
+LAYERS = {
+    "none": ("", BARE),
+    "pos": (f"{BUILT_IN}lexmorph.type.pos.POS|coarseValue|PosValue\n", f"{BARE}NN\tN\t"),
+    "lemma": (f"{BUILT_IN}segmentation.type.Lemma|value\n", f"{BARE}oulu\t"),
+    "chunk": (f"{BUILT_IN}syntax.type.chunk.Chunk|chunkValue\n", f"{BARE}NP\t"),
+    "own": (
+        f"{BUILT_IN}segmentation.type.Lemma|value\n#T_SP=custom.X|kind\n",
+        f"{BARE}oulu\tLOC\t",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_exports_without_a_layer_of_entities(tmp_path: Path, name: str):
+    """An export lacks layers that have no annotation."""
+    path, other = tmp_path / "doc.tsv", tmp_path / "other.tsv"
+    header, rows = LAYERS[name]
+    path.write_text(f"#FORMAT=WebAnno TSV 3.3\n{header}\n\n{rows}\n")
+    other.write_text(HEADER + ROWS, encoding="utf8")
+    text, *more = read_annotated_texts(path, other)
+    assert quoted(text) == ([("Oulu", "LOC")] if name == "own" else []) and len(more) == 2
+    (text,) = read_annotated_texts(path, options=ReadingOptions(format="webanno"))
+    assert quoted(text) == {"own": [("Oulu", "LOC")], "chunk": [("Oulu", "NP")]}.get(name, [])
 
 
 def test_webannos_annotations_of_parts_and_numbers(tmp_path: Path):
