@@ -380,8 +380,8 @@ class Errors(metaclass=_WithCodes):
         "({tag!r}). Convert all tags to one scheme."
     )
     P114 = (
-        "{path}: column {token_column} contains token numbers instead of tokens. Pass the column "
-        "with the words as token column, most likely {next_column}."
+        "{path}: column {token_column} contains {what} instead of tokens. Pass the column with the "
+        "words: --token-column (`token_column`), most likely {next_column}."
     )
     P115 = (
         "{path}, line {line}: an empty token has the tag {tag!r}. Correct the line: add the token, "
@@ -460,6 +460,11 @@ class Errors(metaclass=_WithCodes):
     P135 = (
         "No doc of {path} has entities, or spans in the group {spans_key!r}. Its span groups are: "
         "{groups}. Choose one: --spans-key (`spans_key`)."
+    )
+    P136 = (
+        "{path}, line {line}: the tag {tag!r} has no label. Add one to all tags but O, for example "
+        "with `sed -E 's/([[:space:]])([BIESLUM])$/\\1\\2-LABEL/' IN > OUT`, or pass the column "
+        "that has labels: --tag-column (`tag_column`)."
     )
 
     # Component (P2xx)

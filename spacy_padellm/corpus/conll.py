@@ -16,6 +16,7 @@ from .tags import (
     SCHEME_NAMES,
     SCHEMES,
     Tag,
+    are_nameless,
     are_plain,
     detect_scheme,
     entities_from_tags,
@@ -33,9 +34,11 @@ _UNSPACED = re.compile(
 # text lacks ("8.1").
 _CONLLU_COLUMNS = 10
 # The keys under which CoNLL-U's column MISC may have the tag of a named entity.
-MISC_TAGS = ("NER", "ner", "NE", "Entity")
+MISC_TAGS = ("NER", "ner", "NE", "Entity", "name")
 _NO_WORD = re.compile(r"\d+[-.]\d+")
 _NUMBER = re.compile(r"\d+([-.]\d+)?")
+# The sentence and the token, as in WebAnno's TSV 1 and 2.
+_DOUBLE_NUMBER = re.compile(r"\d+-\d+")
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ class TaggedFile:
     def tag_error(self, line: int, tag: str, scheme: str | None = None) -> ValueError:
         """Build the error for a tag that is not in a scheme, or not in any scheme."""
         name = "any scheme" if scheme is None else f"the scheme {scheme!r}"
-        prefixes = ", ".join("BIESLU" if scheme is None else SCHEMES[scheme].prefixes)
+        prefixes = ", ".join("BIESLUM" if scheme is None else SCHEMES[scheme].prefixes)
         return self.error(Errors.P111, line=line, tag=tag, scheme=name, prefixes=prefixes)
 
     def sentences(self) -> Iterator[_Sentence]:
@@ -229,6 +232,8 @@ class TaggedFile:
             raise self.error(Errors.P124, line=line, found=found, width=width)
         text, written = (columns[column] for column in wanted)
         tag = Tag("I", written) if is_plain and written != "O" else split_tag(written)
+        if tag is None and are_nameless([written, "B", "O"]):
+            raise self.error(Errors.P136, line=line, tag=written)
         if tag is None:
             raise self.tag_error(line, written)
         if not text and tag.prefix != "O":
@@ -236,12 +241,22 @@ class TaggedFile:
         return _Token(line, text, tag)
 
     def check_not_numbers(self, sentences: Sequence[_Sentence]) -> None:
-        """Reject a token column that counts 0, 1, 2 or 1, 2, 3 in every sentence.
+        """Reject a token column that counts tokens, in each sentence or on, or names sentences.
 
-        Such a column holds token numbers. Reading them as text would go unnoticed.
+        Reading numbers as text would go unnoticed.
         """
-        if any(len(sentence) > 1 for sentence in sentences) and all(map(_is_count, sentences)):
-            raise self.error(Errors.P114, next_column=self.options.token_column + 1)
+        if all(len(sentence) == 1 for sentence in sentences):
+            return
+        columns = [[token.text for token in sentence] for sentence in sentences]
+        whole = [text for column in columns for text in column]
+        is_double = all(map(_DOUBLE_NUMBER.fullmatch, whole))
+        # Each sentence repeats its own name.
+        names = [column[0] for column in columns if len(set(column)) == 1]
+        are_names = len(columns) > 1 and len(set(names)) == len(columns)
+        if is_double or are_names or _is_count(whole) or all(map(_is_count, columns)):
+            what = "the ids of sentences" if are_names else "token numbers"
+            next_column = self.options.token_column + 1
+            raise self.error(Errors.P114, what=what, next_column=next_column)
 
     def find_scheme(self, sentences: Sequence[_Sentence]) -> str:
         name = detect_scheme([token.tag for token in sentence] for sentence in sentences)
@@ -264,6 +279,5 @@ class TaggedFile:
             raise self.error(Errors.P112, line=line, tag=tag, previous=previous, scheme=name)
 
 
-def _is_count(sentence: _Sentence) -> bool:
-    texts = [token.text for token in sentence]
+def _is_count(texts: Sequence[str]) -> bool:
     return any(texts == [str(first + n) for n in range(len(texts))] for first in (0, 1))

@@ -24,7 +24,7 @@ from .paper import parse_paper
 from .records import parse_records, read_document
 from .standoff import BRAT_SUFFIX, WEBANNO_MARK, parse_brat, parse_webanno
 from .tables import is_csv, parse_csv, parse_huggingface
-from .tags import are_plain, split_tag
+from .tags import are_nameless, are_plain, split_tag
 from .tools import TOOLS, WHY_NONE, parse_value, recognize
 
 # The begin of a Python file with a list, or with other code before it.
@@ -104,7 +104,8 @@ def _read(path: Path, options: ReadingOptions, spans_key: str) -> list[NumberedT
         return list(enumerate(_read_docs(path, options, spans_key), start=1))
     name = options.format
     if name == "auto":
-        name = detect_format(path, or_text=not options.with_gold and path.suffix == ".txt")
+        or_text = not options.with_gold and path.suffix == ".txt"
+        name = detect_format(path, or_text=or_text, columns=options.columns)
     numbered = _PARSERS[name](path, options)
     if not numbered:
         raise ValueError(Errors.P105.format(path=path))
@@ -150,12 +151,16 @@ def parse_lines(path: Path) -> list[NumberedText]:
     ]
 
 
-def detect_format(path: Path, *, or_text: bool = False) -> str:
+def detect_format(
+    path: Path, *, or_text: bool = False, columns: tuple[int, int] = DEFAULTS.columns
+) -> str:
     """Detect the format of a file by its content.
 
     Args:
         path: The file, or a folder with files of brat.
         or_text: Whether a file of no other format is one of plain text ("text").
+        columns: The columns with tokens and tags of a conll file. If they are not the usual ones,
+            only this column of tags counts.
 
     Raises:
         ValueError: The format is none of those that can be read, or the file is empty.
@@ -173,7 +178,7 @@ def detect_format(path: Path, *, or_text: bool = False) -> str:
     found = _detect_json(path, content)
     if found is None and is_csv(content):
         found = "csv"
-    if found is None and _has_tag_column(path, strict=or_text):
+    if found is None and _has_tag_column(path, columns, strict=or_text):
         found = "conll"
     if found is None and or_text:
         found = "text"
@@ -229,13 +234,14 @@ def _is_bare(record: Any) -> bool:
     )
 
 
-def _has_tag_column(path: Path, *, strict: bool) -> bool:
+def _has_tag_column(path: Path, chosen: tuple[int, int], *, strict: bool) -> bool:
     """Tell whether a column other than the first has a tag in each row of the first sentence.
 
     Labels without prefixes count if each row of the sample has `O` or one of few labels there.
 
     Args:
         path: The file.
+        chosen: The columns of tokens and tags. If they are not the usual ones, this tag counts.
         strict: Whether all rows of the sample have to have as many columns, and a tag there.
     """
     sample = list(islice(numbered_rows(path), _SAMPLE))
@@ -245,6 +251,11 @@ def _has_tag_column(path: Path, *, strict: bool) -> bool:
         first = [columns for _, columns in sample if columns]
         if len({len(columns) for columns in first}) != 1:
             return False
+    if chosen != DEFAULTS.columns:
+        tag = chosen[1]
+        column = [row[tag] for row in first if -len(row) <= tag < len(row)]
+        is_tagged = all(map(split_tag, column)) or are_plain(column) or are_nameless(column)
+        return bool(column) and len(column) == len(first) and is_tagged
     tagged = [
         {place for place, each in enumerate(columns) if place and split_tag(each)}
         for columns in first
@@ -255,5 +266,6 @@ def _has_tag_column(path: Path, *, strict: bool) -> bool:
     columns_of = ([row[place] for _, row in sample if row] for place in range(1, width))
     # Words of prose are no labels.
     return is_conllu_with_tags(sample) or any(
-        are_plain(column) and column.count("O") >= max(2, len(column) / 3) for column in columns_of
+        are_nameless(column) or (are_plain(column) and column.count("O") >= max(2, len(column) / 3))
+        for column in columns_of
     )

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from ..errors import Errors
 from ..texts import AnnotatedText
+from .tags import are_plain, split_tag
 
 # The number of the line that a text starts on, and the text.
 NumberedText = tuple[int, AnnotatedText]
@@ -204,17 +205,28 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     Lines that start with `-DOCSTART-` end a sentence. A line that starts with `#` is a comment if
     it has the form of CoNLL-U (`# key = value`). It is also a comment if tabs separate the columns
     and it has no tab, or if spaces separate them and it has another number of columns than the
-    pattern row. Other lines with `#` are tokens, such as `#` itself or a hashtag.
+    pattern row. So is one before a sentence that begins with `#` alone and ends with no tag or
+    label, if it has another number of columns, or the pattern row ends with a tag. Other lines with
+    `#` are tokens, such as `#` itself or a hashtag.
+
+    A last column is left out if tabs separate the columns and it is empty in all rows.
 
     Yields:
         The number of a line and its columns. A blank line or a document mark has no columns.
     """
     pattern = _find_pattern(path)
+    has_end = pattern.endswith("\t") and all(
+        content.endswith("\t") for _, content in numbered_lines(path) if "\t" in content
+    )
+    is_before = True
     for line, content in numbered_lines(path):
         if not content.strip() or content.startswith(_DOCUMENT_MARK):
+            is_before = True
             yield line, []
-        elif not _is_comment(content, pattern):
-            yield line, _split_columns(content, pattern)
+        elif not (_is_comment(content, pattern) or (is_before and _is_header(content, pattern))):
+            is_before = False
+            columns = _split_columns(content, pattern)
+            yield line, columns[:-1] if has_end and len(columns) > 1 else columns
 
 
 def _find_pattern(path: Path) -> str:
@@ -239,6 +251,15 @@ def _is_comment(content: str, pattern: str) -> bool:
         return "\t" not in content
     columns = _split_columns(content, pattern)
     return bool(pattern) and len(columns) != len(_split_columns(pattern, pattern))
+
+
+def _is_header(content: str, pattern: str) -> bool:
+    """Tell a comment before a sentence from a row: it begins with `#` and ends with no tag."""
+    columns, others = _split_columns(content, pattern), _split_columns(pattern, pattern)
+    is_tag = split_tag(columns[-1]) is not None or are_plain([columns[-1], "O"])
+    if not pattern or columns[0] != "#" or is_tag:
+        return False
+    return len(columns) != len(others) or split_tag(others[-1]) is not None
 
 
 def _split_columns(content: str, pattern: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tag schemes of token-per-line corpora: IOB1, BIO (IOB2), BIOES and BILOU."""
+"""Tag schemes of token-per-line corpora: IOB1, BIO (IOB2), BIOES (also as BMES) and BILOU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-_TAG = re.compile(r"([BIESLU])-(\S+)")
+# Some files write B_PER or b-per. Between tabs, a label may have spaces in it.
+_TAG = re.compile(r"([BIESLUM])[-_](\S(?:.*\S)?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,20 @@ _BILOU_TO_BIOES = {"L": "E", "U": "S"}
 
 
 def split_tag(tag: str) -> Tag | None:
-    """Split a tag such as `O` or `B-PER`; `None` if it isn't a tag of any scheme."""
-    if tag == "O":
+    """Split a tag such as `O` or `B-PER`; `None` if it isn't a tag of any scheme.
+
+    M, as of BMES, becomes I.
+    """
+    if tag in ("O", "o"):
         return OUTSIDE
     match = _TAG.fullmatch(tag)
-    return Tag(match[1], match[2]) if match else None
+    return Tag(match[1].upper().replace("M", "I"), match[2]) if match else None
+
+
+def are_nameless(tags: Iterable[str]) -> bool:
+    """Tell whether tags are prefixes alone, such as `B`, `I` and `O`."""
+    distinct = set(tags)
+    return {"B", "O"} <= distinct <= set("BIESLUMO")
 
 
 def are_plain(tags: Iterable[str]) -> bool:

@@ -258,12 +258,89 @@ def test_a_table_that_names_no_sentences(write: Write):
 
 
 @pytest.mark.parametrize(
-    "tags", ["B I O O", "B_PER I_PER O O", "PER-B PER-I O O", "b-PER i-PER O O"]
+    "tags, code", [("B I O O", "P136.*line 1: the tag 'B'.*sed"), ("PER-B PER-I O O", "P111")]
 )
-def test_tags_of_other_forms_are_no_plain_labels(write: Write, tags: str):
+def test_tags_of_other_forms_are_no_plain_labels(write: Write, tags: str, code: str):
     rows = [f"{word} {tag}" for word, tag in zip("abcd", tags.split(), strict=True)]
-    with pytest.raises(ValueError, match=r"P111"):
+    with pytest.raises(ValueError, match=code):
         parse_conll(write(*rows))
+    if code != "P111":
+        with pytest.raises(ValueError, match=code):
+            read_annotated_texts(write(*rows))
+
+
+@pytest.mark.parametrize(
+    "tags, label",
+    [
+        ("B_PER I_PER O O", "PER"),
+        ("b-per i-per o o", "per"),
+        ("B-PER E-PER O O", "PER"),
+        ("B-Active Substance,I-Active Substance,O,O", "Active Substance"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\t"])
+def test_other_forms_of_tags(write: Write, tags: str, label: str, end: str):
+    written = tags.split("," if "," in tags else " ")
+    rows = [f"{word}\t{tag}{end}" for word, tag in zip("abcd", written, strict=True)]
+    assert table(write(*rows)) == [("a b c d", [("a b", label)])]
+
+
+def test_bmes(write: Write):
+    rows = ["常 B-NAME", "建 M-NAME", "良 E-NAME", "， O", "王 S-NAME"]
+    assert table(write(*rows)) == [("常建良，王", [("常建良", "NAME"), ("王", "NAME")])]
+
+
+@pytest.mark.parametrize(
+    "rows, what",
+    [
+        (["1\tAda\tB-PER", "2\tran\tO", "", "3\tBob\tB-PER", "4\tran\tO"], "token numbers"),
+        (["1-1\tAda\tB-PER", "1-2\tran\tO", "1-3\tto\tO"], "token numbers"),
+        (["s1\tAda\tB-PER", "s1\tran\tO", "", "s2\tBob\tB-PER"], "the ids of sentences"),
+    ],
+)
+def test_columns_that_have_no_tokens(write: Write, rows: list[str], what: str):
+    with pytest.raises(ValueError, match=f"P114.*column 0 contains {what}.*likely 1"):
+        table(write(*rows))
+    assert table(write(*rows), token_column=1)[0][1] == [("Ada", "PER")]
+
+
+def test_the_same_word_in_each_row_is_no_id(write: Write):
+    rows = ["ho O", "ho O", "", "ho O", "ho O"]
+    assert len(table(write(*rows))) == 2
+
+
+@pytest.mark.parametrize(
+    "comment, rows",
+    [
+        ("# id 0f9e\tdomain=en", ["Ada _ _ B-PER", "ran _ _ O"]),
+        ("#\thttp://de.wikipedia.org/wiki/Ada [2009-10-17]", ["Ada\tB-PER\tO", "ran\tO\tO"]),
+    ],
+)
+def test_comments_before_sentences(write: Write, comment: str, rows: list[str]):
+    path = write(comment, *rows, "", comment, comment, *rows)
+    tag = len(rows[0].split()) - 1 if "_" in rows[0] else 1
+    assert table(path, tag_column=tag) == [("Ada ran", [("Ada", "PER")])] * 2
+    # Within a sentence it would be a row.
+    with pytest.raises(ValueError, match=r"P111|P124"):
+        table(write(*rows, comment), tag_column=tag, format="conll")
+
+
+@pytest.mark.parametrize("row", ["# O", "# B-X", "# mark"])
+def test_a_hash_before_a_sentence_is_a_token(write: Write, row: str):
+    assert table(write(row, "a O", "b O"), scheme="auto")[0][0] == "# a b"
+
+
+def test_names_in_conllu(write: Write):
+    rows = conllu("1 Ada name=B-PER", "2 ran name=O|SpaceAfter=No")
+    assert table(write("# sent_id = 1", *rows)) == [("Ada ran", [("Ada", "PER")])]
+
+
+def test_columns_that_are_given_are_looked_at(write: Write):
+    rows = ["O\tin", "B-LOC\tOulu", "I-LOC\tCity", "", "B-PER\tMira"]
+    with pytest.raises(ValueError, match="P103"):
+        table(write(*rows))
+    found = table(write(*rows), token_column=1, tag_column=0)
+    assert found == [("in Oulu City", [("Oulu City", "LOC")]), ("Mira", [("Mira", "PER")])]
 
 
 def test_numbers_in_files_of_ten_columns(write: Write):

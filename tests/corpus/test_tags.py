@@ -74,14 +74,23 @@ def test_detected_scheme_finds_the_same_entities(
 
 @pytest.mark.parametrize(
     "written, parts",
-    [("O", ("O", "")), ("B-creative-work", ("B", "creative-work")), ("U-a.b", ("U", "a.b"))],
+    [
+        ("O", ("O", "")),
+        ("B-creative-work", ("B", "creative-work")),
+        ("U-a.b", ("U", "a.b")),
+        ("o", ("O", "")),
+        ("b-per", ("B", "per")),
+        ("B_PER", ("B", "PER")),
+        ("B-a b", ("B", "a b")),
+        ("M-NAME", ("I", "NAME")),
+    ],
 )
 def test_split_tag(written: str, parts: tuple[str, str]):
     tag = split_tag(written)
     assert tag is not None and (tag.prefix, tag.label) == parts
 
 
-@pytest.mark.parametrize("written", ["", "-", "o", "B", "B-", "X-PER", "B_PER", "O-PER", "B-a b"])
+@pytest.mark.parametrize("written", ["", "-", "B", "B-", "B- ", "X-PER", "O-PER", "B PER", "PER-B"])
 def test_split_tag_rejects(written: str):
     assert split_tag(written) is None
 
