@@ -335,8 +335,8 @@ class Errors(metaclass=_WithCodes):
     # Corpora: readers and converters (P1xx)
     P101 = "Can't read {path}: {reason}. Pass the path of a text file."
     P102 = (
-        "{path}, line {line}: not UTF-8 text ({reason}). Save the file as UTF-8. If it is a binary "
-        ".spacy file, read it with spaCy's own spacy.Corpus.v1."
+        "{path}, line {line}: not UTF-8 text ({reason}). {remedy}. If it is a binary .spacy file, "
+        "read it with spaCy's own spacy.Corpus.v1."
     )
     P103 = (
         "Can't tell the format of {path}. Its first line with content (line {line}) begins no JSON "
@@ -441,7 +441,7 @@ class Errors(metaclass=_WithCodes):
     )
     P130 = (
         "{path} has no column of tokens or none of tags. It begins with {header}. Name the "
-        "columns, for example token and tag."
+        "columns in its first row, for example token and tag."
     )
 
     P131 = (
@@ -465,6 +465,19 @@ class Errors(metaclass=_WithCodes):
         "{path}, line {line}: the tag {tag!r} has no label. Add one to all tags but O, for example "
         "with `sed -E 's/([[:space:]])([BIESLUM])$/\\1\\2-LABEL/' IN > OUT`, or pass the column "
         "that has labels: --tag-column (`tag_column`)."
+    )
+    P137 = (
+        "{path} is a table with a text in each row, and not a token. Export it as JSON (Label "
+        "Studio does), or write each row as a line of JSON, with `text` and `entities`, or with "
+        "`tokens` and `ner_tags`."
+    )
+    P138 = (
+        "{path}, line {line}: no format that is known has JSON objects with the fields {keys}. "
+        "{remedy}."
+    )
+    P139 = (
+        "{path} seems to be the text of an annotation by brat, and has no mentions itself. Pass "
+        "the file beside it: {annotation}."
     )
 
     # Component (P2xx)

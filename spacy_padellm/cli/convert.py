@@ -44,9 +44,11 @@ def convert(
     scheme: Annotated[
         str, typer.Option(help="For conll, csv: auto, iob1 (or mixed), bio, bioes, bilou or plain.")
     ] = "auto",
-    token_column: Annotated[int, typer.Option(help="For conll: column of the tokens, from 0.")] = 0,
+    token_column: Annotated[
+        int, typer.Option(help="For conll, csv: column of the tokens, from 0.")
+    ] = 0,
     tag_column: Annotated[
-        int, typer.Option(help="For conll: column of the tags, from 0, or -1 for the last.")
+        int, typer.Option(help="For conll, csv: column of the tags, from 0, or -1 for the last.")
     ] = -1,
     offsets: Annotated[
         str,

@@ -23,14 +23,16 @@ from .options import DEFAULTS, ReadingOptions
 from .paper import parse_paper
 from .records import parse_records, read_document
 from .standoff import BRAT_SUFFIX, WEBANNO_MARK, parse_brat, parse_webanno
-from .tables import is_csv, parse_csv, parse_huggingface
+from .tables import has_a_text_in_each_row, is_csv, parse_csv, parse_huggingface
 from .tags import are_nameless, are_plain, split_tag
-from .tools import TOOLS, WHY_NONE, parse_value, recognize
+from .tools import TOOLS, WHY_NONE, parse_value, recognize, unknown_fields
 
 # The begin of a Python file with a list, or with other code before it.
 _PYTHON = re.compile(r"\s*\w+\s*(:[^=]+)?=\s*[\[(]|import \w|from [\w.]+ import \w")
 # The begin of XML. A text may begin with "<" as well.
 _XML = re.compile(rb"<\?xml|<!DOCTYPE|<[A-Za-z][^<>]*>\s*<[A-Za-z]")
+# The begin of an object, or of an array of objects.
+_OBJECT = re.compile(r"\s*(\[\s*)?(\{\s*(\"|$)|$)")
 # Rows of a file that are looked at to find out its format.
 _SAMPLE = 1000
 _SAMPLE_OF_RECORDS = 20
@@ -40,6 +42,21 @@ _FOREIGN = {
     b"\x1f\x8b": ("a gzip archive", "Unpack it with gunzip"),
     b"%PDF": ("a PDF", "Pass the annotation itself"),
     b"PAR1": ("a Parquet file", "Write its rows as JSON lines"),
+    b"ARROW1": ("an Arrow file", "Write its rows as JSON lines"),
+    b"SQLite format 3": ("a database of SQLite", "Export the annotation with its program"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", "Save it as CSV"),
+    **dict.fromkeys(
+        (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        ("a pickle of Python", "Load it in Python, and write its records as JSON lines"),
+    ),
+    b"version https://git-lfs": (
+        "a pointer of Git LFS in the place of a file",
+        "Fetch the file: `git lfs pull`",
+    ),
+    **dict.fromkeys(
+        (b"<!doctype html", b"<html"),
+        ("a page of HTML, perhaps one of an error", "Download or export the file itself again"),
+    ),
     b"\xff\xfe": ("text in UTF-16", "Save it as UTF-8"),
     b"\xfe\xff": ("text in UTF-16", "Save it as UTF-8"),
     b"#begin document": (
@@ -160,7 +177,7 @@ def detect_format(
         path: The file, or a folder with files of brat.
         or_text: Whether a file of no other format is one of plain text ("text").
         columns: The columns with tokens and tags of a conll file. If they are not the usual ones,
-            only this column of tags counts.
+            tags in this column are enough.
 
     Raises:
         ValueError: The format is none of those that can be read, or the file is empty.
@@ -175,13 +192,18 @@ def detect_format(
     line, content = first
     if content.startswith(WEBANNO_MARK):
         return "webanno"
-    found = _detect_json(path, content)
-    if found is None and is_csv(content):
+    found = _detect_json(path, first, or_text=or_text)
+    if found is None and is_csv(path):
         found = "csv"
     if found is None and _has_tag_column(path, columns, strict=or_text):
         found = "conll"
     if found is None and or_text:
         found = "text"
+    if found is None and has_a_text_in_each_row(path):
+        raise ValueError(Errors.P137.format(path=path))
+    if found is None and path.with_suffix(BRAT_SUFFIX).is_file():
+        annotation = path.with_suffix(BRAT_SUFFIX)
+        raise ValueError(Errors.P139.format(path=path, annotation=annotation))
     if found is None:
         known = ", ".join(name for name in FORMATS[1:] if name != "text")
         raise ValueError(Errors.P103.format(path=path, line=line, formats=known))
@@ -193,36 +215,58 @@ def _check_readable(path: Path) -> None:
     begin = b""
     with suppress(OSError), path.open("rb") as file:
         begin = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    found = next((each for mark, each in _FOREIGN.items() if begin.startswith(mark)), None)
+    begins = (begin, begin.lower())
+    marks = (mark for mark in _FOREIGN if any(each.startswith(mark) for each in begins))
+    found = next(map(_FOREIGN.get, marks), None)
     if found is None and _XML.match(begin):
         found = ("XML, as of GATE, UIMA or TEI", "Export it as WebAnno TSV 3, CoNLL or JSON")
     if found is not None:
         raise ValueError(Errors.P129.format(path=path, kind=found[0], remedy=found[1]))
 
 
-def _detect_json(path: Path, content: str) -> str | None:
-    """Detect the format of a file of JSON, or of Python's literals; `None` if it is neither."""
+def _detect_json(path: Path, first: tuple[int, str], *, or_text: bool) -> str | None:
+    """Detect the format of a file of JSON, or of Python's literals; `None` if it is neither.
+
+    Args:
+        path: The file.
+        first: The first line with content, and its number.
+        or_text: Whether what begins like JSON, but is none, may be a text.
+    """
+    line, content = first
     value: Any = None
     with suppress(json.JSONDecodeError):
         value = json.loads(content)
     # spaCy's training data in a Python file is assigned to a name.
     is_python = path.suffix == ".py" or _PYTHON.match(content)
     is_open = content.lstrip()[:1] in "[{(" or is_python
+    if value == []:
+        raise ValueError(Errors.P105.format(path=path))
     if not isinstance(value, list | dict) and not is_open:
         return None
     if isinstance(value, list) and value and isinstance(value[0], str):
         return recognize(value) or "paper"
     records: list[Any] = []
     # What is wrong in a Python file is known already.
-    with suppress(*(() if path.suffix == ".py" else (ValueError,))):
-        records += (record for _, record in islice(read_document(path), _SAMPLE_OF_RECORDS))
+    try:
+        for number, record in islice(read_document(path), _SAMPLE_OF_RECORDS):
+            line = line if records else number
+            records.append(record)
+    except ValueError:
+        is_certain = path.suffix == ".py" or (_OBJECT.match(content) and not or_text)
+        if is_certain and not records:
+            raise
+    else:
+        if not records:
+            raise ValueError(Errors.P105.format(path=path))
     if any(isinstance(record, dict) and "mentions" in record for record in records):
         return "jsonl"
     # A text without mentions may lack what tells the format.
     known = next(filter(None, map(recognize, sorted(records, key=_is_bare))), None)
     if known is None and records:
-        first = records[0]
-        known = "paper" if isinstance(first, list) else "jsonl" if isinstance(first, dict) else None
+        begin = records[0]
+        if isinstance(begin, dict) and "text" not in begin:
+            raise unknown_fields(path, line, begin)
+        known = "paper" if isinstance(begin, list) else "jsonl" if isinstance(begin, dict) else None
     return known
 
 
@@ -241,7 +285,8 @@ def _has_tag_column(path: Path, chosen: tuple[int, int], *, strict: bool) -> boo
 
     Args:
         path: The file.
-        chosen: The columns of tokens and tags. If they are not the usual ones, this tag counts.
+        chosen: The columns of tokens and tags. If they are not the usual ones, the first may
+            have the tags.
         strict: Whether all rows of the sample have to have as many columns, and a tag there.
     """
     sample = list(islice(numbered_rows(path), _SAMPLE))
@@ -255,7 +300,8 @@ def _has_tag_column(path: Path, chosen: tuple[int, int], *, strict: bool) -> boo
         tag = chosen[1]
         column = [row[tag] for row in first if -len(row) <= tag < len(row)]
         is_tagged = all(map(split_tag, column)) or are_plain(column) or are_nameless(column)
-        return bool(column) and len(column) == len(first) and is_tagged
+        if column and len(column) == len(first) and is_tagged:
+            return True
     tagged = [
         {place for place, each in enumerate(columns) if place and split_tag(each)}
         for columns in first

@@ -11,6 +11,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO, cast
 
 from ..errors import Errors
@@ -25,6 +26,12 @@ _DOCUMENT_MARK = "-DOCSTART-"
 _CONLLU_COMMENT = re.compile(r"# +(?:[\w.:-]+(?: \w+)? *= |(?:newdoc|newpar)$)")
 # Methods that change a list after its assignment.
 _CHANGES = ("append", "extend", "insert", "remove", "pop", "clear")
+# Bytes that are no ASCII, and those among them that stand alone. Then those that no text has, and
+# those that Windows-1252 lacks.
+_HIGH = re.compile(rb"[\x80-\xff]")
+_HIGH_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 # Bytes that are searched at once for a line feed.
 _BLOCK = 1 << 20
 _SPACES = re.compile(r"[ \t]+")
@@ -63,7 +70,24 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise ValueError(Errors.P101.format(path=path, reason=error.strerror)) from error
     except UnicodeDecodeError as error:
-        raise line_error(Errors.P102, path, line, reason=error.reason) from error
+        remedy = _find_remedy(path)
+        raise line_error(Errors.P102, path, line, reason=error.reason, remedy=remedy) from error
+
+
+def _find_remedy(path: Path) -> str:
+    """Say how a file may become UTF-8."""
+    with path.open("rb") as file:
+        content = file.read(_BLOCK)
+    high = len(_HIGH.findall(content))
+    # In Western languages, hardly any accented letter is beside another one.
+    alone = len(_HIGH_ALONE.findall(content))
+    if _CONTROL.search(content):
+        return "It seems to be binary. Pass a text file"
+    if not _UNDEFINED.search(content) and 4 * alone >= 3 * high:
+        out = path.with_name(f"{path.stem}-utf8{path.suffix}")
+        command = f"iconv -f cp1252 -t utf-8 {quote(str(path))} > {quote(str(out))}"
+        return f"It seems to be Windows-1252. Convert it: `{command}`"
+    return "Save the file as UTF-8"
 
 
 def _split_lines(file: BinaryIO) -> Iterable[bytes]:

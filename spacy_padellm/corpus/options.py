@@ -24,7 +24,9 @@ class ReadingOptions:
             detects it from the tags. `"iob1"` also reads files in which some entities start with
             B- and others with I-.
         token_column: Column with the tokens of a conll file. 0 is the first column, -1 the last.
-        tag_column: Column with the tags of a conll file, counted in the same way.
+            For a table with a header, 0 stands for the column that the header names.
+        tag_column: Column with the tags of a conll file, counted in the same way. -1 stands for
+            the one that a header names.
         offsets: What the offsets in a file of the paper format count: `"words"`,
             `"words-exclusive"` (the end is one past the last word) or `"characters"`. `"auto"`
             finds out from the mentions.

@@ -139,6 +139,9 @@ def _read_whole(path: Path) -> Iterator[tuple[int, Any]]:
             python = read_python(path, content)
             if python is None:
                 reason = f"{error.msg} at line {error.lineno}, character {error.colno}"
+                is_cut = error.pos >= len(content.rstrip()) or error.msg.startswith("Unterminated")
+                if is_cut and (in_array or not content[place:].startswith("[")):
+                    reason = f"the file ends within a value: {reason}"
                 raise line_error(Errors.P106, path, line, reason=reason) from error
             # The first ones may have been JSON as well.
             yield from python[count:]

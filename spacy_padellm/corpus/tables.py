@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,27 +16,30 @@ from .conll import TaggedFile, parse_tagged
 from .lines import NumberedText, line_error, numbered_lines, shorten
 from .options import DEFAULTS, ReadingOptions
 from .records import read_document
+from .tags import split_tag
 from .tools import find_tagged
 
 # Names that columns have in the wild.
 _TOKEN_NAMES = {"token", "tokens", "word", "words", "form"}
-_TAG_NAMES = {
-    "tag",
-    "tags",
-    "ner",
-    "ner_tag",
-    "ner_tags",
-    "label",
-    "labels",
-    "entity",
-    "iob",
-    "bio",
-}
-_SENTENCE_NAMES = {
+# The first ones are certainly not of parts of speech.
+_TAG_NAMES = (
+    {"ner", "ner_tag", "ner_tags", "ner_label", "ner_labels", "iob", "bio"},
+    {"tag", "tags", "label", "labels", "entity"},
+)
+# A sentence has the same names in all of these columns.
+_GROUP_NAMES = {
     *("sentence", "sentence #", "sentence_id", "sentence id", "sentence_idx", "sentence_number"),
-    *("sent", "sent_id", "sent_idx", "doc_id", "document_id"),
+    *("sent", "sent_id", "sent_idx", "doc", "doc_id", "doc_name", "docid", "document"),
+    *("document_id", "file", "file_name", "filename", "article", "article_id"),
 }
 _DELIMITERS = ",;\t"
+# Excel's line that names the delimiter.
+_DELIMITER_LINE = re.compile(r"\s*sep=[,;\t]?\s*", re.IGNORECASE)
+# Names of columns in tables with a text in each row, and parts of those of its mentions.
+_TEXT_NAMES = {"text", "texts", "sentence", "sentences", "content"}
+_PARTS = ("label", "tag", "entit", "ner", "start")
+# Rows that are looked at to find out whether a table without a header is one.
+_SAMPLE = 100
 # A longer line is no header.
 _LONGEST_HEADER = 1000
 # More rows than a sentence has.
@@ -47,34 +53,79 @@ class _Header(NamedTuple):
     width: int
     token: int
     tag: int
-    sentence: int | None
+    groups: tuple[int, ...] = ()
+    # Whether it is a row as well.
+    is_row: bool = False
 
 
-def is_csv(line: str) -> bool:
-    """Tell whether a line is the header of a table with a column of tokens and one of tags."""
-    return _find_header(line) is not None
+def is_csv(path: Path) -> bool:
+    """Tell whether a file is a table with a column of tokens and one of tags."""
+    lines = list(islice(_contents(path), _SAMPLE))
+    return _find_header(lines) is not None
 
 
-def _find_header(line: str) -> _Header | None:
-    for delimiter in _DELIMITERS if len(line) <= _LONGEST_HEADER else "":
-        names = [name.strip(' "').lower() for name in line.split(delimiter)]
-        found = [
+def has_a_text_in_each_row(path: Path) -> bool:
+    """Tell whether a file is a table of texts with their annotation."""
+    for _, line in islice(_contents(path), 1):
+        for names in map(partial(_names, line), _DELIMITERS):
+            rest = [name for name in names if name not in _TEXT_NAMES]
+            if len(rest) < len(names) and any(part in name for name in rest for part in _PARTS):
+                return True
+    return False
+
+
+def _contents(path: Path) -> Iterator[tuple[int, str]]:
+    """Read the lines from the first that has a content, but not Excel's line of the delimiter."""
+    lines = dropwhile(lambda numbered: not numbered[1].strip(), numbered_lines(path))
+    first = next(lines, None)
+    if first is not None and not _DELIMITER_LINE.fullmatch(first[1]):
+        yield first
+    yield from lines
+
+
+def _names(line: str, delimiter: str) -> list[str]:
+    columns = line.split(delimiter) if len(line) <= _LONGEST_HEADER else []
+    return [name.strip(' "').lower() for name in columns]
+
+
+def _find_header(lines: Sequence[tuple[int, str]]) -> _Header | None:
+    """Find the header in the first of some lines, or what the columns are without one."""
+    for delimiter in _DELIMITERS if lines else "":
+        names = _names(lines[0][1], delimiter)
+        token, *tags = (
             next((place for place, name in enumerate(names) if name in wanted), None)
-            for wanted in (_TOKEN_NAMES, _TAG_NAMES, _SENTENCE_NAMES)
-        ]
-        token, tag, sentence = found
+            for wanted in (_TOKEN_NAMES, *_TAG_NAMES)
+        )
+        tag = next((place for place in tags if place is not None), None)
         if token is not None and tag is not None:
-            return _Header(delimiter, len(names), token, tag, sentence)
-    return None
+            groups = (place for place, name in enumerate(names) if name in _GROUP_NAMES)
+            return _Header(delimiter, len(names), token, tag, tuple(groups))
+    found = (_find_bare(lines, delimiter) for delimiter in _DELIMITERS[:2])
+    return next(filter(None, found), None)
+
+
+def _find_bare(lines: Sequence[tuple[int, str]], delimiter: str) -> _Header | None:
+    """Find out what the columns are in a table without a header: one has nothing but tags."""
+    try:
+        rows = [row for row in csv.reader((line for _, line in lines), delimiter=delimiter) if row]
+    except csv.Error:
+        return None
+    width = len(rows[0]) if rows else 0
+    if len(rows) < 2 or any(len(row) != width for row in rows):
+        return None
+    tags = [place for place in range(1, width) if all(split_tag(row[place]) for row in rows)]
+    return _Header(delimiter, width, 0, tags[-1], is_row=True) if tags else None
 
 
 def parse_csv(path: Path, options: ReadingOptions = DEFAULTS) -> list[NumberedText]:
-    """Read a table with a header: a token and its tag in each row, between commas, semicolons or
-    tabs.
+    """Read a table: a token and its tag in each row, between commas, semicolons or tabs.
+
+    A header names the columns. Without one, the first column has the tokens, and the last one that
+    has nothing but tags these, if no other columns are given.
 
     Args:
         path: The file.
-        options: The tag scheme.
+        options: The tag scheme, and columns to read instead.
 
     Returns:
         The sentences, each with the number of its first line.
@@ -83,7 +134,8 @@ def parse_csv(path: Path, options: ReadingOptions = DEFAULTS) -> list[NumberedTe
         ValueError: There is no column of tokens or of tags, nothing separates sentences, a row has
             another width, or a tag is wrong.
     """
-    return parse_tagged(_Table(path, replace(options, token_column=0, tag_column=1)))
+    usual = replace(options, token_column=0, tag_column=1)
+    return parse_tagged(_Table(path, usual, options.columns))
 
 
 def parse_huggingface(path: Path, options: ReadingOptions = DEFAULTS) -> list[NumberedText]:
@@ -104,30 +156,50 @@ def parse_huggingface(path: Path, options: ReadingOptions = DEFAULTS) -> list[Nu
 
 @dataclass(frozen=True)
 class _Table(TaggedFile):
-    """A table with a header."""
+    """A table."""
+
+    # Those of tokens and tags that were asked for.
+    columns: tuple[int, int]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Read tokens and tags. A sentence ends at an empty row, or where its name changes."""
-        lines = ((line, content) for line, content in numbered_lines(self.path))
-        first, content = next((each for each in lines if each[1].strip()), (1, ""))
-        header = _find_header(content)
+        lines = list(_contents(self.path))
+        header = _find_header(lines[:_SAMPLE])
         if header is None:
+            content = lines[0][1] if lines else ""
             raise self.error(Errors.P130, header=shorten(content))
-        rows = list(self._split(header, first, lines))
-        is_divided = header.sentence is not None or any(not columns for _, columns in rows)
+        chosen, usual = self.columns, DEFAULTS.columns
+        if any(not -header.width <= column < header.width for column in chosen):
+            values = {"found": header.width, "token_column": chosen[0], "tag_column": chosen[1]}
+            raise self.error(Errors.P110, line=lines[0][0], **values)
+        header = header._replace(
+            token=header.token if chosen[0] == usual[0] else chosen[0] % header.width,
+            tag=header.tag if chosen[1] == usual[1] else chosen[1] % header.width,
+        )
+        if header.token == header.tag:
+            values = {"found": header.width, "token_column": header.token, "tag_column": header.tag}
+            raise self.error(Errors.P110, line=lines[0][0], **values)
+        skipped = 0 if header.is_row else 1
+        first = lines[0][0] - 1 + skipped
+        rows = list(self._split(header, first, iter(lines[skipped:])))
+        is_divided = bool(header.groups) or any(not columns for _, columns in rows)
         if not is_divided and len(rows) > _LONGEST_SENTENCE:
             raise self.error(Errors.P131, rows=len(rows))
-        current = None
+        current = [""] * len(header.groups)
         for line, columns in rows:
             if not columns:
                 yield line, []
                 continue
-            name = "" if header.sentence is None else columns[header.sentence].strip()
             # Some tables name a sentence in its first row only.
-            if name and name != current:
+            names = [columns[place].strip() for place in header.groups]
+            names = [name or before for name, before in zip(names, current, strict=True)]
+            if names != current:
                 yield line, []
-                current = name
-            yield line, [columns[header.token].strip(), columns[header.tag].strip()]
+                current = names
+            tag = columns[header.tag].strip()
+            if tag.startswith("["):
+                raise self.error(Errors.P137)
+            yield line, [columns[header.token].strip(), tag]
 
     def _split(
         self, header: _Header, first: int, lines: Iterator[tuple[int, str]]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ..errors import Errors
 from ..texts import TokenizedText
 from .conll import join_tokens
-from .lines import shorten
+from .lines import line_error, shorten
 from .options import ReadingOptions
 from .records import Listed, Record, WrongRecordError, is_quoted, is_within
 from .tags import split_tag
@@ -50,6 +52,34 @@ def recognize(value: Any) -> str | None:
     if _is_list_of(value.get("annotations"), list | None):
         return "spacy-v2"
     return "huggingface" if find_tagged(value) is not None else None
+
+
+# Fields of programs whose files are not read → what they are, and what to do.
+_FOREIGN = {
+    "%TYPES": "It is UIMA CAS JSON, as of INCEpTION. Export it as WebAnno TSV 3",
+    "documents": "It may be BioC. Convert it to brat, or to objects with text and entities",
+    "paragraphs": "It is spaCy 2's JSON for training. Convert it with `spacy convert`",
+    "rows": "It is an answer of the Hugging Face server. Write each row on a line of its own",
+    "pattern": "These are patterns. Export annotated texts",
+}
+
+
+def unknown_fields(path: Path, line: int, value: Mapping[str, Any]) -> ValueError:
+    """Build the error for an object of no format that is read."""
+    remedy = next((each for name, each in _FOREIGN.items() if name in value), None)
+    if isinstance(value.get("data"), dict):
+        remedy = "It may be a task of Label Studio that nobody annotated. Export annotated ones"
+    lists = [name for name, each in value.items() if each and _is_list_of(each, dict)]
+    if all(isinstance(each, list | dict) for each in value.values()):
+        # A data set by its columns or its parts.
+        lists = list(value)
+    if remedy is None and lists:
+        remedy = (
+            f"If its records are in {' or '.join(map(repr, lists[:3]))}, write each of them on "
+        )
+        remedy += "a line of its own. For a data set of Hugging Face: `dataset.to_json(OUT)`"
+    remedy = remedy or "Write objects with `text` and `entities`, or with `tokens` and `ner_tags`"
+    return line_error(Errors.P138, path, line, keys=shorten(", ".join(value)), remedy=remedy)
 
 
 def find_tagged(value: Any) -> tuple[list[str], list[Any]] | None:
