@@ -454,7 +454,7 @@ class Errors(metaclass=_WithCodes):
         "and put each of the others in a file of its own."
     )
     P134 = (
-        "{path} has {count} records, but none that can be used: {reason}. Pass the file of another "
+        "{path} has {count} record(s), but none that can be used: {reason}. Pass the file of another "
         "export, or annotate these texts first."
     )
     P135 = (
@@ -807,7 +807,7 @@ class Warnings(metaclass=_WithCodes):
         "learn nor find them, e.g. {examples}. Use a tokenizer that splits there."
     )
     W102 = (
-        "{count} mentions in {path} are in several pieces with other text between them: "
+        "{path} has {count} mention(s) in several pieces with other text between them: "
         "{examples}. From the first piece to the last, it stays unknown whether there are "
         "mentions, so none is taught or counted there. To use one, annotate it as one stretch."
     )

@@ -19,6 +19,8 @@ _TEXTS = ("text", "data", "sentence", "content", "document")
 _SPANS = ("label", "labels", "entities", "ents", "spans", "annotations")
 _DOCCANO = _SPANS[:3]
 _LABELS = ("label", "entity_group", "entity", "type", "tag")
+# What says where a region of Label Studio is: in a text, or in a picture.
+_PLACES = {"start", "x", "points", "rle"}
 # Prodigy's views of text classification. Spans there show what a pattern matched.
 _CLASSIFICATION = ("choice", "classification")
 _TAGS = ("ner_tags", "tags", "ner", "labels", "label", "fine_ner_tags")
@@ -312,7 +314,7 @@ def _find_results(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     found = [
         region
         for each in fields
-        if any(_is_labels(name, e[name]) for e in each for name in e)
+        if any(_PLACES & e.keys() and _is_labels(name, e[name]) for e in each for name in e)
         for region in each
     ]
     return found or None

@@ -217,7 +217,7 @@ def test_white_space_at_the_edges(tmp_path: Path):
         ({"_view_id": "choice", "options": [], "accept": ["A"]}, "P132.*text classification"),
         ({"_view_id": "classification", "label": "A", "spans": ENTS}, "P132.*ner.manual"),
         ({"label": "A"}, "P132.*text classification"),
-        ({"spans": ENTS, "answer": "reject"}, "P134.*1 records.*reject or ignore"),
+        ({"spans": ENTS, "answer": "reject"}, "P134.*1 record.*reject or ignore"),
     ],
 )
 def test_prodigys_other_tasks(tmp_path: Path, more: dict[str, Any], message: str):
