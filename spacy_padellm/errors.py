@@ -454,8 +454,8 @@ class Errors(metaclass=_WithCodes):
         "and put each of the others in a file of its own."
     )
     P134 = (
-        "{path} has {count} record(s), but none that can be used: {reason}. Pass the file of another "
-        "export, or annotate these texts first."
+        "{path} has {count} record(s), but none that can be used: {reason}. Pass the file of "
+        "another export, or annotate these texts first."
     )
     P135 = (
         "No doc of {path} has entities, or spans in the group {spans_key!r}. Its span groups are: "

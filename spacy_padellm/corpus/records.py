@@ -120,9 +120,14 @@ def _read_whole(path: Path) -> Iterator[tuple[int, Any]]:
     """Read values and arrays of values, whatever lines they stand on."""
     content = "\n".join(line for _, line in numbered_lines(path))
     decoder = json.JSONDecoder()
-    if path.suffix == ".py" and (python := read_python(path, content)) is not None:
-        yield from python
-        return
+    if path.suffix == ".py":
+        python = read_python(path, content)
+        if python is None and content.lstrip()[:1] not in "[{":
+            reason = "the Python in it assigns no list of texts with their annotation to a name"
+            raise line_error(Errors.P106, path, 1, reason=reason)
+        if python is not None:
+            yield from python
+            return
     line, counted, count, in_array = 1, 0, 0, False
     place = _skip(content, 0)
     while place < len(content):

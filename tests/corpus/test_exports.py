@@ -132,7 +132,8 @@ def test_python_files(tmp_path: Path, before: str, after: str, assigned: str):
         (f"TRAIN = [{PAIR}]\nTRAIN += [{PAIR}]", r"P132.*line 2.*TRAIN is changed"),
         (f"TRAIN = [{PAIR}]\nTRAIN.append({PAIR})", r"P132.*line 2.*TRAIN is changed"),
         ("import spacy\nprint 'x'\n", r"P106.*line 2.*Python"),
-        ("import spacy\n", "P103|P106"),
+        (f"DATA = {{'train': [{PAIR}]}}", "P106.*no list of texts"),
+        ("import spacy\n", "P106.*no list of texts"),
     ],
 )
 def test_python_files_that_cannot_be_read(tmp_path: Path, content: str, message: str):
