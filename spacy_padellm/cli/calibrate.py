@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 # Fewer entities, or fewer that are right, say too little.
 _FEWEST, _FEWEST_RIGHT = 50, 10
-# What `find_targets` calls its targets.
-_TARGETS = ("f", "precision", "recall")
 
 
 def calibrate(
@@ -70,8 +68,6 @@ def calibrate(
         for share in (precision, recall):
             if not 0 <= share <= 1:
                 raise ValueError(Errors.P431.format(value=share))
-        if threshold not in (None, *_TARGETS):
-            raise ValueError(Errors.P432.format(target=threshold, targets=", ".join(_TARGETS)))
         if threshold is not None and not store:
             raise ValueError(Errors.P433)
         if chart is not None:
@@ -86,6 +82,10 @@ def calibrate(
         from ..pipeline.evaluation import find_corpora, load_pipeline, split_settings
         from ..settings import SPANS_KEY
 
+        targets = find_targets(precision, recall)
+        keys = [each.key for each in targets]
+        if threshold not in (None, *keys):
+            raise ValueError(Errors.P432.format(target=threshold, targets=", ".join(keys)))
         nlp = load_pipeline(pipeline, lang)
         component = pipelines.find_component(nlp, pipeline)
         folder = pipelines.find_folder(pipeline, component.name) if store else None
@@ -110,12 +110,9 @@ def calibrate(
             counts = {"count": len(found), "right": sum(found)}
             least = {"least": _FEWEST, "least_right": _FEWEST_RIGHT}
             raise ValueError(Errors.P430.format(path=dev, **counts, **least))
-        report = calibrate_corpora(
-            corpora, options.tag_share, component.labels, find_targets(precision, recall)
-        )
+        report = calibrate_corpora(corpora, options.tag_share, component.labels, targets)
         before, after = report.reliability[str(dev)]
         if chart is not None:
-            targets = [each.target for each in report.choices]
             draw(chart, {"before": before.bins, "after": after.bins}, report.curve, targets)
         if output is not None:
             content = json.dumps(_to_json(pipeline, report), ensure_ascii=False, indent=2)

@@ -130,6 +130,7 @@ def convert(
 
 # Which tokens, and the entities of each text that aren't on their boundaries.
 _Missed = dict[str, list[list["Mention"]]]
+_WRITTEN = "the written tokens"
 
 
 def _write_jsonl(path: Path, texts: Sequence[AnnotatedText]) -> _Missed:
@@ -137,7 +138,7 @@ def _write_jsonl(path: Path, texts: Sequence[AnnotatedText]) -> _Missed:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(path, with_progress(texts, len(texts)))
-    return {"the written tokens": [off_boundaries(each) for each in texts]}
+    return {_WRITTEN: [off_boundaries(each) for each in texts]}
 
 
 def _write_docbin(path: Path, texts: Sequence[AnnotatedText], lang: str, spans_key: str) -> _Missed:
@@ -159,7 +160,7 @@ def _write_docbin(path: Path, texts: Sequence[AnnotatedText], lang: str, spans_k
     path.parent.mkdir(parents=True, exist_ok=True)
     docbin.to_disk(path)
     tokenizer = f"the tokenizer of spacy.blank({lang!r})"
-    return {"the written tokens": off_written, tokenizer: off_tokenizer}
+    return {_WRITTEN: off_written, tokenizer: off_tokenizer}
 
 
 def off_boundaries(annotated: AnnotatedText) -> list[Mention]:
@@ -185,9 +186,9 @@ def _echo_summary(
     texts: Sequence[AnnotatedText], missed: _Missed, *, is_docbin: bool, verbose: bool
 ) -> None:
     # A .spacy file lacks those that no run of its tokens covers.
-    off = next(iter(missed.values())) if is_docbin else [[] for _ in texts]
-    pairs = zip(texts, off, strict=True)
-    counts = Counter(m.label for each, lost in pairs for m in each.mentions if m not in lost)
+    lost = missed[_WRITTEN] if is_docbin else [[] for _ in texts]
+    pairs = zip(texts, lost, strict=True)
+    counts = Counter(m.label for each, without in pairs for m in each.mentions if m not in without)
     typer.echo(f"Texts: {len(texts)}")
     typer.echo(f"Entities: {counts.total()}")
     echo_list([f"{label}: {count}" for label, count in counts.most_common()], limit=None)

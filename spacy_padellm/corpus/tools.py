@@ -27,6 +27,14 @@ _TAGS = ("ner_tags", "tags", "ner", "labels", "label", "fine_ner_tags")
 _TOKENS = ("tokens", "words")
 # Strings of a Label Studio task that are not its text.
 _LABEL_STUDIO = ("annotation_id", "annotator", "created_at", "updated_at", "lead_time", "id")
+# Fields of programs whose files are not read → what they are, and what to do.
+_FOREIGN = {
+    "%TYPES": "It is UIMA CAS JSON, as of INCEpTION. Export it as WebAnno TSV 3",
+    "documents": "It may be BioC. Convert it to brat, or to objects with text and entities",
+    "paragraphs": "It is spaCy 2's JSON for training. Convert it with `spacy convert`",
+    "rows": "It is an answer of the Hugging Face server. Write each row on a line of its own",
+    "pattern": "These are patterns. Export annotated texts",
+}
 
 
 def recognize(value: Any) -> str | None:
@@ -56,16 +64,6 @@ def recognize(value: Any) -> str | None:
     return "huggingface" if find_tagged(value) is not None else None
 
 
-# Fields of programs whose files are not read → what they are, and what to do.
-_FOREIGN = {
-    "%TYPES": "It is UIMA CAS JSON, as of INCEpTION. Export it as WebAnno TSV 3",
-    "documents": "It may be BioC. Convert it to brat, or to objects with text and entities",
-    "paragraphs": "It is spaCy 2's JSON for training. Convert it with `spacy convert`",
-    "rows": "It is an answer of the Hugging Face server. Write each row on a line of its own",
-    "pattern": "These are patterns. Export annotated texts",
-}
-
-
 def unknown_fields(path: Path, line: int, value: Mapping[str, Any]) -> ValueError:
     """Build the error for an object of no format that is read."""
     remedy = next((each for name, each in _FOREIGN.items() if name in value), None)
@@ -76,10 +74,11 @@ def unknown_fields(path: Path, line: int, value: Mapping[str, Any]) -> ValueErro
         # A data set by its columns or its parts.
         lists = list(value)
     if remedy is None and lists:
+        names = " or ".join(map(repr, lists[:3]))
         remedy = (
-            f"If its records are in {' or '.join(map(repr, lists[:3]))}, write each of them on "
+            f"If its records are in {names}, write each of them on a line of its own. For a data "
+            "set of Hugging Face: `dataset.to_json(OUT)`"
         )
-        remedy += "a line of its own. For a data set of Hugging Face: `dataset.to_json(OUT)`"
     remedy = remedy or "Write objects with `text` and `entities`, or with `tokens` and `ner_tags`"
     return line_error(Errors.P138, path, line, keys=shorten(", ".join(value)), remedy=remedy)
 

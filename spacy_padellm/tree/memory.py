@@ -17,8 +17,8 @@ from .forks import ForkLock
 _SPARE = 32 << 20
 _PAGES = Path("/proc/self/statm")
 
-# How torch words the error for a CPU that is out of memory, which has no type of its own. The last
-# two are oneDNN's.
+# How torch words the error of a device that is out of memory, where it has no type of its own.
+# Those that "could not create" something are oneDNN's.
 _NO_MEMORY = (
     "can't allocate memory",
     "not enough memory",
@@ -27,6 +27,7 @@ _NO_MEMORY = (
     "could not create a memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
+# How many kernels oneDNN keeps.
 _KERNELS = "256"
 _WITHOUT_ONEDNN = ForkLock(rank=2)
 
