@@ -201,6 +201,10 @@ class Errors(metaclass=_WithCodes):
         "The tokenizer of {path} can't be used: {reason}. Give the checkpoint folder of the "
         "original model."
     )
+    P058 = (
+        'Label vectors need softmax = "admissible". Set it, or leave label_vectors out: labels are '
+        "rows of the output layer then."
+    )
     P059 = (
         "Saving to {folder} was interrupted, and the checkpoint in its subfolder .saving can't "
         "take the place of the old one: {error}. Load it once where the folder can be written."
@@ -479,6 +483,19 @@ class Errors(metaclass=_WithCodes):
         "{path} seems to be the text of an annotation by brat, and has no mentions itself. Pass "
         "the file beside it: {annotation}."
     )
+    P150 = (
+        "{path}, line {line}: this is not a line of label corpora: {error}. Each line is a JSON "
+        "object with corpus, part, tokens and mentions, as in assets/labels/corpora.jsonl.xz."
+    )
+    P151 = (
+        "Can't read the names of labels from {path}: {error}. It is a JSON object that gives each "
+        'label its "names", a list, and its "description".'
+    )
+    P152 = (
+        "There are no corpora called {unknown} to leave out. Those in the parts that are read: "
+        "{known}."
+    )
+    P153 = "The reader of other texts (`others`) has none. Check its path, or set `share` to 1."
 
     # Component (P2xx)
     P201 = (

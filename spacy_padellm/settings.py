@@ -50,6 +50,8 @@ OBJECTIVES, DECODERS = "spacy_padellm_objectives", "spacy_padellm_decoders"
 
 _FORMAT = 1
 _LIMITS = ("max_mentions", "max_mention_tokens")
+# Left out where they say nothing, so that earlier versions can read the rest.
+_LATER = ("calibration", "tokenizer", "label_vectors")
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class DecodingOptions:
             then has to be more probable than not, and what only the tags name is found, too.
             More than half by default, as counts err more than tags.
         tag_activation: `"softmax"`: a token of the text is in a mention of one of the labels asked,
-            or in none, as in training. `"sigmoid"`: each label is held against none alone, so that
-            the others asked make no difference.
+            or in none. `"sigmoid"`: each label is held against none alone, so that the others asked
+            make no difference. `None`: as in training.
         decode: For which labels the model writes mentions, if it was taught text tags.
             `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels,
             which finds nearly the same. `"tags"`: for none. Entities then come from the tags alone,
@@ -89,7 +91,7 @@ class DecodingOptions:
     deduplicate: Deduplicate = "string"
     occurrences: Occurrences = "in_order"
     tag_share: float = 0.65
-    tag_activation: TagActivation = "softmax"
+    tag_activation: TagActivation | None = None
     decode: Decode = "doubtful"
     draft_threshold: float | Drafts | None = "auto"
     open_counts: tuple[int, ...] = ()
@@ -109,16 +111,14 @@ class DecodingOptions:
         for name, value in values.items():
             if not (isinstance(value, int | float) and 0 <= value <= 1):
                 raise ValueError(Errors.P030.format(name=name, value=repr(value)))
-        for name, value in (
-            ("open_counts", min(self.open_counts, default=1)),
-            ("batch_tokens", self.batch_tokens),
-        ):
+        least = {"open_counts": min(self.open_counts, default=1), "batch_tokens": self.batch_tokens}
+        for name, value in least.items():
             if value < 1:
                 raise ValueError(Errors.P032.format(name=name, value=value))
         check_choice("deduplicate", self.deduplicate, get_args(Deduplicate))
         check_choice("occurrences", self.occurrences, get_args(Occurrences))
         check_choice("decode", self.decode, get_args(Decode))
-        check_choice("tag_activation", self.tag_activation, get_args(TagActivation))
+        check_choice("tag_activation", self.tag_activation, (*get_args(TagActivation), None))
 
     def find_threshold(self, label: str) -> float:
         """Find the lowest score an entity of a label is kept with."""
@@ -153,6 +153,8 @@ class Settings:
         max_mention_tokens: Longest mention, in tokens of the text.
         output_format: How it writes mentions.
         text_tags: Whether it was taught text tags that can be read.
+        label_vectors: Whether text tags are compared with vectors that the model makes of labels'
+            wordings, each against none alone. If not, labels are rows of the output layer.
         calibration: Temperatures that make its probabilities mean what they say.
         untrained: Labels it was never trained to find.
         tokenizer: Some ids of its tokenizer → their tokens, to know it by; empty if unknown.
@@ -169,6 +171,7 @@ class Settings:
     max_mention_tokens: int = 16
     output_format: str = PARALLEL
     text_tags: bool = False
+    label_vectors: bool = False
     calibration: Calibration = UNCALIBRATED
     untrained: tuple[str, ...] = ()
     tokenizer: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -186,6 +189,8 @@ class Settings:
                 raise ValueError(
                     Errors.P037.format(output_format=self.output_format, softmax=self.softmax)
                 )
+        if self.label_vectors and self.softmax == "vocabulary":
+            raise ValueError(Errors.P058)
         for label, wording in self.labels.items():
             check_wording(label, wording)
 
@@ -198,6 +203,11 @@ class Settings:
     def reads_tags(self) -> bool:
         """Whether text tags can be read from the model."""
         return self.text_tags and self.output_format == PARALLEL
+
+    @property
+    def tag_activation(self) -> TagActivation:
+        """How text tags are taught."""
+        return "sigmoid" if self.label_vectors else "softmax"
 
     def as_trained(self, *, text_tags: bool) -> Settings:
         """Return the settings of the model once it is trained further.
@@ -213,7 +223,7 @@ class Settings:
         """Write the contents of `padellm.json`."""
         content: dict[str, Any] = {"format": _FORMAT}
         for name, value in asdict(self).items():
-            if name in ("calibration", "tokenizer") and getattr(self, name) in (UNCALIBRATED, {}):
+            if name in _LATER and getattr(self, name) in (UNCALIBRATED, {}, False):
                 continue
             place = content.setdefault("limits", {}) if name in _LIMITS else content
             place[name] = value
@@ -262,6 +272,7 @@ class Overrides:
         output_format: How mentions are written.
         prefix_attention: Whether the text attends in both directions.
         softmax: What log-probabilities are taken over.
+        label_vectors: Whether text tags are compared with vectors of the labels' wordings.
         max_mentions: Most mentions of a label in a text.
         max_mention_tokens: Longest mention, in tokens of the text.
 
@@ -275,6 +286,7 @@ class Overrides:
     output_format: str | None = None
     prefix_attention: PrefixAttention | None = None
     softmax: Softmax | None = None
+    label_vectors: bool | None = None
     max_mentions: int | None = None
     max_mention_tokens: int | None = None
 
@@ -293,13 +305,11 @@ class Overrides:
     ) -> Overrides:
         """Create overrides, with preset and template also by name.
 
-        Args:
-            preset: One of the paper's datasets, or a preset.
-            template: What `get_template` takes.
-            **others: The other fields.
+            Args:
+        XX            **others: The other fields.
 
-        Raises:
-            ValueError: There is no such preset or template, or a value is not possible.
+            Raises:
+                ValueError: There is no such preset or template, or a value is not possible.
         """
         if isinstance(preset, str):
             name, preset = preset, find_preset(preset)
@@ -354,7 +364,7 @@ class Overrides:
             the saved ones.
         """
         wanted = self.resolve(saved)
-        names = ("prefix_attention", "softmax", "template", "output_format")
+        names = ("prefix_attention", "softmax", "label_vectors", "template", "output_format")
         ignored = [name for name in names if getattr(wanted, name) != getattr(saved, name)]
         if missing := dict(wanted.labels).items() - dict(saved.labels).items():
             ignored.append(f"labels ({', '.join(sorted(label for label, _ in missing))})")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "spacy_padellm"
 # What stands above the core: rooms, and the command line's entry.
 ABOVE = ("pipeline", "annotate", "corpus", "calibrate", "cli", "benchmark", "__main__")
-MOST_LINES, MOST_FILES = 400, 140
+MOST_LINES, MOST_FILES = 400, 142
 
 
 class Import(NamedTuple):

@@ -106,6 +106,7 @@ def test_limits_below_one(limits):
 @pytest.mark.parametrize(
     "changes, message",
     [
+        ({"label_vectors": True, "softmax": "vocabulary"}, "P058"),
         ({"prefix_attention": "both"}, r"P031.*prefix_attention is 'both'.*bidirectional"),
         ({"softmax": "hard"}, "P031.*softmax is 'hard'.*admissible"),
         ({"output_format": "yaml"}, "P031.*output_format is 'yaml'.*parallel.*augmented"),
@@ -161,6 +162,7 @@ written_as = st.sampled_from(
     [
         {"softmax": "vocabulary", "output_format": "parallel"},
         {"softmax": "admissible", "output_format": "parallel"},
+        {"softmax": "admissible", "output_format": "parallel", "label_vectors": True},
         {"softmax": "vocabulary", "output_format": "augmented"},
         {"softmax": "vocabulary", "output_format": "structured"},
     ]
@@ -199,6 +201,7 @@ def test_settings_are_written_and_read(settings):
         "output_format",
         "text_tags",
         "untrained",
+        *(["label_vectors"] if settings.label_vectors else []),
     }
     assert list(content["labels"]) == list(settings.labels)
 

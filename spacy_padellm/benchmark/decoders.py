@@ -17,8 +17,8 @@ from ..model import PaDeLLM
 from ..prompt.encoder import EncodedText
 from ..settings import PARALLEL, DecodingOptions
 from ..tree.causal_lm import CausalLM
-from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
+from ..tree.readout import Readout
 from ..tree.token_tree import TokenTree
 from .autoregressive import AutoregressiveDecoder
 from .padded import PaddedLM, PaddedWay

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import Errors
 from ..tree.causal_lm import CausalLM
 from ..tree.kv_cache import KVCache
-from ..tree.model_call import ALL, Readout
+from ..tree.readout import ALL, Readout
 from ..tree.run import TreeRun
 from ..tree.token_tree import TokenTree
 from .meters import Clock

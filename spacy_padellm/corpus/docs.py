@@ -18,10 +18,12 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..errors import Errors
-from ..settings import SPANS_KEY
+from ..settings import SPANS_KEY, Labels
 from ..texts import AnnotatedText, Mention, TokenizedText
 
 LABELS_ATTR, UNKNOWN_ATTR = "labels", "unknown"
+# The labels to look for in a doc, in place of the component's.
+LABELS_EXTENSION = "padellm_labels"
 
 
 def docs_from_annotated_texts(
@@ -194,3 +196,22 @@ def keep_labels(doc: Doc, labels: Sequence[str], spans_key: str) -> None:
     missing = [doc[token.i : token.i + 1] for token in doc if token.ent_iob == 0]
     doc.set_ents([ent for ent in doc.ents if ent.label_ in kept], missing=missing)
     doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs=attrs)
+
+
+def register_labels() -> None:
+    """Register the extension `doc._.padellm_labels`."""
+    if not Doc.has_extension(LABELS_EXTENSION):
+        Doc.set_extension(LABELS_EXTENSION, default=None)
+
+
+def own_labels(doc: Doc) -> Labels | None:
+    """Return the labels to look for in a doc in place of the component's, `None` if it has none."""
+    register_labels()
+    labels: Labels | None = doc._.get(LABELS_EXTENSION)
+    return labels
+
+
+def ask_labels(doc: Doc, labels: Labels) -> None:
+    """Set the labels to look for in a doc in place of the component's."""
+    register_labels()
+    doc._.set(LABELS_EXTENSION, labels)

@@ -10,15 +10,16 @@ from itertools import pairwise
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from ..errors import Errors, Warnings
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import DecodingOptions, Settings
 from ..tree.causal_lm import CausalLM
-from ..tree.choices import Continuations, check_numbers
+from ..tree.choices import Continuations, TagChoices, check_numbers
 from ..tree.memory import HeapTrimmer, is_out_of_memory, with_less_memory
-from ..tree.model_call import Readout
 from ..tree.packing import batch_by_padded
+from ..tree.readout import FIRST_VECTOR, Readout
 from ..tree.run import TreeRun
 from .mentions import DecodedMention
 from .state import Choice, TextState
@@ -138,6 +139,8 @@ class ParallelDecoder:
         self._has_halved = False
         self._has_filled = False
         self._longest = settings.max_mention_tokens
+        activation = options.tag_activation or settings.tag_activation
+        self._tags_are_alone = activation == "sigmoid"
         wants_tags = options.tag_share > 0 or options.decode == "tags"
         self.reads_tags = wants_tags and settings.reads_tags and encoder.has_offsets
         if options.decode == "tags" and not self.reads_tags:
@@ -306,20 +309,22 @@ class ParallelDecoder:
         items_of: dict[PromptEncoder, list[int]] = {}
         for item, text in enumerate(texts):
             items_of.setdefault(text.encoder, []).append(item)
-        kinds = [choices for each in items_of for choices in each.tag_choices.values()]
+        spelled, vectors = self._spell_labels(list(items_of))
+        choices_of = dict(zip(items_of, spelled, strict=True))
+        kinds = [*choices_of.values(), self.encoder.begin_choices]
         needed = torch.cat([choices.needed for choices in kinds]).unique()
         middle = torch.ones(sum(lengths), dtype=torch.bool)
-        logits = run.logits(nodes, Readout(needed, middle)).split(lengths)
+        logits = run.logits(nodes, Readout(needed, middle, vectors)).split(lengths)
         tags: dict[int, TextTags] = {}
         for encoder, items in items_of.items():
             own = torch.cat([logits[item] for item in items])
-            inside = encoder.tag_choices["inside"].log_probs(own, needed)
-            if self.options.tag_activation == "sigmoid":
+            if self._tags_are_alone:
+                odds = choices_of[encoder].against_none(own, needed)
                 # The last column is that of no label.
-                inside = (inside - inside[:, -1:]).sigmoid()
+                inside = torch.cat([odds, torch.zeros_like(odds[:, :1])], dim=1).sigmoid()
             else:
-                inside = inside.exp()
-            begun = 1 - encoder.tag_choices["begins"].log_probs(own, needed)[:, -1:].exp()
+                inside = choices_of[encoder].log_probs(own, needed).exp()
+            begun = 1 - encoder.begin_choices.log_probs(own, needed)[:, -1:].exp()
             # Together, as each transfer from a device waits for it.
             probs = torch.cat([inside, begun], dim=1).cpu()
             check_numbers(probs)
@@ -330,6 +335,27 @@ class ParallelDecoder:
                 names, columns = list(encoder.labels), (table[:, :-1], table[:, -1])
                 tags[item] = TextTags(text, names, text.offsets, *columns, self._longest)
         return [tags[item] for item in range(len(texts))]
+
+    def _spell_labels(
+        self, encoders: Sequence[PromptEncoder]
+    ) -> tuple[list[TagChoices], Tensor | None]:
+        """Find the labels that text tags name, and the vectors of these labels, if they have any.
+
+        Args:
+            encoders: The encoders of texts, each with its labels.
+
+        Returns:
+            The choices of each encoder, and the vectors of all labels.
+        """
+        if not self.settings.label_vectors:
+            return [each.label_choices(list(each.wordings.values())) for each in encoders], None
+        wordings = dict.fromkeys(ids for each in encoders for ids in each.label_texts.values())
+        id_of = {ids: FIRST_VECTOR + place for place, ids in enumerate(wordings)}
+        choices = [
+            each.label_choices([[id_of[ids]] for ids in each.label_texts.values()])
+            for each in encoders
+        ]
+        return choices, self.lm.encode_labels(list(wordings))
 
     def choose(
         self,

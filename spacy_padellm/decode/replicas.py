@@ -100,6 +100,7 @@ def replicate(lm: CausalLM, devices: Sequence[str]) -> list[CausalLM]:
 def copy_weights(lm: CausalLM, replicas: Sequence[CausalLM]) -> None:
     """Copy a model's current weights to its replicas."""
     for replica in replicas:
+        replica.forget_labels()
         for own, weight in zip(_tensors(replica.model), _tensors(lm.model), strict=True):
             if (own.device, own.data_ptr()) != (weight.device, weight.data_ptr()):
                 own.copy_(weight)

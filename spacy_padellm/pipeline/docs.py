@@ -11,7 +11,14 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
-from ..corpus.docs import annotated_labels, gold_spans, has_gold, unknown_stretches
+from ..corpus.docs import (
+    annotated_labels,
+    gold_spans,
+    has_gold,
+    own_labels,
+    register_labels,
+    unknown_stretches,
+)
 from ..decode.mentions import non_overlapping
 from ..decode.windows import Window
 from ..errors import Errors
@@ -20,8 +27,6 @@ from ..settings import Labels
 from ..texts import AnnotatedText, Entity, Mention, TokenizedText
 from ..train.gold import WindowedText
 
-# The labels to look for in a doc, in place of the component's.
-LABELS_EXTENSION = "padellm_labels"
 # Sets of labels of single docs that are remembered.
 _MOST_ASKED = 1000
 # The names under which a span's score is kept, and the label that it holds for.
@@ -77,6 +82,8 @@ def windowed_texts(
 ) -> list[WindowedText]:
     """Collect the training texts of examples, in windows, tokenized like the predicted docs.
 
+    A text whose reference has labels of its own is encoded with these.
+
     Args:
         examples: The examples; those without annotation of entities are skipped.
         spans_key: The reference's span group with gold mentions.
@@ -92,7 +99,8 @@ def windowed_texts(
         if eg.predicted.text != eg.reference.text:
             predicted, reference = eg.predicted.text[:60], eg.reference.text[:60]
             raise ValueError(Errors.P205.format(predicted=predicted, reference=reference))
-    windows = get_windows([eg.predicted for eg in annotated], model, get_spans)
+    asked = [own_labels(eg.reference) for eg in annotated]
+    windows = get_windows([eg.predicted for eg in annotated], model, get_spans, asked)
     texts = []
     for eg, of_text in zip(annotated, windows, strict=True):
         spans = gold_spans(eg.reference, spans_key)
@@ -107,11 +115,14 @@ def windowed_texts(
 def gold_labels(examples: Iterable[Example], spans_key: str | None) -> list[str]:
     """List the labels of the gold mentions in examples, sorted.
 
+    Texts with labels of their own are passed over.
+
     Args:
         examples: The examples.
         spans_key: The reference's span group with gold mentions.
     """
-    return sorted({span.label_ for eg in examples for span in gold_spans(eg.reference, spans_key)})
+    references = (eg.reference for eg in examples if own_labels(eg.reference) is None)
+    return sorted({span.label_ for doc in references for span in gold_spans(doc, spans_key)})
 
 
 def as_in_training(
@@ -159,7 +170,7 @@ class AskedLabels:
         Returns:
             Label → its wording; `None` for the labels of the component.
         """
-        own: Labels | None = doc._.get(LABELS_EXTENSION)
+        own = own_labels(doc)
         labels = labels if own is None else own
         if labels is None:
             return None
@@ -181,8 +192,7 @@ def register_extensions() -> None:
     """Register the extensions `span._.score` and `doc._.padellm_labels`."""
     if not Span.has_extension("score"):
         Span.set_extension("score", getter=get_score, setter=set_score)
-    if not Doc.has_extension(LABELS_EXTENSION):
-        Doc.set_extension(LABELS_EXTENSION, default=None)
+    register_labels()
 
 
 def get_score(span: Span) -> float | None:

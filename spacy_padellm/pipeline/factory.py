@@ -34,7 +34,7 @@ max_mention_tokens = null
 deduplicate = "string"
 occurrences = "in_order"
 tag_share = {DecodingOptions.tag_share}
-tag_activation = "{DecodingOptions.tag_activation}"
+tag_activation = null
 decode = "{DecodingOptions.decode}"
 spans_key = "{SPANS_KEY}"
 overwrite = false
@@ -80,7 +80,7 @@ def make_padellm_ner(
     deduplicate: str,
     occurrences: str,
     tag_share: float,
-    tag_activation: str,
+    tag_activation: str | None,
     decode: str,
     spans_key: str | None,
     overwrite: bool,
@@ -130,9 +130,9 @@ def make_padellm_ner(
             trained with `tag_text`. With tags, a mention is kept only if its probability is above
             one half. A share above one half also finds mentions that only the tags name. Use 0 if
             mentions nest: with tags, mentions inside others are lost.
-        tag_activation: `"softmax"`: the text tags name one of the labels asked, or none, as in
-            training. `"sigmoid"`: each label is held against none alone, so that its tags do not
-            depend on which other labels are asked.
+        tag_activation: `"softmax"`: the text tags name one of the labels asked, or none.
+            `"sigmoid"`: each label is held against none alone, so that its tags do not depend on
+            which other labels are asked. `null`: as the model was trained.
         decode: For which labels the model writes mentions, if it was trained with `tag_text`.
             `"doubtful"`: for those that the tags leave in doubt. `"all"`: for all labels; this
             takes longer and finds nearly the same mentions. `"tags"`: for none; this is the fastest
@@ -173,7 +173,7 @@ def make_padellm_ner(
         deduplicate=cast(Deduplicate, deduplicate),
         occurrences=cast(Occurrences, occurrences),
         tag_share=tag_share,
-        tag_activation=cast(TagActivation, tag_activation),
+        tag_activation=cast(TagActivation | None, tag_activation),
         decode=cast(Decode, decode),
         draft_threshold=draft_threshold,
         open_counts=tuple(open_counts),

@@ -11,6 +11,7 @@ from spacy.training import Example
 from thinc.types import Floats1d
 
 from ..errors import Errors, Warnings
+from ..prompt.encoder import EncodedText
 from ..train.augmentation import MentionSwap
 from ..train.gold import GoldReport, WindowedText
 from ..train.objective import Objective
@@ -63,7 +64,10 @@ class Lessons:
         # One at a time: a corpus may be larger than memory.
         for eg in examples:
             for text in self._cut([eg]):
-                report.add(text, [objective.examine(window) for _, window in text.windows])
+                windows = [window for _, window in text.windows]
+                own = next((w.source for w in windows if objective.has_own_labels(w)), None)
+                asked = list(own.encoder.labels) if isinstance(own, EncodedText) else None
+                report.add(text, [objective.examine(window) for window in windows], asked)
         report.warn(of_labels=of_labels)
         self._has_reported = True
 

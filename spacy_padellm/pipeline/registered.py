@@ -33,6 +33,7 @@ def build_causal_lm_v1(
     prefix_attention: str | None = None,
     softmax: str | None = None,
     tag_text: float = 0.0,
+    label_vectors: bool | None = None,
     devices: list[str] | None = None,
 ) -> Model[Any, Any]:
     """Create `spacy_padellm.CausalLM.v1`: a pretrained causal language model from Hugging Face.
@@ -67,6 +68,9 @@ def build_causal_lm_v1(
         tag_text: Weight of text tags in training, relative to a token of the paper's sequences. At
             each token of a text they teach the middle layer which label's mention the token is in,
             and the number of the mention that begins there. 0 for no tags, as in the paper.
+        label_vectors: Whether text tags are compared with vectors that the model makes of the
+            labels' wordings, so that they carry over to labels that were never trained on. `null`
+            for what `padellm.json` says, or false.
         devices: Several devices instead of one, such as `["cuda:0", "cuda:1"]`. For prediction,
             each has a copy of the model and takes some of the texts, or some of the labels of a
             text if there are fewer texts than devices. Training runs on the first. A device may be
@@ -95,7 +99,7 @@ def build_causal_lm_v1(
     )
     return build_model(
         PretrainedSource(name, options, save_weights),
-        _stated(prefix_attention, softmax),
+        _stated(prefix_attention, softmax, label_vectors),
         mixed_precision=mixed_precision,
         tag_text=tag_text,
         devices=devices or (),
@@ -158,6 +162,7 @@ def build_encoder_lm_v1(
     prefix_attention: str = "bidirectional",
     softmax: str = "admissible",
     tag_text: float = 0.0,
+    label_vectors: bool = False,
 ) -> Model[Any, Any]:
     """Create `spacy_padellm.EncoderLM.v1`: a causal language model made from a pretrained encoder.
 
@@ -172,6 +177,7 @@ def build_encoder_lm_v1(
             the encoder's own training; otherwise `"causal"`.
         softmax: `"vocabulary"` or `"admissible"`, see `spacy_padellm.CausalLM.v1`.
         tag_text: Weight of text tags, see `spacy_padellm.CausalLM.v1`.
+        label_vectors: Whether labels have vectors, see `spacy_padellm.CausalLM.v1`.
 
     Returns:
         A thinc model: supervised trees → log-probabilities of their supervised tokens.
@@ -181,7 +187,7 @@ def build_encoder_lm_v1(
 
     return build_model(
         FreshSource(device, encoder=name),
-        _stated(prefix_attention, softmax),
+        _stated(prefix_attention, softmax, label_vectors),
         mixed_precision=mixed_precision,
         tag_text=tag_text,
     )
@@ -199,6 +205,7 @@ def build_small_causal_lm_v1(
     prefix_attention: str = "bidirectional",
     softmax: str = "admissible",
     tag_text: float = 0.0,
+    label_vectors: bool = False,
 ) -> Model[Any, Any]:
     """Create `spacy_padellm.SmallCausalLM.v1`: a small Llama-shaped model to train from scratch.
 
@@ -218,6 +225,7 @@ def build_small_causal_lm_v1(
             otherwise `"causal"`.
         softmax: `"vocabulary"` or `"admissible"`, see `spacy_padellm.CausalLM.v1`.
         tag_text: Weight of text tags, see `spacy_padellm.CausalLM.v1`.
+        label_vectors: Whether labels have vectors, see `spacy_padellm.CausalLM.v1`.
 
     Returns:
         A thinc model: supervised trees → log-probabilities of their supervised tokens.
@@ -229,15 +237,17 @@ def build_small_causal_lm_v1(
     shape = SmallModelShape(width, depth, heads, feed_forward, vocab_size, max_positions)
     return build_model(
         FreshSource(device, shape=shape),
-        _stated(prefix_attention, softmax),
+        _stated(prefix_attention, softmax, label_vectors),
         mixed_precision=mixed_precision,
         tag_text=tag_text,
     )
 
 
-def _stated(prefix_attention: Any, softmax: Any) -> Overrides:
+def _stated(prefix_attention: Any, softmax: Any, label_vectors: bool | None) -> Overrides:
     """Collect the settings that an architecture states, to override the checkpoint's."""
-    return Overrides(prefix_attention=prefix_attention, softmax=softmax)
+    return Overrides(
+        prefix_attention=prefix_attention, softmax=softmax, label_vectors=label_vectors
+    )
 
 
 def create_prompt_template_v1(

@@ -123,6 +123,7 @@ class PromptEncoder:
         has_offsets: Whether encoded texts have offsets.
         wordings: Label → the ids of its wording.
         branches: Label → the ids from the end of the text to where the label's count is written.
+        label_texts: Label → the ids of its wording as a text, from which its vector is made.
         end_id: The id that ends a mention.
         count_end: The ids that end a count of one or more.
         count_ids: The ids of each count, from 0, and of what ends it: the end token after 0,
@@ -180,6 +181,10 @@ class PromptEncoder:
             label: self._before_label + ids + self._before_count
             for label, ids in self.wordings.items()
         }
+        self.label_texts = {
+            label: (*self._before_text, *ids, *self._before_label)
+            for label, ids in self.wordings.items()
+        }
 
     def with_labels(self, labels: Mapping[str, str]) -> PromptEncoder:
         """Create an encoder for other labels, which takes little time.
@@ -188,23 +193,30 @@ class PromptEncoder:
             labels: Label → its wording in the prompt.
         """
         other = copy.copy(self)
-        vars(other).pop("tag_choices", None)
         # What the labels reserve is of no account to texts that have others.
         other._text = self._text.copy()
         other._ask(labels)
         return other
 
     @cached_property
-    def tag_choices(self) -> dict[str, TagChoices]:
-        """The text tags that a token chooses among, by their kind.
+    def begin_choices(self) -> TagChoices:
+        """The numbers of the mentions that may begin at a token.
 
-        `"inside"`: the label of the mention that it is in. `"begins"`: the number of the mention
-        that begins at it. The end token, which comes last, stands for none.
+        The end token, which comes last, stands for none.
         """
-        return {
-            "inside": TagChoices([*self.wordings.values(), [self.end_id]]),
-            "begins": TagChoices([*self.openers.values(), [self.end_id]]),
-        }
+        return TagChoices([*self.openers.values(), [self.end_id]])
+
+    def label_choices(self, labels: Sequence[Sequence[int]]) -> TagChoices:
+        """Return the labels of the mentions that a token may be in.
+
+        Args:
+            labels: The ids that spell each label in the output layer: those of its wording, or
+                that of its vector.
+
+        Returns:
+            The choices. The end token, which comes last, stands for none.
+        """
+        return TagChoices([*labels, [self.end_id]])
 
     def encode(self, text: TokenizedText) -> EncodedText:
         """Encode a text as it stands at the beginning of its sequences.

@@ -217,17 +217,24 @@ class GoldReport:
         """The labels that are only taught as absent: annotated, but without any mention."""
         return sorted(self._annotated.intersection(self.labels) - self._found)
 
-    def add(self, text: WindowedText, examined: Sequence[Examination]) -> None:
+    def add(
+        self,
+        text: WindowedText,
+        examined: Sequence[Examination],
+        asked: Sequence[str] | None = None,
+    ) -> None:
         """Add a text to the report.
 
         Args:
             text: The text in windows.
             examined: What each window would teach.
+            asked: The text's own labels; `None` for those to teach.
 
         Raises:
             ValueError: A window is too long for the model.
         """
-        gold = {mention for mention in text.text.mentions if mention.label in self.labels}
+        labels = self.labels if asked is None else asked
+        gold = {mention for mention in text.text.mentions if mention.label in labels}
         missing = set(gold)
         tokens = text.text.source.tokens or ((0, 0),)
         reasons: dict[Mention, str] = {}
@@ -248,6 +255,8 @@ class GoldReport:
             reason = reasons.get(mention, "across_windows" if is_within else "unaligned")
             self.left_out.add(reason, text.text.source.text, [mention])
         self.gold += len(gold)
+        if asked is not None:
+            return
         self.others.update(m.label for m in text.text.mentions if m.label not in self.labels)
         self._found.update(mention.label for mention in text.text.mentions)
         annotated = text.text.labels

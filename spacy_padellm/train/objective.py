@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,18 @@ class Objective(ABC):
         self.labels = tuple(settings.labels)
         self.teaches_tags = tag_text > 0 and encoder.has_offsets
 
+    def has_own_labels(self, text: AnnotatedText) -> bool:
+        """Return whether a text was encoded with labels of its own, which it is taught then."""
+        return isinstance(text.source, EncodedText) and text.source.encoder is not self.encoder
+
+    def _of(self, text: AnnotatedText) -> Objective:
+        """Create the objective with the labels of a text."""
+        other = copy.copy(self)
+        assert isinstance(text.source, EncodedText)  # It has labels of its own.
+        other.encoder = text.source.encoder
+        other.labels = tuple(other.encoder.labels)
+        return other
+
     def build(self, text: AnnotatedText) -> tuple[SupervisedTree, LeftOut]:
         """Build the supervised tree of a text.
 
@@ -60,13 +73,21 @@ class Objective(ABC):
         Returns:
             The tree, and the gold mentions that are left out of it.
         """
+        if self.has_own_labels(text):
+            return self._of(text).build(text)
         encoded = self.encoder.encode(text.source)
         taught, left_out = self.select(text)
         unknown = find_unknown(text, left_out)
         built = self.teach(encoded, _countable(taught, unknown))
         if self.tag_text and taught:
             mentions = {label: [mention for mention, _ in each] for label, each in taught.items()}
-            built.tags = teach_tags(encoded, mentions, unknown, self.tag_text)
+            built.tags = teach_tags(
+                encoded,
+                mentions,
+                unknown,
+                self.tag_text,
+                are_alone=self.settings.label_vectors,
+            )
         return built, left_out
 
     def examine(self, text: AnnotatedText) -> Examination:
@@ -74,6 +95,8 @@ class Objective(ABC):
 
         This takes much less time than `build`, since the text's stretches are not encoded.
         """
+        if self.has_own_labels(text):
+            return self._of(text).examine(text)
         taught, left_out = self.select(text)
         encoded = self.encoder.encode(text.source)
         tree = TokenTree(encoded.prefix)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ..prompt.encoder import PromptEncoder
 from ..tree.causal_lm import CausalLM
 from ..tree.choices import Continuations
-from ..tree.model_call import Readout
+from ..tree.readout import FIRST_VECTOR, Readout
 from ..tree.token_tree import TokenTree
 from .tags import TaughtTags
 
@@ -102,37 +104,90 @@ def target_log_probs(
     over_vocabulary = trees[0].admissible is None
     # With the softmax over the vocabulary, only the target's log-probability is needed.
     admissible = [ids for t in trees for ids in t.admissible or [[each] for each in t.targets]]
-    kinds = encoder.tag_choices if any(is_tagged) else {}
+    all_tags = [t.tags for t in trees if t.tags is not None] if any(is_tagged) else []
+    table = _TagTable(lm, encoder, all_tags) if all_tags else None
     continuations = Continuations(
-        admissible,
-        over_vocabulary=over_vocabulary,
-        also=[each.needed for each in kinds.values()],
+        admissible, over_vocabulary=over_vocabulary, also=table.needed if table else ()
     )
     tagged = torch.tensor(is_tagged, dtype=torch.bool)
-    logits = run.logits(nodes, Readout(continuations.needed, tagged if kinds else None))
+    readout = Readout(continuations.needed)
+    if table is not None:
+        readout = Readout(continuations.needed, tagged, table.vectors)
+    logits = run.logits(nodes, readout)
     log_probs = continuations.log_probs(
         logits, torch.tensor(rows, dtype=torch.long, device=logits.device)
     )
     places = (continuations.ids == targets[:, None]).long().argmax(dim=1, keepdim=True)
     found = [log_probs.gather(1, places.to(log_probs.device))[:, 0]]
-    if kinds:
-        of_text = logits[tagged.to(logits.device)]
-        all_tags = [t.tags for t in trees if t.tags is not None]
-        allowed = torch.tensor([tags.allowed for tags in all_tags]).repeat_interleave(
-            torch.tensor([tags.length for tags in all_tags]), dim=0
-        )
-        inside = kinds["inside"].log_probs(of_text, continuations.needed, allowed)
-        begins = kinds["begins"].log_probs(of_text, continuations.needed)
-        # Both side by side, so that one index picks any tag.
-        both = torch.cat([inside, begins], dim=1)
-        picked, first = [], 0
-        for tags in all_tags:
-            for tag in tags.tags:
-                column = tag.target + (inside.shape[1] if tag.kind == "begins" else 0)
-                picked.append((first + tag.place) * both.shape[1] + column)
-            first += tags.length
-        found.append(both.flatten()[torch.tensor(picked, dtype=torch.long, device=both.device)])
+    if table is not None:
+        found.append(table.pick(logits[tagged.to(logits.device)], continuations.needed))
     return torch.cat(found)
+
+
+class _TagTable:
+    """The log-probabilities of the tags that some trees teach, whatever labels each is asked for.
+
+    Args:
+        lm: The model, which makes vectors of labels.
+        encoder: The encoder that spells numbers.
+        taught: The tags of each tree. Labels are alone in all of them, or in none.
+
+    Attributes:
+        vectors: The vectors of all labels; `None` if they have none.
+        needed: The ids whose logits are needed, in two parts.
+    """
+
+    def __init__(self, lm: CausalLM, encoder: PromptEncoder, taught: Sequence[TaughtTags]) -> None:
+        self._taught = taught
+        self._are_alone = taught[0].are_alone
+        column = {ids: 0 for of_tree in taught for ids in of_tree.labels}
+        column = {ids: place for place, ids in enumerate(column)}
+        # The columns of each tree's labels, then that of none.
+        self._columns = [[*(column[ids] for ids in t.labels), len(column)] for t in taught]
+        self.vectors: Tensor | None = None
+        labels: list[Sequence[int]] = list(column)
+        if self._are_alone:
+            self.vectors = lm.encode_labels(list(column), for_training=True)
+            labels = [[FIRST_VECTOR + place] for place in range(len(column))]
+        self._labels, self._begins = encoder.label_choices(labels), encoder.begin_choices
+        self.needed = (self._labels.needed, self._begins.needed)
+
+    def pick(self, logits: Tensor, given: Tensor | None) -> Tensor:
+        """Compute the log-probabilities of all tags.
+
+        Args:
+            logits: The logits at the tokens of all trees, shape `(n_tokens, n_given)`.
+            given: The ids of the logits, as for `TagChoices`.
+
+        Returns:
+            The log-probability of each tag, tree by tree, shape `(n_tags,)`.
+        """
+        begins = self._begins.log_probs(logits, given)
+        if self._are_alone:
+            odds = self._labels.against_none(logits, given)
+            parts = {"inside": logsigmoid(odds), "begins": begins, "outside": logsigmoid(-odds)}
+        else:
+            allowed = torch.zeros(len(logits), self._labels.count, dtype=torch.bool)
+            for of_tree, rows, columns in zip(*self._places(), strict=True):
+                allowed[rows, columns] = torch.tensor(of_tree.allowed)
+            parts = {"inside": self._labels.log_probs(logits, given, allowed), "begins": begins}
+        # All side by side, so that one index picks any tag.
+        table = torch.cat(list(parts.values()), dim=1)
+        ends = accumulate(part.shape[1] for part in parts.values())
+        starts = {k: end - parts[k].shape[1] for k, end in zip(parts, ends, strict=True)}
+        picked = []
+        for of_tree, rows, columns in zip(*self._places(), strict=True):
+            for tag in of_tree.tags:
+                target = tag.target if tag.kind == "begins" else columns[tag.target]
+                row = (rows.start + tag.place) * table.shape[1]
+                picked.append(row + starts[tag.kind] + target)
+        return table.flatten()[torch.tensor(picked, dtype=torch.long, device=table.device)]
+
+    def _places(self) -> tuple[Sequence[TaughtTags], list[slice], list[list[int]]]:
+        """Return the tags of each tree, the rows of its tokens and the columns of its labels."""
+        ends = list(accumulate(of_tree.length for of_tree in self._taught))
+        rows = [slice(end - t.length, end) for end, t in zip(ends, self._taught, strict=True)]
+        return self._taught, rows, self._columns
 
 
 def list_weights(trees: Sequence[SupervisedTree]) -> list[float]:

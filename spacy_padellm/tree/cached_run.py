@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .kv_cache import KVCache, MaskForm
-from .model_call import ALL, Half, ModelCall, Readout
+from .model_call import Half, ModelCall
 from .packing import pack, work
+from .readout import ALL, Readout
 from .run import TreeRun
 from .token_tree import TokenTree
 
@@ -227,7 +229,7 @@ class CachedRun(TreeRun):
         at_middle = readout.middle is not None and bool(readout.middle.all())
         if readout.middle is not None and bool(readout.middle.any()) and not at_middle:
             raise ValueError("in halves, places are read at the middle layer or at the last one")
-        plain = Readout(readout.ids)
+        plain = replace(readout, middle=None)
         if at_middle:
             return self._run(first, nodes, plain)
         self._run(first, [()] * len(nodes), plain)

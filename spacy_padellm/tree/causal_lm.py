@@ -16,9 +16,13 @@ from ..errors import Errors
 from .forks import use_one_thread_in_forks
 from .model_call import ModelCall
 from .probe import PassCost, measure_cost, probe_tree_support
+from .readout import Readout
 from .run import TreeRun, TreeSupport, Way
 from .runs import open_run
 from .token_tree import TokenTree
+
+# Most wordings whose vectors are kept.
+_MOST_VECTORS = 10_000
 
 
 class TextTooLongError(ValueError):
@@ -96,6 +100,8 @@ class CausalLM:
         self.bidirectional_prefix = bidirectional_prefix
         self.support = support or probe_tree_support(model)
         self.call = ModelCall(model)
+        # The ids of a label's wording → its vector, for the weights as they are.
+        self._vectors: dict[tuple[int, ...], Tensor] = {}
         if self.bidirectional_prefix and self.support.mask_form is None:
             raise ValueError(Errors.P021.format(model=type(model).__name__))
         self._positions: int | None = getattr(model.config, "max_position_embeddings", None)
@@ -121,6 +127,7 @@ class CausalLM:
         except (RuntimeError, AssertionError) as error:
             raise ValueError(Errors.P045.format(device=device, error=error)) from error
         vars(self).pop("pass_cost", None)
+        self.forget_labels()
         return self
 
     @property
@@ -216,3 +223,46 @@ class CausalLM:
         elif for_training and support.way == "cached":
             support = replace(support, way="recomputed")
         return open_run(self.call, trees, support, bidirectional_prefix=self.bidirectional_prefix)
+
+    def encode_labels(
+        self, wordings: Sequence[tuple[int, ...]], *, for_training: bool = False
+    ) -> Tensor:
+        """Make the vectors of labels, with which text tags are compared.
+
+        The model reads each wording as a text. Its vector is the mean, over all ids, of what goes
+        into the output layer at the middle layer. Vectors to predict with are kept until the
+        weights change.
+
+        Args:
+            wordings: The ids of each wording, as of a text.
+            for_training: Whether gradients are wanted.
+
+        Returns:
+            The vectors, shape `(n, width)`.
+
+        Raises:
+            TextTooLongError: A wording is longer than the model's positions.
+        """
+        if for_training:
+            self.forget_labels()
+            return self._run_labels(wordings)
+        if new := [each for each in dict.fromkeys(wordings) if each not in self._vectors]:
+            if len(self._vectors) + len(new) > _MOST_VECTORS:
+                self.forget_labels()
+                new = list(dict.fromkeys(wordings))
+            self._vectors.update(zip(new, self._run_labels(new), strict=True))
+        return torch.stack([self._vectors[each] for each in wordings])
+
+    def forget_labels(self) -> None:
+        """Forget the vectors of labels, as the weights change."""
+        self._vectors.clear()
+
+    def _run_labels(self, wordings: Sequence[tuple[int, ...]]) -> Tensor:
+        trees = [TokenTree(ids) for ids in wordings]
+        # One pass, from which nothing is kept.
+        run = self.open(trees, max(map(len, trees)), for_training=True, in_halves=True)
+        lengths = [len(tree) for tree in trees]
+        middle = torch.ones(sum(lengths), dtype=torch.bool)
+        readout = Readout(torch.zeros(1, dtype=torch.long), middle, hidden=True)
+        hidden = run.logits([range(length) for length in lengths], readout).float()
+        return torch.stack([part.mean(dim=0) for part in hidden.split(lengths)])

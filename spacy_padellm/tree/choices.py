@@ -127,16 +127,19 @@ class TagChoices:
     """The tags among which each token of a text chooses, and their log-probabilities.
 
     A tag is spelled with one id or several. The logit of a tag is the mean of the logits of its
-    ids, that is, the logit of the mean of their rows in the output layer.
+    ids, that is, the logit of the mean of their rows in the output layer. The last tag stands for
+    none.
 
     Args:
         tags: The ids of each tag.
 
     Attributes:
+        count: The number of tags.
         needed: The ids whose logits are needed, in ascending order.
     """
 
     def __init__(self, tags: Sequence[Sequence[int]]) -> None:
+        self.count = len(tags)
         self.needed = torch.tensor(sorted(set().union(*tags)), dtype=torch.long)
         row_of = {token_id: row for row, token_id in enumerate(self.needed.tolist())}
         self._means = torch.zeros(len(row_of), len(tags))
@@ -158,8 +161,24 @@ class TagChoices:
         Returns:
             Log-probabilities, shape `(n, n_tags)`, minus infinity where a tag is not allowed.
         """
-        columns = self.needed if given is None else torch.searchsorted(given, self.needed)
-        scores = logits.float()[:, columns.to(logits.device)] @ self._means.to(logits.device)
+        scores = self._scores(logits, given)
         if allowed is not None:
             scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
         return scores.log_softmax(dim=1)
+
+    def against_none(self, logits: Tensor, given: Tensor | None = None) -> Tensor:
+        """Compute the log-odds of each tag but the last against none, whatever the others are.
+
+        Args:
+            logits: Logits at each token, shape `(n, n_given)` or `(n, vocabulary)`.
+            given: The ids of the logits, as for `log_probs`.
+
+        Returns:
+            Log-odds, shape `(n, n_tags - 1)`.
+        """
+        scores = self._scores(logits, given)
+        return scores[:, :-1] - scores[:, -1:]
+
+    def _scores(self, logits: Tensor, given: Tensor | None) -> Tensor:
+        columns = self.needed if given is None else torch.searchsorted(given, self.needed)
+        return logits.float()[:, columns.to(logits.device)] @ self._means.to(logits.device)

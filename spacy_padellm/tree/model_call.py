@@ -18,23 +18,7 @@ from transformers import PreTrainedModel
 from ..errors import Errors
 from .forks import ForkLock
 from .kv_cache import CACHE_NAMES, KVCache, MaskForm
-
-
-@dataclass(frozen=True)
-class Readout:
-    """Which logits a pass returns; by default, all ids at the last layer.
-
-    Args:
-        ids: The ids whose logits are wanted, shape `(n_ids,)`; `None` for the whole vocabulary.
-        middle: Booleans, shape `(n,)`: whether to read each place at the middle layer, as if the
-            model ended there; `None` for no place.
-    """
-
-    ids: Tensor | None = None
-    middle: Tensor | None = None
-
-
-ALL = Readout()
+from .readout import ALL, Readout
 
 
 @dataclass
@@ -158,7 +142,8 @@ class ModelCall:
                 out.
 
         Returns:
-            Logits, shape `(n, vocabulary)` or `(n, n_ids)`.
+            Logits, shape `(n, vocabulary)` or `(n, n_ids)`; hidden states, shape `(n, width)`, if
+            the readout wants them.
 
         Raises:
             ValueError: A cache is given but the model returns none, or the middle layer is to be
@@ -169,13 +154,14 @@ class ModelCall:
         known = {name: inputs[name] for name in inputs if name in self.parameters}
         index = rows * inputs["input_ids"].shape[1] + columns
         head = self.model.get_output_embeddings()
-        selected = readout.ids
+        wanted, vectors = readout.split_ids()
+        selected = wanted
         if type(head) is not torch.nn.Linear or hasattr(head, "_hf_hook"):
             # A quantized or offloaded layer must run its own `forward`.
             selected = None
         with ExitStack() as stack:
             stack.enter_context(self._lock)
-            stack.enter_context(_head_at(head, index, selected))
+            hidden = stack.enter_context(_head_at(head, index, selected))
             if half is not None:
                 stack.enter_context(_only(half, *self._place_of_layers))
             elif readout.middle is not None:
@@ -190,8 +176,12 @@ class ModelCall:
             cache.kept = next((each for each in returned if each is not None), None)
             if cache.kept is None:
                 raise ValueError(Errors.P025.format(model=type(self.model).__name__))
+        if readout.hidden:
+            return hidden[0]
         logits: Tensor = output.logits[0]
-        return logits if selected is not None or readout.ids is None else logits[:, readout.ids]
+        if selected is None and wanted is not None:
+            logits = logits[:, wanted]
+        return readout.add_vectors(logits, hidden[0], vectors)
 
     @property
     def halves(self) -> tuple[slice, slice]:
@@ -310,7 +300,7 @@ def _middle_layer_at(layers: torch.nn.ModuleList, middle: int, index: Tensor) ->
 
 
 @contextmanager
-def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterator[None]:
+def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterator[list[Tensor]]:
     """Compute the output layer only at some places and for some ids.
 
     The model's own steps around this layer (BERT's transform, Gemma's soft cap) stay as they are.
@@ -318,12 +308,17 @@ def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterat
     Args:
         index: The places, as flat indices into `(batch * length)`.
         ids: The ids to compute logits for; `None` for the whole vocabulary.
+
+    Yields:
+        A list that gets the input of the output layer at these places, shape `(n, width)`.
     """
+    kept: list[Tensor] = []
 
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         # In a model spread over several devices, the inputs may be on another device.
         hidden = args[0].flatten(0, 1)
-        return (hidden[index.to(hidden.device)].unsqueeze(0), *args[1:])
+        kept.append(hidden[index.to(hidden.device)])
+        return (kept[-1].unsqueeze(0), *args[1:])
 
     def forward(hidden: Tensor) -> Tensor:
         weight, bias = cast(Tensor, head.weight), cast("Tensor | None", head.bias)
@@ -335,7 +330,7 @@ def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterat
     if ids is not None:
         head.forward = forward
     try:
-        yield
+        yield kept
     finally:
         hook.remove()
         if own is not None:

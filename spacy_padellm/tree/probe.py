@@ -12,7 +12,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ..errors import Errors
-from .model_call import ModelCall, Readout
+from .model_call import ModelCall
+from .readout import Readout
 from .run import TreeSupport
 from .runs import open_run
 from .token_tree import TokenTree

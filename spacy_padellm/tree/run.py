@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .kv_cache import KVCache, MaskForm
-from .model_call import ALL, Half, ModelCall, Readout
+from .model_call import Half, ModelCall
+from .readout import ALL, Readout
 from .token_tree import TokenTree
 
 Way = Literal["cached", "recomputed", "sequences"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,14 +12,39 @@ from torch import Tensor
 
 from ..errors import Errors
 from .cached_run import CachedRun
-from .model_call import ALL, ModelCall, Readout
+from .kv_cache import MaskForm
+from .model_call import Half, ModelCall
 from .packing import pack
+from .readout import ALL, Readout
 from .run import TreeRun, TreeSupport, Way
 from .token_tree import ROOT, TokenTree
 
 
 class RecomputedRun(TreeRun):
-    """A run without a cache: every pass runs whole trees. Training uses it too."""
+    """A run without a cache: every pass runs whole trees. Training uses it too.
+
+    Args:
+        call: The model's forward pass.
+        trees: The trees; they may change between calls.
+        mask_form: The custom mask that the model takes.
+        bidirectional_prefix: Whether the prefix attends in both directions.
+        in_halves: Whether the layers above the middle one are left out of passes that are read at
+            the middle layer alone.
+    """
+
+    def __init__(
+        self,
+        call: ModelCall,
+        trees: Sequence[TokenTree],
+        *,
+        mask_form: MaskForm | None,
+        bidirectional_prefix: bool = False,
+        in_halves: bool = False,
+    ) -> None:
+        super().__init__(
+            call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix
+        )
+        self._in_halves = in_halves
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
         """Run all nodes of the trees that are not retired, and return logits at some of them."""
@@ -56,7 +82,10 @@ class RecomputedRun(TreeRun):
         self.tokens += sum(len(tree) for tree in trees)
         rows = np.asarray(packing.rows)[numbers]
         columns = np.asarray(packing.offsets)[numbers] + nodes
-        return self.run(tokens, positions, visible, (rows, columns), readout)
+        half = None
+        if self._in_halves and readout.middle is not None and bool(readout.middle.all()):
+            half, readout = Half(self.call.halves[0]), replace(readout, middle=None)
+        return self.run(tokens, positions, visible, (rows, columns), readout, half=half)
 
 
 class SequencesRun(RecomputedRun):
@@ -139,7 +168,7 @@ def open_run(
     way = "sequences" if support.mask_form is None else support.way
     kinds: Mapping[Way, Callable[..., TreeRun]] = {
         "cached": partial(CachedRun, in_halves=support.in_halves),
-        "recomputed": RecomputedRun,
+        "recomputed": partial(RecomputedRun, in_halves=support.in_halves),
         "sequences": SequencesRun,
     }
     return kinds[way](

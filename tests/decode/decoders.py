@@ -31,6 +31,7 @@ def make_decoder(
     limits: Mapping[str, int] = LIMITS,
     softmax: str = "vocabulary",
     text_tags: bool = False,
+    label_vectors: bool = False,
     **options,
 ) -> ParallelDecoder:
     """labels: Labels and their wordings, or some of the sample's labels in any order.
@@ -39,7 +40,14 @@ def make_decoder(
     """
     if not isinstance(labels, Mapping):
         labels = {label: WORDINGS[lang][label] for label in labels or WORDINGS[lang]}
-    settings = Settings(TEMPLATES[lang], labels, softmax=softmax, text_tags=text_tags, **limits)
+    settings = Settings(
+        TEMPLATES[lang],
+        labels,
+        softmax=softmax,
+        text_tags=text_tags,
+        label_vectors=label_vectors,
+        **limits,
+    )
     encoder = make_encoder(TEMPLATES[lang], labels, lm.tokenizer, **limits)
     return ParallelDecoder(
         lm, encoder, settings, DecodingOptions(**{"draft_threshold": 0.07, **options})

@@ -17,8 +17,8 @@ from spacy_padellm.decode.tags import TextTags
 from spacy_padellm.prompt.template import TEMPLATES
 from spacy_padellm.texts import TokenizedText
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
-from spacy_padellm.tree.model_call import Readout
 from spacy_padellm.tree.probe import PassCost
+from spacy_padellm.tree.readout import Readout
 from spacy_padellm.tree.token_tree import TokenTree
 from tests.decode.decoders import LIMITS, assert_same, decode, make_decoder, outcome, sure_lm
 from tests.reference import Paper
@@ -470,13 +470,14 @@ def test_tags_are_those_of_a_run_of_their_own(family, prefix_attention):
             places = list(range(len(text.prefix) - text.length, len(text.prefix)))
             middle = torch.ones(text.length, dtype=torch.bool)
             logits = lm.open([tree], 99).logits([places], Readout(middle=middle))
-            choices = {k: v.log_probs(logits).exp() for k, v in each.encoder.tag_choices.items()}
+            inside = each.encoder.label_choices(list(each.encoder.wordings.values()))
+            begins = each.encoder.begin_choices
             expected = TextTags(
                 text,
                 labels(),
                 text.offsets,
-                choices["inside"].numpy(),
-                1 - choices["begins"][:, -1].numpy(),
+                inside.log_probs(logits).exp().numpy(),
+                1 - begins.log_probs(logits).exp()[:, -1].numpy(),
                 LIMITS["max_mention_tokens"],
             )
             assert np.allclose(written.tags.inside, expected.inside, atol=1e-4)
@@ -877,3 +878,46 @@ def test_a_text_alone_is_tried_with_less_memory(monkeypatch):
         assert torch._C._get_mkldnn_enabled()
     finally:
         torch.backends.mkldnn.set_flags(_enabled=before)
+
+
+vector_decoder = partial(reading_decoder, label_vectors=True)
+
+
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+@torch.inference_mode()
+def test_tags_with_vectors_do_not_depend_on_the_other_labels(family, prefix_attention):
+    lm = random_lm(family, "en", prefix_attention)
+    together = vector_decoder(lm, decode="tags")
+    texts = TEXTS["en"][:4]
+    all_tags = [each.tags for each in together.write([together.encoder.encode(t) for t in texts])]
+    for column, label in enumerate(together.encoder.labels):
+        alone = vector_decoder(lm, decode="tags", labels=[label])
+        for text, tags in zip(texts, all_tags, strict=True):
+            (written,) = alone.write([alone.encoder.encode(text)])
+            assert np.allclose(written.tags.inside[:, 0], tags.inside[:, column], atol=1e-5)
+            assert np.allclose(written.tags.begins, tags.begins, atol=1e-5)
+    # What is above one half is more probable than none.
+    assert all((tags.inside[:, -1] == 0.5).all() for tags in all_tags)
+
+
+@pytest.mark.parametrize("family, prefix_attention", TAGGED)
+@torch.inference_mode()
+def test_texts_with_labels_of_their_own_have_the_tags_that_they_have_alone(
+    family, prefix_attention
+):
+    lm = random_lm(family, "en", prefix_attention)
+    each = vector_decoder(lm)
+    asked = [{"A": "a river"}, {"B": "person", "A": "a river"}, {"C": "a river", "B": "city"}]
+    encoded = [
+        each.encoder.with_labels(labels).encode(text)
+        for labels, text in zip(asked, TEXTS["en"][:3], strict=True)
+    ]
+    together = each.write(encoded)
+    for text, found in zip(encoded, together, strict=True):
+        (alone,) = each.write([text])
+        assert np.allclose(alone.tags.inside, found.tags.inside, atol=1e-5)
+        assert [m.label for m in alone.mentions] == [m.label for m in found.mentions]
+    # Under whatever label, a wording means the same.
+    other = each.encoder.with_labels({"Z": "a river"}).encode(TEXTS["en"][2])
+    (renamed,) = each.write([other])
+    assert np.allclose(renamed.tags.inside[:, 0], together[2].tags.inside[:, 0], atol=1e-5)

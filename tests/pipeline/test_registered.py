@@ -46,6 +46,7 @@ mixed_precision = true
 prefix_attention = "causal"
 softmax = "vocabulary"
 tag_text = 0.5
+label_vectors = false
 devices = null
 """
 ENCODER_LM = """
@@ -57,6 +58,7 @@ mixed_precision = true
 prefix_attention = "causal"
 softmax = "vocabulary"
 tag_text = 0.5
+label_vectors = false
 """
 SMALL_CAUSAL_LM = """
 [model]
@@ -72,6 +74,7 @@ mixed_precision = true
 prefix_attention = "causal"
 softmax = "vocabulary"
 tag_text = 0.5
+label_vectors = false
 """
 
 

@@ -67,12 +67,15 @@ def objective(
     tag_text: float = 0.0,
     max_mentions: int = LIMITS["max_mentions"],
     max_mention_tokens: int = LIMITS["max_mention_tokens"],
+    label_vectors: bool = False,
 ) -> ParallelObjective:
     """What teaches some of the labels, by default all, each with its wording or its own name."""
     wordings = {label: WORDINGS[lang].get(label, label) for label in labels or WORDINGS[lang]}
     limits = (max_mentions, max_mention_tokens)
     encoder = make_encoder(TEMPLATES[lang], wordings, small_tokenizer(lang), *limits)
-    settings = Settings(TEMPLATES[lang], wordings, "causal", softmax, *limits)
+    settings = Settings(
+        TEMPLATES[lang], wordings, "causal", softmax, *limits, label_vectors=label_vectors
+    )
     return ParallelObjective(encoder, settings, tag_text)
 
 

@@ -19,7 +19,7 @@ from spacy_padellm.train.objective import ParallelObjective
 from spacy_padellm.train.supervised import list_weights, target_log_probs
 from spacy_padellm.train.tags import TextTag
 from spacy_padellm.tree.causal_lm import CausalLM
-from spacy_padellm.tree.model_call import Readout
+from spacy_padellm.tree.readout import Readout
 from tests.reference import Paper
 from tests.sample_texts import cut_at_spaces, tokenized_texts
 from tests.sample_tokenizers import (
@@ -276,7 +276,11 @@ def test_text_tags_are_read_at_the_middle_layer(softmax):
     plain, tagged = objective("en", softmax), objective("en", softmax, tag_text=0.25)
     tree, other = tagged.build(ENGLISH[0])[0], plain.build(ENGLISH[1])[0]
     untagged = plain.build(ENGLISH[0])[0]
-    choices = tagged.encoder.tag_choices
+    encoder = tagged.encoder
+    choices = {
+        "inside": encoder.label_choices(list(encoder.wordings.values())),
+        "begins": encoder.begin_choices,
+    }
     assert tree.tags is not None
     with torch.no_grad():
         found = target_log_probs(lm, [tree, other], tagged.encoder)
@@ -460,3 +464,65 @@ def test_with_a_real_tokenizer(name, prefix_attention, request):
         tree, _ = ParallelObjective(encoder, settings).build(text)
         found = tree_loss(lm, [tree], encoder).item()
     assert found == pytest.approx(-sum(expected), rel=0, abs=1e-4)
+
+
+def own_labels(text: AnnotatedText, labels: dict[str, str], each: ParallelObjective):
+    """The text as it is when it is asked for labels of its own."""
+    encoder = each.encoder.with_labels(labels)
+    return dataclasses.replace(text, source=encoder.encode(text.source))
+
+
+@pytest.mark.parametrize("label_vectors", [False, True])
+def test_trees_of_different_labels_are_learnt_together_as_alone(label_vectors):
+    lm = random_lm("llama", "en", "bidirectional")
+    each = objective("en", "admissible", tag_text=0.5, label_vectors=label_vectors)
+    asked = [{"PER": "writer", "LOC": "place"}, {"ORG": "club"}, {"LOC": "person", "PER": "place"}]
+    texts = [own_labels(ENGLISH[0], labels, each) for labels in asked]
+    trees = [each.build(text)[0] for text in (*texts, ENGLISH[0])]
+    with torch.no_grad():
+        together = target_log_probs(lm, trees, each.encoder)
+        alone = [target_log_probs(lm, [tree], each.encoder) for tree in trees]
+        # An objective that has only these labels.
+        for text, labels, found in zip(texts, asked, alone, strict=False):
+            settings = dataclasses.replace(each.settings, labels=labels)
+            other = ParallelObjective(text.source.encoder, settings, 0.5)
+            tree, left_out = other.build(dataclasses.replace(text, source=ENGLISH[0].source))
+            assert len(left_out) == 0
+            assert torch.allclose(target_log_probs(lm, [tree], other.encoder), found, atol=1e-5)
+    counts = [len(tree.nodes) for tree in trees]
+    tokens = [found[:count] for found, count in zip(alone, counts, strict=True)]
+    tags = [found[count:] for found, count in zip(alone, counts, strict=True)]
+    assert torch.allclose(together, torch.cat([*tokens, *tags]), atol=1e-4)
+    assert len(list_weights(trees)) == len(together)
+
+
+def test_tags_with_vectors_say_of_each_label_alone_whether_a_token_is_in_it():
+    lm = random_lm("llama", "en", "bidirectional")
+    each = objective("en", "admissible", tag_text=0.5, label_vectors=True)
+    some = dataclasses.replace(ENGLISH[0], labels=("PER", "LOC"))
+    (tree, _) = each.build(some)
+    assert tree.tags is not None
+    encoder, (first, *_) = each.encoder, [len(tree.nodes)]
+    middle = torch.ones(len(tree.tagged_nodes), dtype=torch.bool)
+    with torch.no_grad():
+        found = target_log_probs(lm, [tree], encoder)[first:]
+        vectors = lm.encode_labels(list(encoder.label_texts.values()))
+        run = lm.open([tree.tree], tree.depth)
+        hidden = run.logits([tree.tagged_nodes], Readout(torch.tensor([0]), middle, hidden=True))
+        run = lm.open([tree.tree], tree.depth)
+        none = run.logits([tree.tagged_nodes], Readout(torch.tensor([encoder.end_id]), middle))
+    odds = hidden @ vectors.T * 4 / hidden.shape[1] - none
+    labels = list(encoder.labels)
+    named: dict[tuple[str, str], list[int]] = {}
+    for tag, log_prob in zip(tree.tags.tags, found, strict=True):
+        if tag.kind != "begins":
+            sign = 1 if tag.kind == "inside" else -1
+            expected = torch.nn.functional.logsigmoid(sign * odds[tag.place, tag.target])
+            assert log_prob.item() == pytest.approx(expected.item(), abs=1e-4)
+            named.setdefault((labels[tag.target], tag.kind), []).append(tag.place)
+    # "New York" is a place, and nothing is said of what was not looked for.
+    assert {label for label, _ in named} == {"PER", "LOC"}
+    for label in ("PER", "LOC"):
+        inside, outside = named[label, "inside"], named[label, "outside"]
+        assert sorted(inside + outside) == list(range(tree.tags.length))
+    assert set(tree.tags.weights) == {0.5}

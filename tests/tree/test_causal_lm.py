@@ -8,10 +8,12 @@ import torch
 
 from spacy_padellm.tree.cached_run import CachedRun
 from spacy_padellm.tree.causal_lm import CausalLM, TextTooLongError
+from spacy_padellm.tree.readout import FIRST_VECTOR, Readout
 from spacy_padellm.tree.run import TreeSupport
 from spacy_padellm.tree.runs import RecomputedRun, SequencesRun
+from spacy_padellm.tree.token_tree import TokenTree
 from tests.sample_tokenizers import small_tokenizer
-from tests.tiny_models import plain_logits, prefix_lm_logits, tiny_lm, tiny_model
+from tests.tiny_models import plain_logits, prefix_lm_logits, tiny_lm, tiny_model, ways_of
 from tests.tree.forests import expected_logits, random_forest, run_forest, written_forest
 
 WINDOWED = {
@@ -320,3 +322,71 @@ def test_the_output_layer_is_left_out():
     assert type(lm.model.get_output_embeddings()) is torch.nn.Linear
     # Its layers are of another kind.
     assert copy.deepcopy(tiny_lm("gpt2")).predict_in_bfloat16() == 0
+
+
+LABELS = [(5, 6, 7), (8,), (5, 6, 7, 9, 10), (11, 12)]
+ENCODING = [("llama", "causal"), ("llama", "bidirectional"), ("bert", "bidirectional")]
+
+
+@pytest.mark.parametrize("family, prefix_attention", ENCODING)
+def test_a_labels_vector_is_the_mean_of_what_goes_into_the_output_layer(family, prefix_attention):
+    """At the middle layer, as if the model ended there, in any way to run trees."""
+    lm = tiny_lm(family, prefix_attention, num_hidden_layers=4)
+    lower = copy.deepcopy(lm.model)
+    layers = lower.model if family == "llama" else lower.bert.encoder
+    (name,) = (n for n, each in layers.named_children() if isinstance(each, torch.nn.ModuleList))
+    setattr(layers, name, getattr(layers, name)[:2])
+    kept = []
+    lower.get_output_embeddings().register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    run = plain_logits if prefix_attention == "causal" else prefix_lm_logits
+    with torch.no_grad():
+        for ids in LABELS:
+            run(lower, ids, *([] if prefix_attention == "causal" else [len(ids)]))
+        expected = torch.stack([each[0].mean(dim=0) for each in kept])
+        for way in ways_of(lm):
+            found = lm.run_as(way).encode_labels(LABELS)
+            assert torch.allclose(found, expected, atol=1e-5)
+        # With others or alone, and to train or not.
+        alone = torch.cat([lm.encode_labels([ids], for_training=True) for ids in LABELS])
+        assert torch.allclose(alone, expected, atol=1e-5)
+
+
+def test_vectors_of_labels_are_those_of_the_weights_as_they_are():
+    lm = CausalLM(tiny_model("llama"), small_tokenizer("en"))
+    with torch.no_grad():
+        before = lm.encode_labels(LABELS)
+        assert torch.equal(lm.encode_labels(LABELS[::-1]), before.flip(0))
+    # As in a training step.
+    lm.encode_labels(LABELS, for_training=True).sum().backward()
+    with torch.no_grad():
+        for weight in lm.model.parameters():
+            weight += 0.1 * torch.randn_like(weight)
+        after = lm.encode_labels(LABELS)
+        assert not torch.allclose(after, before, atol=1e-2)
+        assert torch.equal(after, CausalLM(lm.model, lm.tokenizer).encode_labels(LABELS))
+
+
+def test_many_labels_are_encoded(monkeypatch):
+    """More than are kept."""
+    monkeypatch.setattr("spacy_padellm.tree.causal_lm._MOST_VECTORS", 2)
+    lm = tiny_lm("llama")
+    with torch.no_grad():
+        expected = lm.encode_labels(LABELS, for_training=True)
+        for part in (slice(2), slice(1, 4), slice(4)):
+            assert torch.allclose(lm.encode_labels(LABELS[part]), expected[part], atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["cached", "recomputed", "sequences"])
+def test_vectors_are_further_rows_of_the_output_layer(way):
+    lm = tiny_lm("llama").run_as(way)
+    tree = TokenTree([1, 2, 3, 4])
+    vectors = torch.randn(3, lm.model.config.hidden_size)
+    ids = torch.tensor([7, 9, FIRST_VECTOR, FIRST_VECTOR + 2])
+    nodes = [[1, 3]]
+    with torch.no_grad():
+        plain = lm.open([tree], 4).logits(nodes)
+        hidden = lm.open([tree], 4).logits(nodes, Readout(torch.tensor([0]), hidden=True))
+        found = lm.open([tree], 4).logits(nodes, Readout(ids, vectors=vectors))
+        assert torch.allclose(found[:, :2], plain[:, [7, 9]], atol=1e-5)
+        compared = hidden @ vectors[[0, 2]].T * 4 / lm.model.config.hidden_size
+    assert torch.allclose(found[:, 2:], compared, atol=1e-5)

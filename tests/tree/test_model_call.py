@@ -10,7 +10,8 @@ import torch
 from transformers import PreTrainedModel
 
 from spacy_padellm.tree.kv_cache import KVCache
-from spacy_padellm.tree.model_call import ModelCall, Readout
+from spacy_padellm.tree.model_call import ModelCall
+from spacy_padellm.tree.readout import Readout
 from tests.sample_tokenizers import TRANSFORMERS_5
 from tests.tiny_models import FAMILIES, plain_logits, tiny_lm
 

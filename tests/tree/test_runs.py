@@ -10,7 +10,8 @@ from spacy_padellm.tree.cached_run import CachedRun
 from spacy_padellm.tree.causal_lm import CausalLM
 from spacy_padellm.tree.choices import Continuations
 from spacy_padellm.tree.kv_cache import KVCache
-from spacy_padellm.tree.model_call import ModelCall, Readout
+from spacy_padellm.tree.model_call import ModelCall
+from spacy_padellm.tree.readout import Readout
 from spacy_padellm.tree.run import TreeSupport
 from spacy_padellm.tree.runs import RecomputedRun, SequencesRun, open_run
 from spacy_padellm.tree.token_tree import TokenTree
