@@ -97,7 +97,15 @@ def read_label_corpora(path: Path, parts: Sequence[str]) -> dict[str, list[Label
                     of_corpus = found.setdefault(row["corpus"], {})
                     texts = of_corpus.setdefault(row.get("source", ""), LabelledTexts())
                     texts.add(LabelledText.parse(row["tokens"], row["mentions"]))
-    except (OSError, lzma.LZMAError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        EOFError,
+        lzma.LZMAError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise ValueError(Errors.P150.format(path=path, line=line, error=error)) from error
     return {corpus: list(by_source.values()) for corpus, by_source in found.items()}
 
