@@ -1,0 +1,52 @@
+"""Write label corpora as .spacy files, each text asked for all labels that it is annotated for.
+
+Such files measure how well labels are found that are merely named, and are few examples to learn
+from. Run it as `python scripts/label_corpora.py corpus/labels/test --part test --corpora a,b`.
+"""
+
+import argparse
+from pathlib import Path
+
+import spacy
+from spacy.tokens import DocBin
+
+from spacy_padellm.corpus.labels import make_example, read_label_corpora
+
+CORPORA = Path(__file__).parents[1] / "assets" / "labels" / "corpora.jsonl.xz"
+
+
+def write(folder: Path, parts: list[str], names: list[str], limit: int | None) -> None:
+    """Write a file for each corpus.
+
+    Args:
+        folder: The folder that they go to.
+        parts: The parts to take.
+        names: The corpora; empty for all.
+        limit: How many texts to take of each; `None` for all.
+    """
+    nlp = spacy.blank("en")
+    corpora = read_label_corpora(CORPORA, parts)
+    if missing := sorted(set(names) - set(corpora)):
+        raise SystemExit(
+            f"Not there: {', '.join(missing)}. There are {', '.join(sorted(corpora))}."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or sorted(corpora):
+        docs = [
+            make_example(nlp, text, {label: label for label in group.labels}).reference
+            for group in corpora[name]
+            for text in group.texts
+        ]
+        DocBin(docs=docs[:limit], store_user_data=True).to_disk(folder / f"{name}.spacy")
+        print(f"{name}: {len(docs[:limit])} texts")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", default="test", help="parts, such as train,dev")
+    parser.add_argument("--corpora", default="", help="corpora, separated by commas; all if empty")
+    parser.add_argument("--limit", type=int, help="most texts of each corpus")
+    given = parser.parse_args()
+    chosen = [name for name in given.corpora.split(",") if name]
+    write(given.folder, given.part.split(","), chosen, given.limit)
