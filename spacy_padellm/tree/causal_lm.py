@@ -229,9 +229,8 @@ class CausalLM:
     ) -> Tensor:
         """Make the vectors of labels, with which text tags are compared.
 
-        The model reads each wording as a text. Its vector is the mean, over all ids, of what goes
-        into the output layer at the middle layer. Vectors to predict with are kept until the
-        weights change.
+        The model reads each wording as a text. Its vector is the mean of the middle layer's output
+        over all ids. Vectors to predict with are kept until the weights change.
 
         Args:
             wordings: The ids of each wording, as of a text.

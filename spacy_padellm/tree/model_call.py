@@ -161,7 +161,11 @@ class ModelCall:
             selected = None
         with ExitStack() as stack:
             stack.enter_context(self._lock)
-            hidden = stack.enter_context(_head_at(head, index, selected))
+            stack.enter_context(_head_at(head, index, selected))
+            hidden: list[Tensor] = []
+            if readout.wants_hidden:
+                middle_layer = getattr(*self._place_of_layers)[self.halves[0].stop - 1]
+                hidden = stack.enter_context(_output_of(middle_layer, index))
             if half is not None:
                 stack.enter_context(_only(half, *self._place_of_layers))
             elif readout.middle is not None:
@@ -181,7 +185,7 @@ class ModelCall:
         logits: Tensor = output.logits[0]
         if selected is None and wanted is not None:
             logits = logits[:, wanted]
-        return readout.add_vectors(logits, hidden[0], vectors)
+        return readout.add_vectors(logits, hidden[0], vectors) if hidden else logits
 
     @property
     def halves(self) -> tuple[slice, slice]:
@@ -300,7 +304,31 @@ def _middle_layer_at(layers: torch.nn.ModuleList, middle: int, index: Tensor) ->
 
 
 @contextmanager
-def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterator[list[Tensor]]:
+def _output_of(layer: torch.nn.Module, index: Tensor) -> Iterator[list[Tensor]]:
+    """Keep a layer's output at some places.
+
+    Args:
+        layer: The layer.
+        index: The places, as flat indices into `(batch * length)`.
+
+    Yields:
+        A list that gets the output, shape `(n, width)`, each time that the layer runs.
+    """
+    kept: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
+        hidden: Tensor = (output[0] if isinstance(output, tuple) else output).flatten(0, 1)
+        kept.append(hidden[index.to(hidden.device)])
+
+    hook = layer.register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterator[None]:
     """Compute the output layer only at some places and for some ids.
 
     The model's own steps around this layer (BERT's transform, Gemma's soft cap) stay as they are.
@@ -308,17 +336,12 @@ def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterat
     Args:
         index: The places, as flat indices into `(batch * length)`.
         ids: The ids to compute logits for; `None` for the whole vocabulary.
-
-    Yields:
-        A list that gets the input of the output layer at these places, shape `(n, width)`.
     """
-    kept: list[Tensor] = []
 
     def select(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         # In a model spread over several devices, the inputs may be on another device.
         hidden = args[0].flatten(0, 1)
-        kept.append(hidden[index.to(hidden.device)])
-        return (kept[-1].unsqueeze(0), *args[1:])
+        return (hidden[index.to(hidden.device)].unsqueeze(0), *args[1:])
 
     def forward(hidden: Tensor) -> Tensor:
         weight, bias = cast(Tensor, head.weight), cast("Tensor | None", head.bias)
@@ -330,7 +353,7 @@ def _head_at(head: torch.nn.Module, index: Tensor, ids: Tensor | None) -> Iterat
     if ids is not None:
         head.forward = forward
     try:
-        yield kept
+        yield
     finally:
         hook.remove()
         if own is not None:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 # Ids from here on stand for the vectors of a readout, the first of them for the first vector.
 FIRST_VECTOR = 1 << 40
-# Both sides are normalised, so that logits begin within this distance of 0, whatever the width.
-_SCALE = 4.0
 
 
 @dataclass(frozen=True)
@@ -22,9 +20,9 @@ class Readout:
             whole vocabulary. Ids from `FIRST_VECTOR` on stand for `vectors`.
         middle: Booleans, shape `(n,)`: whether to read each place at the middle layer, as if the
             model ended there; `None` for no place.
-        vectors: Vectors that are compared with what goes into the output layer, as if they were
-            further rows of it, shape `(n_vectors, width)`.
-        hidden: Whether to return what goes into the output layer in the place of logits.
+        vectors: Vectors that are compared with the middle layer's output, shape
+            `(n_vectors, width)`.
+        hidden: Whether to return the middle layer's output in the place of logits.
     """
 
     ids: Tensor | None = None
@@ -39,12 +37,19 @@ class Readout:
         is_vector = self.ids >= FIRST_VECTOR
         return self.ids[~is_vector], self.ids[is_vector] - FIRST_VECTOR
 
+    @property
+    def wants_hidden(self) -> bool:
+        """Whether the middle layer's output is needed."""
+        return self.hidden or self.vectors is not None
+
     def add_vectors(self, logits: Tensor, hidden: Tensor, indices: Tensor | None) -> Tensor:
         """Add the logits of vectors to those of ids.
 
+        They are scaled as in attention, so that they begin near 0, whatever the width.
+
         Args:
             logits: The logits of ids, shape `(n, n_ids)`.
-            hidden: What goes into the output layer, shape `(n, width)`.
+            hidden: The middle layer's output, shape `(n, width)`.
             indices: The vectors whose logits are wanted, shape `(m,)`; `None` for none.
 
         Returns:
@@ -53,7 +58,7 @@ class Readout:
         if indices is None or self.vectors is None:
             return logits
         vectors = self.vectors[indices.to(self.vectors.device)].to(hidden)
-        compared = hidden @ vectors.T * (_SCALE / hidden.shape[1])
+        compared = hidden @ vectors.T * hidden.shape[1] ** -0.5
         return torch.cat([logits, compared.to(logits)], dim=1)
 
 

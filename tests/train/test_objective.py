@@ -511,7 +511,7 @@ def test_tags_with_vectors_say_of_each_label_alone_whether_a_token_is_in_it():
         hidden = run.logits([tree.tagged_nodes], Readout(torch.tensor([0]), middle, hidden=True))
         run = lm.open([tree.tree], tree.depth)
         none = run.logits([tree.tagged_nodes], Readout(torch.tensor([encoder.end_id]), middle))
-    odds = hidden @ vectors.T * 4 / hidden.shape[1] - none
+    odds = hidden @ vectors.T * hidden.shape[1] ** -0.5 - none
     labels = list(encoder.labels)
     named: dict[tuple[str, str], list[int]] = {}
     for tag, log_prob in zip(tree.tags.tags, found, strict=True):

@@ -329,19 +329,21 @@ ENCODING = [("llama", "causal"), ("llama", "bidirectional"), ("bert", "bidirecti
 
 
 @pytest.mark.parametrize("family, prefix_attention", ENCODING)
-def test_a_labels_vector_is_the_mean_of_what_goes_into_the_output_layer(family, prefix_attention):
-    """At the middle layer, as if the model ended there, in any way to run trees."""
+def test_a_labels_vector_is_the_mean_of_the_middle_layers_output(family, prefix_attention):
+    """In any way to run trees."""
     lm = tiny_lm(family, prefix_attention, num_hidden_layers=4)
-    lower = copy.deepcopy(lm.model)
-    layers = lower.model if family == "llama" else lower.bert.encoder
-    (name,) = (n for n, each in layers.named_children() if isinstance(each, torch.nn.ModuleList))
-    setattr(layers, name, getattr(layers, name)[:2])
+    layers = lm.model.model.layers if family == "llama" else lm.model.bert.encoder.layer
     kept = []
-    lower.get_output_embeddings().register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+
+    def keep(layer, args, output):
+        kept.append(output[0] if isinstance(output, tuple) else output)
+
     run = plain_logits if prefix_attention == "causal" else prefix_lm_logits
+    hook = layers[1].register_forward_hook(keep)
     with torch.no_grad():
         for ids in LABELS:
-            run(lower, ids, *([] if prefix_attention == "causal" else [len(ids)]))
+            run(lm.model, ids, *([] if prefix_attention == "causal" else [len(ids)]))
+        hook.remove()
         expected = torch.stack([each[0].mean(dim=0) for each in kept])
         for way in ways_of(lm):
             found = lm.run_as(way).encode_labels(LABELS)
@@ -377,7 +379,7 @@ def test_many_labels_are_encoded(monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["cached", "recomputed", "sequences"])
-def test_vectors_are_further_rows_of_the_output_layer(way):
+def test_vectors_are_compared_with_the_middle_layers_output(way):
     lm = tiny_lm("llama").run_as(way)
     tree = TokenTree([1, 2, 3, 4])
     vectors = torch.randn(3, lm.model.config.hidden_size)
@@ -388,5 +390,5 @@ def test_vectors_are_further_rows_of_the_output_layer(way):
         hidden = lm.open([tree], 4).logits(nodes, Readout(torch.tensor([0]), hidden=True))
         found = lm.open([tree], 4).logits(nodes, Readout(ids, vectors=vectors))
         assert torch.allclose(found[:, :2], plain[:, [7, 9]], atol=1e-5)
-        compared = hidden @ vectors[[0, 2]].T * 4 / lm.model.config.hidden_size
+        compared = hidden @ vectors[[0, 2]].T * lm.model.config.hidden_size**-0.5
     assert torch.allclose(found[:, 2:], compared, atol=1e-5)
