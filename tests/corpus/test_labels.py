@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.training import Example
 
-from spacy_padellm.corpus.docs import gold_spans, own_labels
+from spacy_padellm.corpus.docs import gold_spans, load_docs, own_labels
 from spacy_padellm.corpus.labels import (
     LabelNames,
     create_label_corpus_v1,
@@ -196,3 +197,22 @@ def test_the_corpora_of_the_project_have_names_for_all_labels():
         for own in ({label for each in groups for label in each.labels},):
             # Another label of the same corpus would be a wrong name.
             assert not [n for label in own for n in names[label]["names"] if n in own]
+
+
+def test_label_corpora_are_written_as_docs(tmp_path, monkeypatch, capsys):
+    """As many as wanted, each asked for all labels of its corpus, or of its source."""
+    monkeypatch.syspath_prepend(str(ASSETS.parents[1] / "scripts"))
+    script = import_module("label_corpora")
+    script.write(tmp_path, ["test"], ["job_adverts", "sgd"], 20)
+    assert capsys.readouterr().out.splitlines() == ["job_adverts: 20 texts", "sgd: 20 texts"]
+    vocab = spacy.blank("en").vocab
+    corpora = read_label_corpora(ASSETS / "corpora.jsonl.xz", ["test"])
+    for name in ("job_adverts", "sgd"):
+        docs = load_docs(tmp_path / f"{name}.spacy", vocab)
+        asked = [own_labels(doc) for doc in docs]
+        known = [{label: label for label in each.labels} for each in corpora[name]]
+        assert len(docs) == 20 and all(labels in known for labels in asked)
+        found = {span.label_ for doc in docs for span in gold_spans(doc, "padellm")}
+        assert len(found) > 1 and found <= {label for labels in known for label in labels}
+    with pytest.raises(SystemExit, match=r"Not there: moon\. There are anatem, "):
+        script.write(tmp_path, ["test"], ["moon"], None)
