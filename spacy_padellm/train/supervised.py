@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 
 import torch
 from torch import Tensor
@@ -138,12 +138,15 @@ class _TagTable:
     """
 
     def __init__(self, lm: CausalLM, encoder: PromptEncoder, taught: Sequence[TaughtTags]) -> None:
-        self._taught = taught
+        wordings = dict.fromkeys(ids for of_tree in taught for ids in of_tree.labels)
+        column = {ids: place for place, ids in enumerate(wordings)}
+        ends = accumulate(of_tree.length for of_tree in taught)
+        # The tags of each tree, the rows of its tokens, and the columns of its labels and of none.
+        self._trees = [
+            (t, slice(end - t.length, end), [*(column[ids] for ids in t.labels), len(column)])
+            for t, end in zip(taught, ends, strict=True)
+        ]
         self._are_alone = taught[0].are_alone
-        column = {ids: 0 for of_tree in taught for ids in of_tree.labels}
-        column = {ids: place for place, ids in enumerate(column)}
-        # The columns of each tree's labels, then that of none.
-        self._columns = [[*(column[ids] for ids in t.labels), len(column)] for t in taught]
         self.vectors: Tensor | None = None
         labels: list[Sequence[int]] = list(column)
         if self._are_alone:
@@ -168,26 +171,20 @@ class _TagTable:
             parts = {"inside": logsigmoid(odds), "begins": begins, "outside": logsigmoid(-odds)}
         else:
             allowed = torch.zeros(len(logits), self._labels.count, dtype=torch.bool)
-            for of_tree, rows, columns in zip(*self._places(), strict=True):
-                allowed[rows, columns] = torch.tensor(of_tree.allowed)
+            for of_tree, rows, columns in self._trees:
+                allowed[rows, list(compress(columns, of_tree.allowed))] = True
             parts = {"inside": self._labels.log_probs(logits, given, allowed), "begins": begins}
         # All side by side, so that one index picks any tag.
         table = torch.cat(list(parts.values()), dim=1)
         ends = accumulate(part.shape[1] for part in parts.values())
         starts = {k: end - parts[k].shape[1] for k, end in zip(parts, ends, strict=True)}
         picked = []
-        for of_tree, rows, columns in zip(*self._places(), strict=True):
+        for of_tree, rows, columns in self._trees:
             for tag in of_tree.tags:
                 target = tag.target if tag.kind == "begins" else columns[tag.target]
                 row = (rows.start + tag.place) * table.shape[1]
                 picked.append(row + starts[tag.kind] + target)
         return table.flatten()[torch.tensor(picked, dtype=torch.long, device=table.device)]
-
-    def _places(self) -> tuple[Sequence[TaughtTags], list[slice], list[list[int]]]:
-        """Return the tags of each tree, the rows of its tokens and the columns of its labels."""
-        ends = list(accumulate(of_tree.length for of_tree in self._taught))
-        rows = [slice(end - t.length, end) for end, t in zip(ends, self._taught, strict=True)]
-        return self._taught, rows, self._columns
 
 
 def list_weights(trees: Sequence[SupervisedTree]) -> list[float]:

@@ -526,3 +526,12 @@ def test_tags_with_vectors_say_of_each_label_alone_whether_a_token_is_in_it():
         inside, outside = named[label, "inside"], named[label, "outside"]
         assert sorted(inside + outside) == list(range(tree.tags.length))
     assert set(tree.tags.weights) == {0.5}
+
+
+def test_labels_of_the_same_wording_are_learnt_though_one_is_not_annotated():
+    lm = random_lm("llama", "en", "bidirectional")
+    each = objective("en", "admissible", tag_text=0.5)
+    text = own_labels(ENGLISH[2], {"LOC": "place", "CITY": "place"}, each)
+    (tree, _) = each.build(dataclasses.replace(text, labels=("LOC",)))
+    with torch.no_grad():
+        assert target_log_probs(lm, [tree], each.encoder).isfinite().all()
