@@ -77,6 +77,7 @@ class FinetuneConfig(BaseModel):
         prefix_attention: `"causal"`, or `"bidirectional"` if the tokens of a text attend in both
             directions.
         softmax: The ids that log-probabilities are taken over: `"vocabulary"` or `"admissible"`.
+        label_vectors: Whether text tags are compared with vectors of the labels' wordings.
         max_mentions: Most mentions of a label in a text.
         max_mention_tokens: Longest mention, in tokens of the text.
         tag_text: Weight of text tags; 0 for none.
@@ -101,6 +102,7 @@ class FinetuneConfig(BaseModel):
     output_format: str | None = None
     prefix_attention: str | None = None
     softmax: str | None = None
+    label_vectors: bool | None = None
     max_mentions: int | None = None
     max_mention_tokens: int | None = None
     tag_text: float = 0.0

@@ -313,11 +313,13 @@ def test_what_is_stated_overrides_the_rest(own: Path):
         template=template,
         prefix_attention="bidirectional",
         softmax="admissible",
+        label_vectors=True,
         max_mentions=7,
         max_mention_tokens=9,
     )
     assert found.template == PromptTemplate(**template)
     assert (found.prefix_attention, found.softmax) == ("bidirectional", "admissible")
+    assert found.label_vectors
     assert (found.max_mentions, found.max_mention_tokens) == (7, 9)
     assert settings(own, output_format="augmented").output_format == "augmented"
 

@@ -60,6 +60,22 @@ def test_it_learns(base: Path, tmp_path: Path):
     assert figures["eval_mentions_r"] > 0.8
 
 
+def test_it_learns_with_label_vectors(base: Path, tmp_path: Path):
+    training = {"num_train_epochs": 12, "learning_rate": 3e-3}
+    changes = {"softmax": "admissible", "label_vectors": True, "tag_text": 0.3}
+    toy(base, tmp_path, training, texts=TRAIN + DEV, **changes).train()
+    settings = load(tmp_path / "out").settings
+    assert settings.label_vectors and settings.text_tags
+    gold = [set(text.mentions) for text in DEV]
+    assert found_in_dev(tmp_path / "out", tag_share=0.0) == gold
+    # The tags alone find something, too, and each under its label.
+    found = [
+        each & of_text
+        for each, of_text in zip(found_in_dev(tmp_path / "out", decode="tags"), gold, strict=True)
+    ]
+    assert sum(map(len, found)) > 0.5 * sum(map(len, gold))
+
+
 def test_a_calibration_ends_with_training(base: Path, tmp_path: Path):
     calibrated = Path(shutil.copytree(base, tmp_path / "calibrated"))
     settings = replace(read_settings(base / "padellm.json"), calibration=Calibration(2.0, 3.0))
