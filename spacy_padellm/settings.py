@@ -305,11 +305,13 @@ class Overrides:
     ) -> Overrides:
         """Create overrides, with preset and template also by name.
 
-            Args:
-        XX            **others: The other fields.
+        Args:
+            preset: One of the paper's datasets, or a preset.
+            template: What `get_template` takes.
+            **others: The other fields.
 
-            Raises:
-                ValueError: There is no such preset or template, or a value is not possible.
+        Raises:
+            ValueError: There is no such preset or template, or a value is not possible.
         """
         if isinstance(preset, str):
             name, preset = preset, find_preset(preset)

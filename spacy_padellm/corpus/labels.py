@@ -267,7 +267,7 @@ class LabelCorpus:
         own = sorted({label for _, _, label in text.mentions})
         draw.shuffle(own)
         # Not always all of its labels, so that the corpus does not give them away.
-        asked = own[: max(1, min(self._most_labels, draw.randint(1, len(own) + 1)))] if own else []
+        asked = own[: min(self._most_labels, draw.randint(1, len(own) + 1))]
         absent = [label for label in annotated if label not in own]
         draw.shuffle(absent)
         asked += absent[: draw.randint(0 if asked else 1, max(1, self._most_labels - len(asked)))]

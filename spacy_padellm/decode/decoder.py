@@ -311,7 +311,9 @@ class ParallelDecoder:
             items_of.setdefault(text.encoder, []).append(item)
         spelled, vectors = self._spell_labels(list(items_of))
         choices_of = dict(zip(items_of, spelled, strict=True))
-        kinds = [*choices_of.values(), self.encoder.begin_choices]
+        # Numbers do not depend on labels.
+        begins = self.encoder.begin_choices
+        kinds = [*choices_of.values(), begins]
         needed = torch.cat([choices.needed for choices in kinds]).unique()
         middle = torch.ones(sum(lengths), dtype=torch.bool)
         logits = run.logits(nodes, Readout(needed, middle, vectors)).split(lengths)
@@ -324,7 +326,7 @@ class ParallelDecoder:
                 inside = torch.cat([odds, torch.zeros_like(odds[:, :1])], dim=1).sigmoid()
             else:
                 inside = choices_of[encoder].log_probs(own, needed).exp()
-            begun = 1 - encoder.begin_choices.log_probs(own, needed)[:, -1:].exp()
+            begun = 1 - begins.log_probs(own, needed)[:, -1:].exp()
             # Together, as each transfer from a device waits for it.
             probs = torch.cat([inside, begun], dim=1).cpu()
             check_numbers(probs)

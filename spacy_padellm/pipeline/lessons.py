@@ -11,7 +11,6 @@ from spacy.training import Example
 from thinc.types import Floats1d
 
 from ..errors import Errors, Warnings
-from ..prompt.encoder import EncodedText
 from ..train.augmentation import MentionSwap
 from ..train.gold import GoldReport, WindowedText
 from ..train.objective import Objective
@@ -65,8 +64,8 @@ class Lessons:
         for eg in examples:
             for text in self._cut([eg]):
                 windows = [window for _, window in text.windows]
-                own = next((w.source for w in windows if objective.has_own_labels(w)), None)
-                asked = list(own.encoder.labels) if isinstance(own, EncodedText) else None
+                own = next(filter(None, map(objective.own_encoder, windows)), None)
+                asked = None if own is None else tuple(own.labels)
                 report.add(text, [objective.examine(window) for window in windows], asked)
         report.warn(of_labels=of_labels)
         self._has_reported = True

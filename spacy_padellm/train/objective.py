@@ -50,16 +50,15 @@ class Objective(ABC):
         self.labels = tuple(settings.labels)
         self.teaches_tags = tag_text > 0 and encoder.has_offsets
 
-    def has_own_labels(self, text: AnnotatedText) -> bool:
-        """Return whether a text was encoded with labels of its own, which it is taught then."""
-        return isinstance(text.source, EncodedText) and text.source.encoder is not self.encoder
+    def own_encoder(self, text: AnnotatedText) -> PromptEncoder | None:
+        """Return the encoder of a text that is taught labels of its own; `None` for other texts."""
+        own = text.source.encoder if isinstance(text.source, EncodedText) else self.encoder
+        return None if own is self.encoder else own
 
-    def _of(self, text: AnnotatedText) -> Objective:
-        """Create the objective with the labels of a text."""
+    def _with(self, encoder: PromptEncoder) -> Objective:
+        """Create the objective with the labels of another encoder."""
         other = copy.copy(self)
-        assert isinstance(text.source, EncodedText)  # It has labels of its own.
-        other.encoder = text.source.encoder
-        other.labels = tuple(other.encoder.labels)
+        other.encoder, other.labels = encoder, tuple(encoder.labels)
         return other
 
     def build(self, text: AnnotatedText) -> tuple[SupervisedTree, LeftOut]:
@@ -73,8 +72,8 @@ class Objective(ABC):
         Returns:
             The tree, and the gold mentions that are left out of it.
         """
-        if self.has_own_labels(text):
-            return self._of(text).build(text)
+        if (own := self.own_encoder(text)) is not None:
+            return self._with(own).build(text)
         encoded = self.encoder.encode(text.source)
         taught, left_out = self.select(text)
         unknown = find_unknown(text, left_out)
@@ -95,8 +94,8 @@ class Objective(ABC):
 
         This takes much less time than `build`, since the text's stretches are not encoded.
         """
-        if self.has_own_labels(text):
-            return self._of(text).examine(text)
+        if (own := self.own_encoder(text)) is not None:
+            return self._with(own).examine(text)
         taught, left_out = self.select(text)
         encoded = self.encoder.encode(text.source)
         tree = TokenTree(encoded.prefix)

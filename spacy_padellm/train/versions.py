@@ -79,7 +79,7 @@ class TextVersions:
         Each call counts as a use of the text. The first one collects its mentions. A text with
         labels of its own has no other versions, as it may have others when it comes again.
         """
-        if self.objective.has_own_labels(text):
+        if self.objective.own_encoder(text) is not None:
             return self.objective.build(text)[0]
         key = hash(text)
         uses = self._uses[key]

@@ -203,7 +203,11 @@ class CachedRun(TreeRun):
         in_halves: bool = False,
     ) -> None:
         super().__init__(
-            call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix
+            call,
+            trees,
+            mask_form=mask_form,
+            bidirectional_prefix=bidirectional_prefix,
+            in_halves=in_halves,
         )
         layers = call.halves if in_halves else (None,)
         self._layouts = [_Layout(mask_form, each) for each in layers]

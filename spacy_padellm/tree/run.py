@@ -48,6 +48,8 @@ class TreeRun(ABC):
         trees: The trees; they may change between calls.
         mask_form: The custom mask that the model takes.
         bidirectional_prefix: Whether the prefix attends in both directions.
+        in_halves: Whether the layers above the middle one are left out of what is read at the
+            middle layer alone.
 
     Attributes:
         passes: Number of forward passes so far.
@@ -61,6 +63,7 @@ class TreeRun(ABC):
         *,
         mask_form: MaskForm | None,
         bidirectional_prefix: bool = False,
+        in_halves: bool = False,
     ) -> None:
         self.passes = 0
         self.tokens = 0
@@ -68,6 +71,7 @@ class TreeRun(ABC):
         self.trees = trees
         self.mask_form = mask_form
         self.bidirectional_prefix = bidirectional_prefix
+        self.in_halves = in_halves
         self.retired: set[int] = set()
 
     def retire(self, trees: Iterable[int]) -> None:

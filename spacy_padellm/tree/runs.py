@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from ..errors import Errors
 from .cached_run import CachedRun
-from .kv_cache import MaskForm
 from .model_call import Half, ModelCall
 from .packing import pack
 from .readout import ALL, Readout
@@ -21,30 +19,7 @@ from .token_tree import ROOT, TokenTree
 
 
 class RecomputedRun(TreeRun):
-    """A run without a cache: every pass runs whole trees. Training uses it too.
-
-    Args:
-        call: The model's forward pass.
-        trees: The trees; they may change between calls.
-        mask_form: The custom mask that the model takes.
-        bidirectional_prefix: Whether the prefix attends in both directions.
-        in_halves: Whether the layers above the middle one are left out of passes that are read at
-            the middle layer alone.
-    """
-
-    def __init__(
-        self,
-        call: ModelCall,
-        trees: Sequence[TokenTree],
-        *,
-        mask_form: MaskForm | None,
-        bidirectional_prefix: bool = False,
-        in_halves: bool = False,
-    ) -> None:
-        super().__init__(
-            call, trees, mask_form=mask_form, bidirectional_prefix=bidirectional_prefix
-        )
-        self._in_halves = in_halves
+    """A run without a cache: every pass runs whole trees. Training uses it too."""
 
     def logits(self, nodes: Sequence[Sequence[int]], readout: Readout = ALL) -> Tensor:
         """Run all nodes of the trees that are not retired, and return logits at some of them."""
@@ -83,7 +58,7 @@ class RecomputedRun(TreeRun):
         rows = np.asarray(packing.rows)[numbers]
         columns = np.asarray(packing.offsets)[numbers] + nodes
         half = None
-        if self._in_halves and readout.middle is not None and bool(readout.middle.all()):
+        if self.in_halves and readout.middle is not None and bool(readout.middle.all()):
             half, readout = Half(self.call.halves[0]), replace(readout, middle=None)
         return self.run(tokens, positions, visible, (rows, columns), readout, half=half)
 
@@ -167,8 +142,8 @@ def open_run(
     # Without a custom mask, only separate sequences give the right logits.
     way = "sequences" if support.mask_form is None else support.way
     kinds: Mapping[Way, Callable[..., TreeRun]] = {
-        "cached": partial(CachedRun, in_halves=support.in_halves),
-        "recomputed": partial(RecomputedRun, in_halves=support.in_halves),
+        "cached": CachedRun,
+        "recomputed": RecomputedRun,
         "sequences": SequencesRun,
     }
     return kinds[way](
@@ -176,4 +151,5 @@ def open_run(
         trees,
         mask_form=support.mask_form,
         bidirectional_prefix=bidirectional_prefix,
+        in_halves=support.in_halves,
     )
