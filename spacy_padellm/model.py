@@ -22,18 +22,16 @@ from .decode.replicas import Replicas, SharedDecoder
 from .decode.windows import Window, cut_windows, merge_windows
 from .errors import Errors, Warnings
 from .prompt.encoder import EncodedText, PromptEncoder
-from .prompt.template import check_wording
+from .prompt.template import Labels, check_wording, word_labels
 from .settings import (
     BUNDLED_MODEL,
     DECODERS,
     OBJECTIVES,
     PARALLEL,
     DecodingOptions,
-    Labels,
     Overrides,
     Settings,
     check_choice,
-    word_labels,
 )
 from .texts import Entity, TokenizedText
 from .train.objective import Objective, ParallelObjective
@@ -108,10 +106,6 @@ class PaDeLLM:
         if found is None and stated.labels is None and stated.preset is None:
             raise ValueError(Errors.P041.format(name=name, missing="padellm.json"))
         settings = stated.resolve(found)
-        if found is not None:
-            trained = found.trained_wordings
-            untrained = [label for label, word in settings.labels.items() if word not in trained]
-            settings = replace(settings, untrained=tuple(untrained))
         if decoding_options.decode == "tags" and not settings.reads_tags:
             raise ValueError(Errors.P039)
         bidirectional = settings.prefix_attention == "bidirectional"
@@ -135,7 +129,7 @@ class PaDeLLM:
         model = cls.from_pretrained(first, **options)
         if others:
             # How sure the average is, nobody has measured.
-            model = model.with_settings(_uncalibrated(model.settings))
+            model = model.with_settings(model.settings.uncalibrated())
         weights = model.lm.model.state_dict()
         vocabulary = model.lm.tokenizer.get_vocab()
         # In double precision, so that the order does not matter.
@@ -144,7 +138,7 @@ class PaDeLLM:
             other = cls.from_pretrained(name, **{**options, "dtype": "float32"})
             added = other.lm.model.state_dict()
             if (
-                _uncalibrated(other.settings) != model.settings
+                other.settings.uncalibrated() != model.settings
                 or other.lm.tokenizer.get_vocab() != vocabulary
                 or {key: weight.shape for key, weight in added.items()}
                 != {key: weight.shape for key, weight in weights.items()}
@@ -160,9 +154,8 @@ class PaDeLLM:
     def with_settings(self, settings: Settings) -> PaDeLLM:
         """Create a copy with other settings, such as labels, that shares the language model."""
         other = type(self)(self.lm, settings, self.options, self.replicas)
-        not_of_prompts = {
-            name: getattr(settings, name) for name in ("text_tags", "calibration", "untrained")
-        }
+        names = ("text_tags", "calibration", "trained", "tag_bias", "new_tag_bias")
+        not_of_prompts = {name: getattr(settings, name) for name in names}
         if replace(self.settings, **not_of_prompts) == settings:
             other.encoder = self.encoder
         return other
@@ -340,10 +333,6 @@ class PaDeLLM:
             # Windows deduplicate on their own; what two of them found may still differ in label.
             entities.append(keep_most_probable(text, merged, options))
         return [rate(each, self.settings.calibration, options) for each in entities]
-
-
-def _uncalibrated(settings: Settings) -> Settings:
-    return settings.as_trained(text_tags=settings.text_tags)
 
 
 def _divide(options: dict[str, Any], *kinds: type) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Nothing heavy is imported here, as spaCy loads this module with the factory.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args
@@ -16,11 +16,13 @@ from .errors import Errors
 from .prompt.template import (
     PRESETS,
     TEMPLATES,
+    Labels,
     Preset,
     PromptTemplate,
     check_wording,
     find_preset,
     get_template,
+    word_labels,
 )
 
 PrefixAttention = Literal["causal", "bidirectional"]
@@ -32,8 +34,6 @@ Occurrences = Literal["in_order", "all"]
 Decode = Literal["doubtful", "all", "tags"]
 Drafts = Literal["auto"]
 TagActivation = Literal["softmax", "sigmoid"]
-# Labels, or labels and their wording in the prompt.
-Labels = Sequence[str] | Mapping[str, str]
 
 SPANS_KEY = "padellm"
 # If text tags are read, an entity must be more probable than this.
@@ -51,7 +51,7 @@ OBJECTIVES, DECODERS = "spacy_padellm_objectives", "spacy_padellm_decoders"
 _FORMAT = 1
 _LIMITS = ("max_mentions", "max_mention_tokens")
 # Left out where they say nothing, so that earlier versions can read the rest.
-_LATER = ("calibration", "tokenizer", "label_vectors")
+_LATER = ("calibration", "tokenizer", "label_vectors", "trained", "tag_bias", "new_tag_bias")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,9 @@ class Settings:
         label_vectors: Whether text tags are compared with vectors that the model makes of labels'
             wordings, each against none alone. If not, labels are rows of the output layer.
         calibration: Temperatures that make its probabilities mean what they say.
-        untrained: Labels it was never trained to find.
+        trained: The wordings of the labels that it was trained to find.
+        tag_bias: Added to the log-odds of text tags: above 0, more is found.
+        new_tag_bias: The same for labels with other wordings, of which a model is less sure.
         tokenizer: Some ids of its tokenizer → their tokens, to know it by; empty if unknown.
 
     Raises:
@@ -173,7 +175,9 @@ class Settings:
     text_tags: bool = False
     label_vectors: bool = False
     calibration: Calibration = UNCALIBRATED
-    untrained: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
+    tag_bias: float = 0.0
+    new_tag_bias: float = 0.0
     tokenizer: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -194,10 +198,11 @@ class Settings:
         for label, wording in self.labels.items():
             check_wording(label, wording)
 
-    @property
-    def trained_wordings(self) -> set[str]:
-        """The wordings of the labels that the model was trained to find."""
-        return {word for label, word in self.labels.items() if label not in self.untrained}
+    @classmethod
+    def of_preset(cls, preset: Preset) -> Settings:
+        """Create the settings of a model that was trained as a preset says."""
+        labels = dict(preset.labels)
+        return cls(preset.template, labels, trained=tuple(labels.values()))
 
     @property
     def reads_tags(self) -> bool:
@@ -209,21 +214,28 @@ class Settings:
         """How text tags are taught."""
         return "sigmoid" if self.label_vectors else "softmax"
 
-    def as_trained(self, *, text_tags: bool) -> Settings:
-        """Return the settings of the model once it is trained further.
+    def uncalibrated(self) -> Settings:
+        """Return the settings without what was chosen for these weights."""
+        return replace(self, calibration=UNCALIBRATED, tag_bias=0.0)
 
-        Its probabilities are others then, so a calibration no longer holds.
+    def as_trained(self, *, text_tags: bool, others: Iterable[str] = ()) -> Settings:
+        """Return the settings of the model once it is trained further, to find its labels.
+
+        Its probabilities are others then, so what was chosen for them no longer holds.
 
         Args:
             text_tags: Whether it is taught text tags that can be read.
+            others: Wordings of other labels that it is trained to find.
         """
-        return replace(self, text_tags=text_tags, calibration=UNCALIBRATED)
+        trained = tuple(dict.fromkeys([*self.trained, *self.labels.values(), *others]))
+        return replace(self.uncalibrated(), text_tags=text_tags, trained=trained)
 
     def to_json(self) -> str:
         """Write the contents of `padellm.json`."""
         content: dict[str, Any] = {"format": _FORMAT}
+        nothing = (UNCALIBRATED, {}, False, 0, tuple(self.labels.values()))
         for name, value in asdict(self).items():
-            if name in _LATER and getattr(self, name) in (UNCALIBRATED, {}, False):
+            if name in _LATER and getattr(self, name) in nothing:
                 continue
             place = content.setdefault("limits", {}) if name in _LIMITS else content
             place[name] = value
@@ -245,14 +257,17 @@ class Settings:
             if (found := content.pop("format")) != _FORMAT:
                 raise ValueError(f"its format is {found!r}, and this version reads {_FORMAT}")
             limits = dict(content.pop("limits", {}))
-            known = {each.name for each in fields(cls)}.difference(_LIMITS)
+            known = {each.name for each in fields(cls)}.difference(_LIMITS) | {"untrained"}
             if unknown := (set(content) - known) | (set(limits) - set(_LIMITS)):
                 raise ValueError(f"unknown entries {sorted(unknown)}")
             content["template"] = get_template(content["template"])
             content["calibration"] = Calibration(**content.get("calibration", {}))
             if any(not each.isdecimal() for each in content.get("tokenizer", {})):
                 raise ValueError("tokenizer must name ids and their tokens")
-            content["untrained"] = tuple(content.get("untrained", ()))
+            # Earlier versions named the other labels.
+            new, labels = list(content.pop("untrained", ())), content.get("labels", {})
+            words = [word for label, word in labels.items() if label not in new]
+            content["trained"] = tuple(content.get("trained", words))
             return cls(**content, **limits)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error
@@ -334,7 +349,6 @@ class Overrides:
         Raises:
             ValueError: A value is not possible, alone or beside another one.
         """
-        settings = checkpoint or Settings()
         changes: dict[str, Any] = {}
         if self.preset is not None:
             changes |= {"template": self.preset.template, "labels": dict(self.preset.labels)}
@@ -343,8 +357,11 @@ class Overrides:
             if value is not None and each.name not in ("preset", "labels"):
                 changes[each.name] = value
         if self.labels is not None:
-            changes["labels"] = word_labels(self.labels, self.known_wordings(settings))
-        return replace(settings, **changes)
+            known = self.known_wordings(checkpoint or Settings())
+            changes["labels"] = word_labels(self.labels, known)
+        resolved = replace(checkpoint or Settings(), **changes)
+        # A checkpoint that does not say what it knows is taken to know what it is asked for.
+        return resolved if checkpoint else replace(resolved, trained=(*resolved.labels.values(),))
 
     def known_wordings(self, checkpoint: Settings) -> dict[str, str]:
         """Find the wordings of all labels of the checkpoint or the preset."""
@@ -371,22 +388,6 @@ class Overrides:
         if missing := dict(wanted.labels).items() - dict(saved.labels).items():
             ignored.append(f"labels ({', '.join(sorted(label for label, _ in missing))})")
         return ignored
-
-
-def word_labels(labels: Labels, known: Mapping[str, str]) -> dict[str, str]:
-    """Give each label a wording: the given one, else the known one, else the label itself.
-
-    Raises:
-        ValueError: The labels are a single string, or are not strings.
-    """
-    if isinstance(labels, str):
-        raise ValueError(Errors.P203.format(labels=repr(labels)))
-    strings = (*labels, *labels.values()) if isinstance(labels, Mapping) else labels
-    if not all(isinstance(each, str) for each in strings):
-        raise ValueError(Errors.P212.format(labels=labels))
-    if isinstance(labels, Mapping):
-        return dict(labels)
-    return {label: known.get(label, label) for label in labels}
 
 
 def check_choice(name: str, value: object, values: Sequence[object]) -> None:

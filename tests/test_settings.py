@@ -18,7 +18,6 @@ from spacy_padellm.settings import (
     Overrides,
     Settings,
     check_choice,
-    word_labels,
 )
 
 OWN = PromptTemplate("{text}\n{label}: ", mention="({n})")
@@ -30,7 +29,7 @@ TRAINED = Settings(
     max_mentions=7,
     max_mention_tokens=9,
     text_tags=True,
-    untrained=("DATE",),
+    trained=("person",),
 )
 
 # Decoding
@@ -176,7 +175,9 @@ any_settings = st.builds(
     max_mentions=st.integers(1, 99),
     max_mention_tokens=st.integers(1, 99),
     text_tags=st.booleans(),
-    untrained=st.lists(line, max_size=2).map(tuple),
+    trained=st.lists(line, max_size=2).map(tuple),
+    tag_bias=st.sampled_from([0.0, 0.5, -2.0]),
+    new_tag_bias=st.sampled_from([0.0, 1.5]),
 )
 
 
@@ -200,8 +201,12 @@ def test_settings_are_written_and_read(settings):
         "limits",
         "output_format",
         "text_tags",
-        "untrained",
-        *(["label_vectors"] if settings.label_vectors else []),
+        *(["trained"] if settings.trained != tuple(settings.labels.values()) else []),
+        *(
+            name
+            for name in ("label_vectors", "tag_bias", "new_tag_bias")
+            if getattr(settings, name)
+        ),
     }
     assert list(content["labels"]) == list(settings.labels)
 
@@ -230,8 +235,8 @@ def test_what_is_written_is_read_by_people():
   },
   "output_format": "parallel",
   "text_tags": true,
-  "untrained": [
-    "DATE"
+  "trained": [
+    "person"
   ]
 }
 """
@@ -267,6 +272,7 @@ def test_what_is_not_stated_is_the_default():
         ({"labels": ["PER"]}, ""),
         ({"labels": {"PER": 3}}, ""),
         ({"untrained": 3}, ""),
+        ({"trained": 3}, ""),
     ],
 )
 def test_what_cannot_be_read(changes, reason):
@@ -318,13 +324,15 @@ def test_what_is_stated_comes_first():
     expected = Settings(
         OWN,
         {"X": "x"},
+        # A checkpoint that does not say is taken to know what it is asked for.
+        trained=("x",),
         output_format="augmented",
         max_mentions=3,
         max_mention_tokens=2,
     )
     assert stated.resolve(None) == expected
     # What nothing can override stays the checkpoint's.
-    assert stated.resolve(TRAINED) == replace(expected, text_tags=True, untrained=("DATE",))
+    assert stated.resolve(TRAINED) == replace(expected, text_tags=True, trained=("person",))
 
 
 def test_a_preset_comes_before_the_checkpoint():
@@ -424,12 +432,6 @@ def test_overrides_are_of_settings():
 
 
 # What else there is
-
-
-def test_labels_are_worded():
-    known = {"PER": "person"}
-    assert word_labels(["PER", "LOC"], known) == {"PER": "person", "LOC": "LOC"}
-    assert word_labels({"PER": "human"}, known) == {"PER": "human"}
 
 
 def test_a_choice():

@@ -32,7 +32,9 @@ def trained_lm(
     text attends in both directions, or its first tokens could not know theirs.
     """
     labels = {label: label for label in LABELS}
-    settings = Settings(template, labels, output_format=output_format, **LIMITS)
+    settings = Settings(
+        template, labels, output_format=output_format, trained=tuple(labels), **LIMITS
+    )
     texts = [text.source.text for text in TEXTS]
     tokenizer = train_tokenizer(texts, TEMPLATES["en"], LABELS, settings.max_mentions, 320)
     with torch.random.fork_rng(devices=[]):

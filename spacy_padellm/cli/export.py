@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,13 @@ def export(
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or stored.")] = "stored",
+    new_tag_bias: Annotated[
+        float | None,
+        typer.Option(
+            help="Add this to the log-odds of the text tags of labels that it was not trained on: "
+            "above 0, more is found."
+        ),
+    ] = None,
 ) -> None:
     """Write the checkpoint of a trained pipeline to a folder of its own. --dtype float16 takes half
     the space of float32. Several pipelines trained from the same checkpoint are averaged, which is
@@ -32,6 +40,8 @@ def export(
         # What `auto` means depends on the machine.
         dtype = "stored" if dtype == "auto" else dtype
         model = PaDeLLM.from_average([find_checkpoint(each) for each in sources], dtype=dtype)
+        if new_tag_bias is not None:
+            model = model.with_settings(replace(model.settings, new_tag_bias=new_tag_bias))
         model.save_pretrained(output_path)
         size = sum(path.stat().st_size for path in output_path.rglob("*") if path.is_file())
         typer.echo(f"{output_path}: {size / 1e6:.1f} MB, labels {', '.join(model.settings.labels)}")

@@ -18,7 +18,8 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..errors import Errors
-from ..settings import SPANS_KEY, Labels
+from ..prompt.template import Labels
+from ..settings import SPANS_KEY
 from ..texts import AnnotatedText, Mention, TokenizedText
 
 LABELS_ATTR, UNKNOWN_ATTR = "labels", "unknown"

@@ -10,19 +10,19 @@ from itertools import pairwise
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from ..errors import Errors, Warnings
 from ..prompt.encoder import EncodedText, PromptEncoder
 from ..settings import DecodingOptions, Settings
 from ..tree.causal_lm import CausalLM
-from ..tree.choices import Continuations, TagChoices, check_numbers
+from ..tree.choices import Continuations, check_numbers
 from ..tree.memory import HeapTrimmer, is_out_of_memory, with_less_memory
 from ..tree.packing import batch_by_padded
-from ..tree.readout import FIRST_VECTOR, Readout
+from ..tree.readout import Readout
 from ..tree.run import TreeRun
 from .mentions import DecodedMention
 from .state import Choice, TextState
+from .tag_reader import TagReader
 from .tags import TextTags, join_tags
 
 logger = logging.getLogger(__name__)
@@ -138,9 +138,7 @@ class ParallelDecoder:
         self._heap = HeapTrimmer()
         self._has_halved = False
         self._has_filled = False
-        self._longest = settings.max_mention_tokens
-        activation = options.tag_activation or settings.tag_activation
-        self._tags_are_alone = activation == "sigmoid"
+        self._tags = TagReader(lm, encoder, settings, options)
         wants_tags = options.tag_share > 0 or options.decode == "tags"
         self.reads_tags = wants_tags and settings.reads_tags and encoder.has_offsets
         if options.decode == "tags" and not self.reads_tags:
@@ -238,7 +236,7 @@ class ParallelDecoder:
         run = self.lm.open(trees, depth, in_halves=self.reads_tags)
         tags: Sequence[TextTags | None] = [None] * len(states)
         if self.reads_tags:
-            tags = self._read_tags(run, texts)
+            tags = self._tags.read(run, texts)
         opened = [self._choose(asked, each) for asked, each in zip(labels, tags, strict=True)]
         threshold = self._find_threshold(sum(map(bool, opened)))
         for state, of_text, each in zip(states, tags, opened, strict=True):
@@ -299,65 +297,6 @@ class ParallelDecoder:
         cost = self.lm.pass_cost
         pays = cost.token / (cost.token + cost.run / n_texts)
         return min(max(pays, least), most)
-
-    def _read_tags(self, run: TreeRun, texts: Sequence[EncodedText]) -> list[TextTags]:
-        """Run the texts alone, and read the tags of their tokens at the middle layer."""
-        lengths = [text.length for text in texts]
-        ends = [len(text.prefix) for text in texts]
-        nodes = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-        # Texts that are asked for the same labels have the same encoder.
-        items_of: dict[PromptEncoder, list[int]] = {}
-        for item, text in enumerate(texts):
-            items_of.setdefault(text.encoder, []).append(item)
-        spelled, vectors = self._spell_labels(list(items_of))
-        choices_of = dict(zip(items_of, spelled, strict=True))
-        # Numbers do not depend on labels.
-        begins = self.encoder.begin_choices
-        kinds = [*choices_of.values(), begins]
-        needed = torch.cat([choices.needed for choices in kinds]).unique()
-        middle = torch.ones(sum(lengths), dtype=torch.bool)
-        logits = run.logits(nodes, Readout(needed, middle, vectors)).split(lengths)
-        tags: dict[int, TextTags] = {}
-        for encoder, items in items_of.items():
-            own = torch.cat([logits[item] for item in items])
-            if self._tags_are_alone:
-                odds = choices_of[encoder].against_none(own, needed)
-                # The last column is that of no label.
-                inside = torch.cat([odds, torch.zeros_like(odds[:, :1])], dim=1).sigmoid()
-            else:
-                inside = choices_of[encoder].log_probs(own, needed).exp()
-            begun = 1 - begins.log_probs(own, needed)[:, -1:].exp()
-            # Together, as each transfer from a device waits for it.
-            probs = torch.cat([inside, begun], dim=1).cpu()
-            check_numbers(probs)
-            of_texts = probs.split([lengths[item] for item in items])
-            for item, each in zip(items, of_texts, strict=True):
-                text, table = texts[item], each.numpy()
-                assert text.offsets is not None  # Otherwise tags would not be read.
-                names, columns = list(encoder.labels), (table[:, :-1], table[:, -1])
-                tags[item] = TextTags(text, names, text.offsets, *columns, self._longest)
-        return [tags[item] for item in range(len(texts))]
-
-    def _spell_labels(
-        self, encoders: Sequence[PromptEncoder]
-    ) -> tuple[list[TagChoices], Tensor | None]:
-        """Find the labels that text tags name, and the vectors of these labels, if they have any.
-
-        Args:
-            encoders: The encoders of texts, each with its labels.
-
-        Returns:
-            The choices of each encoder, and the vectors of all labels.
-        """
-        if not self.settings.label_vectors:
-            return [each.label_choices(list(each.wordings.values())) for each in encoders], None
-        wordings = dict.fromkeys(ids for each in encoders for ids in each.label_texts.values())
-        id_of = {ids: FIRST_VECTOR + place for place, ids in enumerate(wordings)}
-        choices = [
-            each.label_choices([[id_of[ids]] for ids in each.label_texts.values()])
-            for each in encoders
-        ]
-        return choices, self.lm.encode_labels(list(wordings))
 
     def choose(
         self,

@@ -28,7 +28,8 @@ from pydantic_core import to_json
 from ..checkpoints.loading import load_settings
 from ..checkpoints.options import LoadOptions
 from ..errors import Errors
-from ..settings import Overrides, Settings, word_labels
+from ..prompt.template import word_labels
+from ..settings import Overrides, Settings
 from ..texts import AnnotatedText
 from ..train.augmentation import MentionSwap
 
@@ -314,4 +315,4 @@ def find_settings(config: FinetuneConfig, texts: Sequence[AnnotatedText]) -> Set
         labels |= word_labels(found, overrides.known_wordings(checkpoint))
     if not labels:
         raise ValueError(Errors.P078.format(labels="none set"))
-    return replace(settings, labels=labels, untrained=())
+    return replace(settings, labels=labels)

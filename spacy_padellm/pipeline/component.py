@@ -17,7 +17,8 @@ from thinc.types import Floats1d
 
 from ..errors import Errors, Warnings
 from ..model import PaDeLLM
-from ..settings import SPANS_KEY, DecodingOptions, Labels, Overrides, word_labels
+from ..prompt.template import Labels, word_labels
+from ..settings import SPANS_KEY, DecodingOptions, Overrides
 from ..texts import Entity
 from ..train.augmentation import MentionSwap
 from ..train.gold import WindowedText

@@ -23,7 +23,7 @@ from ..decode.mentions import non_overlapping
 from ..decode.windows import Window
 from ..errors import Errors
 from ..model import PaDeLLM
-from ..settings import Labels
+from ..prompt.template import Labels
 from ..texts import AnnotatedText, Entity, Mention, TokenizedText
 from ..train.gold import WindowedText
 

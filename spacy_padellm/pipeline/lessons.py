@@ -80,8 +80,12 @@ class Lessons:
             A tree for each window that teaches something.
         """
         versions = self._versions or self._learn_from(self._shim.make_objective())
-        self._shim.note_training(text_tags=versions.objective.teaches_tags)
+        objective = versions.objective
         windows = [window for text in self._cut(examples) for _, window in text.windows]
+        own = [each.labels for window in windows if (each := objective.own_encoder(window))]
+        # Of labels that go by several names, the one that they are called by.
+        named = [label for labels in own for label, word in labels.items() if word == label]
+        self._shim.note_training(text_tags=objective.teaches_tags, others=named)
         trees = [versions.build_next(window) for window in windows]
         return [tree for tree in trees if tree.teaches]
 

@@ -75,8 +75,6 @@ class PaDeLLMShim(Shim):
         self._mixed_precision = mixed_precision
         self._settings: Settings | None = None
         self._padellm: PaDeLLM | None = None
-        # The wordings of the labels that the model was trained on; `None` if not read yet.
-        self._trained: set[str] | None = None
         # Whether a saved model with its own weights was loaded, which replaces the source.
         self._is_saved = False
         self._is_trained = False
@@ -140,6 +138,10 @@ class PaDeLLMShim(Shim):
         """Set the temperatures of the model's probabilities."""
         self._set(replace(self.settings, calibration=calibration))
 
+    def set_tag_bias(self, bias: float) -> None:
+        """Set what is added to the log-odds of text tags."""
+        self._set(replace(self.settings, tag_bias=bias))
+
     def _set(self, settings: Settings) -> None:
         self._settings = settings
         self._padellm = None
@@ -169,9 +171,14 @@ class PaDeLLMShim(Shim):
         """Create the training objective."""
         return self.padellm.make_objective(self.tag_text)
 
-    def note_training(self, *, text_tags: bool) -> None:
-        """Record that the model is trained, and whether it is taught tags that can be read."""
-        settings = self.settings.as_trained(text_tags=text_tags)
+    def note_training(self, *, text_tags: bool, others: Iterable[str] = ()) -> None:
+        """Record that the model is trained.
+
+        Args:
+            text_tags: Whether it is taught tags that can be read.
+            others: Wordings of labels that it is trained on besides its own.
+        """
+        settings = self.settings.as_trained(text_tags=text_tags, others=others)
         if settings != self.settings:
             self._settings = settings
             self._padellm = self.padellm.with_settings(settings)
@@ -185,19 +192,12 @@ class PaDeLLMShim(Shim):
         """Find the labels whose wording the model was never trained on."""
         encoder = self.padellm.encoder
         # Compared by ids, since a tokenizer that lower-cases reads "PERSON" as "person".
-        trained = [encoder.encode_wording(each) for each in self._find_trained()]
+        trained = [encoder.encode_wording(each) for each in self.settings.trained]
         return [
             label
             for label, wording in labels.items()
             if encoder.encode_wording(wording) not in trained
         ]
-
-    def _find_trained(self) -> set[str]:
-        with self._loading:
-            if self._trained is None:
-                of_source = self.source.load_settings(self.stated.preset)
-                self._trained = of_source.trained_wordings if of_source else set()
-            return self._trained
 
     def create(self, texts: Iterable[str]) -> None:
         """Create the model to train, or prepare the loaded one for training.
@@ -207,12 +207,12 @@ class PaDeLLMShim(Shim):
         """
         # A saved pipeline goes on with its own weights, as the source may be gone.
         made = self.source.create(self.settings, texts)
-        if made is not None:
-            self._model, self._trained = made, set()
-        elif not self._is_saved:
-            # Load the source's weights again, even if they have been trained since.
-            self._model, self._trained = None, None
-            self._find_trained()
+        if made is not None or not self._is_saved:
+            # Without a new model, load the source's weights again, even if they have been trained.
+            self._model = made
+            known = self.source.load_settings(self.stated.preset)
+            trained = () if known is None else known.trained
+            self._set(replace(self.settings, trained=trained))
         self._padellm, self._optimizer = None, None
 
     def __call__(
@@ -277,7 +277,6 @@ class PaDeLLMShim(Shim):
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._is_trained = True
-        self._find_trained().update(self.settings.labels.values())
         if self._replicas is not None:
             self._replicas.outdate()
 
@@ -299,10 +298,7 @@ class PaDeLLMShim(Shim):
                 `save_weights`.
         """
         if self.source.saves_weights:
-            settings = replace(
-                self.settings, untrained=tuple(self.find_untrained(self.settings.labels))
-            )
-            PaDeLLM(self.lm, settings).save_pretrained(folder)
+            PaDeLLM(self.lm, self.settings).save_pretrained(folder)
         elif self._is_trained or self._is_saved:
             raise ValueError(Errors.P209)
         else:
@@ -329,7 +325,6 @@ class PaDeLLMShim(Shim):
         # Saved settings replace the component's. The architecture's stay, to warn at a later load.
         preset = None if self._is_saved else stated.preset
         self.stated = replace(stated, preset=preset, template=None, labels=None, output_format=None)
-        self._trained = saved.trained_wordings if self._is_saved else None
         self._model, self._optimizer = None, None
         self._is_trained = False
         if self._is_saved:

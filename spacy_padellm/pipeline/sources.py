@@ -97,7 +97,7 @@ class PretrainedSource:
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
         """Read the settings in `padellm.json`, or take the preset's if there is no such file."""
-        described = None if preset is None else Settings(preset.template, preset.labels)
+        described = None if preset is None else Settings.of_preset(preset)
         if preset is not None and self.name is None and preset.checkpoint is not None:
             # The preset has all settings of its checkpoint, so nothing needs to be downloaded.
             return described

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..errors import Errors
 
+# Labels, or labels and their wording in the prompt.
+Labels = Sequence[str] | Mapping[str, str]
+
 
 @dataclass(frozen=True)
 class PromptTemplate:
@@ -108,6 +111,22 @@ def get_template(template: str | Mapping[str, Any] | PromptTemplate) -> PromptTe
         return PromptTemplate(**template)
     except TypeError as error:
         raise ValueError(Errors.P006.format(fields=sorted(template), error=error)) from error
+
+
+def word_labels(labels: Labels, known: Mapping[str, str]) -> dict[str, str]:
+    """Give each label a wording: the given one, else the known one, else the label itself.
+
+    Raises:
+        ValueError: The labels are a single string, or are not strings.
+    """
+    if isinstance(labels, str):
+        raise ValueError(Errors.P203.format(labels=repr(labels)))
+    strings = (*labels, *labels.values()) if isinstance(labels, Mapping) else labels
+    if not all(isinstance(each, str) for each in strings):
+        raise ValueError(Errors.P212.format(labels=labels))
+    if isinstance(labels, Mapping):
+        return dict(labels)
+    return {label: known.get(label, label) for label in labels}
 
 
 def check_wording(label: str, wording: str) -> None:

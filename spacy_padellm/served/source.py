@@ -42,7 +42,7 @@ class ServedSource:
 
     def load_settings(self, preset: Preset | None) -> Settings | None:
         """Read the settings in `padellm.json`, or take the preset's if there is no such file."""
-        described = None if preset is None else Settings(preset.template, preset.labels)
+        described = None if preset is None else Settings.of_preset(preset)
         return load_settings(self.name, with_weights=False) or described
 
     def load(self, settings: Settings, preset: Preset | None) -> Any:

@@ -61,3 +61,11 @@ def test_nothing_to_export(run: Run, tmp_path: Path):
     result = run("export", tmp_path, tmp_path / "out")
     assert result.exit_code == 1
     assert "[P041]" in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_bias_for_new_labels(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    run("export", toy_checkpoint, tmp_path / "more", "--new-tag-bias", "1.5")
+    assert PaDeLLM.from_pretrained(str(tmp_path / "more")).settings.new_tag_bias == 1.5
+    # It stays if nothing else is said.
+    run("export", tmp_path / "more", tmp_path / "same")
+    assert PaDeLLM.from_pretrained(str(tmp_path / "same")).settings.new_tag_bias == 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
@@ -32,9 +33,12 @@ def make_decoder(
     softmax: str = "vocabulary",
     text_tags: bool = False,
     label_vectors: bool = False,
+    others: Mapping[str, Any] | None = None,
     **options,
 ) -> ParallelDecoder:
     """labels: Labels and their wordings, or some of the sample's labels in any order.
+
+    others: Further settings of the model.
 
     draft_threshold: By default one that does not depend on the device.
     """
@@ -47,6 +51,7 @@ def make_decoder(
         text_tags=text_tags,
         label_vectors=label_vectors,
         **limits,
+        **(others or {}),
     )
     encoder = make_encoder(TEMPLATES[lang], labels, lm.tokenizer, **limits)
     return ParallelDecoder(

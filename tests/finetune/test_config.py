@@ -268,7 +268,7 @@ def own(base: Path, tmp_path: Path) -> Path:
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / "padellm.json").unlink()
     settings = replace(
-        trained_lm()[1], labels={"PER": "person", "DATE": "date"}, untrained=("DATE",)
+        trained_lm()[1], labels={"PER": "person", "DATE": "date"}, trained=("person",)
     )
     save_settings(tmp_path, settings)
     return tmp_path
@@ -282,7 +282,9 @@ def test_a_checkpoints_settings_are_the_defaults(own: Path):
     found = settings(own)
     assert found.labels == {"PER": "person", "DATE": "date", "LOC": "LOC", "ORG": "ORG"}
     assert (found.max_mentions, found.max_mention_tokens) == tuple(LIMITS.values())
-    assert found.untrained == ()
+    # Only training adds what it is trained on.
+    assert found.trained == ("person",)
+    assert found.as_trained(text_tags=True).trained == ("person", "date", "LOC", "ORG")
 
 
 def test_stated_labels_are_all(own: Path):

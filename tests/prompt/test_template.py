@@ -15,6 +15,7 @@ from spacy_padellm.prompt.template import (
     check_wording,
     find_preset,
     get_template,
+    word_labels,
 )
 
 
@@ -236,3 +237,9 @@ def test_presets_name_every_gold_label(shared_data: Path, name: str):
     lines = path.read_text(encoding="utf8").splitlines()
     labels = {mention[3] for line in lines for mention in json.loads(line)[1:]}
     assert labels and labels <= set(PRESETS[name].labels)
+
+
+def test_labels_are_worded():
+    known = {"PER": "person"}
+    assert word_labels(["PER", "LOC"], known) == {"PER": "person", "LOC": "LOC"}
+    assert word_labels({"PER": "human"}, known) == {"PER": "human"}
