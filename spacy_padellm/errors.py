@@ -685,6 +685,18 @@ class Errors(metaclass=_WithCodes):
         "No text of {path} is annotated, so what is right in it is unknown. Give texts with "
         "entities in `doc.ents` or `doc.spans[{spans_key!r}]`."
     )
+    P440 = (
+        "{count} annotated texts are too few to learn from: a part of them is left out in each "
+        "round, to score it. Annotate at least {fewest}."
+    )
+    P441 = (
+        "There is no label {others} in the examples, only {labels}. Correct the name in --wording."
+    )
+    P442 = "The texts to rehearse on cannot be read from {path}: {error}."
+    P443 = (
+        "There is no entity in {path}. Texts to learn from need some, as doc.ents or in "
+        "doc.spans[{spans_key!r}]."
+    )
     P431 = "--precision and --recall are shares from 0 to 1, but {value} was given."
     P432 = "There is no target {target!r}. Pass one of {targets} to --threshold."
     P433 = (

@@ -233,7 +233,7 @@ class Settings:
     def to_json(self) -> str:
         """Write the contents of `padellm.json`."""
         content: dict[str, Any] = {"format": _FORMAT}
-        nothing = (UNCALIBRATED, {}, False, 0, tuple(self.labels.values()))
+        nothing: tuple[Any, ...] = (UNCALIBRATED, {}, False, 0, (*self.labels.values(),))
         for name, value in asdict(self).items():
             if name in _LATER and getattr(self, name) in nothing:
                 continue

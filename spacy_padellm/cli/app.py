@@ -13,6 +13,7 @@ from .evaluate import evaluate, scores
 from .export import export
 from .fetch import fetch
 from .finetune import finetune
+from .learn import learn
 from .predict import predict
 from .visualize import visualize
 
@@ -24,6 +25,7 @@ def create_app() -> typer.Typer:
     app = typer.Typer(name="padellm", help=HELP, no_args_is_help=True, rich_markup_mode=None)
     corpora = (convert, fetch)
     models = (
+        learn,
         finetune,
         annotate,
         predict,

@@ -60,6 +60,7 @@ def toy_checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -
         prefix_attention="bidirectional",
         softmax="admissible",
         max_mentions=5,
+        trained=tuple(LABELS),
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,0 +1,1 @@
+"""Learn labels from few annotated texts."""

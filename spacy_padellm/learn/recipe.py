@@ -1,0 +1,98 @@
+"""How a pipeline learns from few texts: the recipe, and the wording of its labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import Errors
+
+# With fewer texts, a round would learn from hardly any.
+FEWEST_TEXTS = 6
+# Models of more weights have learnt more, and forget it at a high rate.
+_LARGE, _LARGE_RATE = 100_000_000, 2e-5
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained how long. The defaults were chosen by the development domains in
+    `docs/explanation/new-labels.md`.
+
+    Args:
+        rounds: Number of rounds. Each leaves out a part of the texts, on which it is scored.
+        steps: Training steps of a round.
+        step_texts: Texts in a step.
+        step_rehearsed: Further texts in a step, on which the model rehearses what it knows.
+        rate: The highest learning rate. It rises in a tenth of the steps, and then falls to 0.
+        dropout: The dropout rate.
+        swap: The share of mentions that are swapped for others of their label.
+        join: Most texts that are joined into one.
+        tag_text: Weight of text tags.
+        biases: What is tried as the bias of text tags, the usual first.
+    """
+
+    rounds: int = 3
+    steps: int = 100
+    step_texts: int = 8
+    step_rehearsed: int = 2
+    rate: float = 4e-4
+    dropout: float = 0.1
+    swap: float = 0.4
+    join: int = 2
+    tag_text: float = 0.3
+    biases: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)
+
+    @classmethod
+    def choose(cls, n_texts: int, n_weights: int, *, has_tags: bool) -> Recipe:
+        """Choose a recipe.
+
+        Args:
+            n_texts: Number of annotated texts.
+            n_weights: Number of the model's weights.
+            has_tags: Whether the model was taught text tags.
+
+        Raises:
+            ValueError: There are too few texts.
+        """
+        if n_texts < FEWEST_TEXTS:
+            raise ValueError(Errors.P440.format(count=n_texts, fewest=FEWEST_TEXTS))
+        rate = _LARGE_RATE if n_weights > _LARGE else cls.rate
+        if not has_tags:
+            return cls(rate=rate, tag_text=0.0, biases=(0.0,))
+        return cls(rate=rate)
+
+    def find_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        warmup = max(self.steps // 10, 1)
+        return self.rate * min((step + 1) / warmup, 1 - step / self.steps)
+
+
+def word(
+    labels: Iterable[str], stated: Mapping[str, str], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Give each label a wording that a model can read.
+
+    Args:
+        labels: The labels.
+        stated: The wordings that the user states.
+        known: Those of the checkpoint.
+
+    Returns:
+        Label → its wording: the stated one, else the known one, else the label itself, as words:
+        `JOB_TITLE` becomes "job title".
+
+    Raises:
+        ValueError: A wording is stated of a label that is not there.
+    """
+    labels = list(labels)
+    if others := [label for label in stated if label not in labels]:
+        raise ValueError(Errors.P441.format(others=", ".join(others), labels=", ".join(labels)))
+    return {label: stated.get(label) or known.get(label) or spell_out(label) for label in labels}
+
+
+def spell_out(label: str) -> str:
+    """Write a label as words: `JOB_TITLE` and `JobTitle` become "job title"."""
+    words = re.sub(r"[\W_]+", " ", _CAMEL.sub(" ", label)).strip()
+    return words.lower() or label

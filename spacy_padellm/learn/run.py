@@ -1,0 +1,197 @@
+"""Learn from few texts: rounds of training, each scored on texts that it left out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+from spacy.training import Example
+from thinc.api import Adam, fix_random_seed
+
+from ..corpus.docs import ask_labels, keep_labels
+from ..errors import Errors
+from ..pipeline.component import PaDeLLMNER
+from ..pipeline.scorer import score_mentions
+from ..settings import SPANS_KEY
+from .recipe import Recipe
+
+NAME = "padellm_ner"
+# English sentences with names; `scripts/rehearsal_texts.py` wrote them.
+_TEXTS = Path(__file__).with_name("texts.txt")
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A pipeline that has learnt, and how well.
+
+    Args:
+        nlp: The pipeline.
+        scores: The scores of `score_mentions` on texts that a round had not seen, together.
+        bias: The bias of text tags that was chosen by them.
+    """
+
+    nlp: Language
+    scores: Mapping[str, Any]
+    bias: float
+
+
+def read_rehearsal(path: Path | None = None) -> list[str]:
+    """Read the texts on which a model rehearses what it knows: one on each line.
+
+    Args:
+        path: The file; `None` for the one of this package.
+
+    Raises:
+        ValueError: The file cannot be read, or has no text.
+    """
+    path = path or _TEXTS
+    try:
+        texts = [line for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(Errors.P442.format(path=path, error=error)) from error
+    if not texts:
+        raise ValueError(Errors.P442.format(path=path, error="it has no text"))
+    return texts
+
+
+class Learner:
+    """Makes pipelines that learn from few texts.
+
+    Args:
+        checkpoint: The checkpoint to start from.
+        labels: The labels to learn, and their wordings.
+        rehearsed: Texts on which the checkpoint rehearses its own labels; empty for none.
+        lang: The language of the pipelines.
+        device: The device to run on.
+        keep: Whether the pipelines find the checkpoint's labels, too.
+        seed: The seed of all that is random.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        labels: Mapping[str, str],
+        rehearsed: Sequence[str],
+        *,
+        lang: str = "en",
+        device: str = "cpu",
+        keep: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self._checkpoint, self._lang, self._device = checkpoint, lang, device
+        self._labels, self._seed = dict(labels), seed
+        # All pipelines share its vocabulary, so that docs fit any of them.
+        self._vocab = spacy.blank(lang).vocab
+        base = self._start({})
+        component = find_component(base)
+        own = component.label_data
+        # What is learnt under a wording need not be rehearsed under it.
+        learnt = set(self._labels.values())
+        self._kept = {label: word for label, word in own.items() if word not in learnt}
+        self.n_weights = component.padellm.lm.model.num_parameters()
+        self.has_tags = component.padellm.settings.reads_tags
+        self._found = {**self._kept, **self._labels} if keep else self._labels
+        self._rehearsed = self._annotate(base, rehearsed) if self._kept else []
+
+    def _start(self, config: Mapping[str, Any]) -> Language:
+        nlp = spacy.blank(self._lang, vocab=self._vocab)
+        model = {"name": self._checkpoint, "device": self._device, **config.get("model", {})}
+        nlp.add_pipe(NAME, config={**config, "model": model})
+        return nlp
+
+    def _annotate(self, base: Language, texts: Sequence[str]) -> list[Example]:
+        """Let the checkpoint annotate texts for its own labels."""
+        found = base.pipe(texts, component_cfg={NAME: {"labels": self._kept}})
+        examples = [Example(base.make_doc(doc.text), doc) for doc in found]
+        for eg in examples:
+            ask_labels(eg.reference, self._kept)
+        return examples
+
+    def learn(
+        self, examples: Sequence[Example], recipe: Recipe, tell: Callable[[int], object]
+    ) -> Learnt:
+        """Train in rounds, score each on the texts that it left out, and average the rounds.
+
+        Args:
+            examples: The annotated texts.
+            recipe: How to train.
+            tell: Called after each step, with the number of steps since the last call.
+
+        Returns:
+            The pipeline with the average of the rounds' weights, which has learnt from all texts.
+        """
+        fix_random_seed(self._seed)
+        examples = random.Random(self._seed).sample(examples, len(examples))
+        for eg in examples:
+            # The pipeline may find others, too, for which the texts are not annotated.
+            keep_labels(eg.reference, list(self._labels), SPANS_KEY)
+        found: dict[float, list[Example]] = {bias: [] for bias in recipe.biases}
+        sums: dict[str, torch.Tensor] = {}
+        nlp = None
+        for n in range(recipe.rounds):
+            left_out = examples[n :: recipe.rounds]
+            nlp = self._train([eg for eg in examples if eg not in left_out], recipe, tell)
+            component = find_component(nlp)
+            for bias in recipe.biases:
+                component.shim.set_tag_bias(bias)
+                docs = nlp.pipe([eg.reference.text for eg in left_out])
+                found[bias] += [
+                    Example(doc, eg.reference) for doc, eg in zip(docs, left_out, strict=True)
+                ]
+            for name, weight in component.shim.lm.model.state_dict().items():
+                sums[name] = sums.get(name, 0) + weight.double()
+        assert nlp is not None
+        average = {name: total / recipe.rounds for name, total in sums.items()}
+        find_component(nlp).shim.lm.model.load_state_dict(average)
+        scores = {bias: score_mentions(of_bias) for bias, of_bias in found.items()}
+        # Of equals the first, as in the recipe.
+        best = max(recipe.biases, key=lambda bias: scores[bias]["mentions_f"])
+        find_component(nlp).shim.set_tag_bias(best)
+        return Learnt(nlp, scores[best], best)
+
+    def _train(
+        self, examples: Sequence[Example], recipe: Recipe, tell: Callable[[int], object]
+    ) -> Language:
+        swap = {"rate": recipe.swap, "uses": 1, "join": recipe.join, "capitals": 0.0}
+        model = {"tag_text": recipe.tag_text, "mixed_precision": True}
+        augment = {"@misc": "spacy_padellm.swap_mentions.v1", **swap}
+        nlp = self._start({"labels": self._found, "augment": augment, "model": model})
+        component = find_component(nlp)
+        component.initialize(lambda: examples, labels=self._found)
+        optimizer = Adam(
+            recipe.rate, beta2=0.98, L2=0.01, L2_is_weight_decay=True, use_averages=False
+        )
+        steps = zip(
+            _deal(examples, recipe.step_texts),
+            _deal(self._rehearsed, recipe.step_rehearsed),
+            range(recipe.steps),
+            strict=False,
+        )
+        for own, rehearsed, step in steps:
+            optimizer.learn_rate = recipe.find_rate(step)
+            component.update([*own, *rehearsed], sgd=optimizer, drop=recipe.dropout)
+            tell(1)
+        return nlp
+
+
+def _deal(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+    """Deal examples in hands of a size without end, each as often as any other."""
+    pile: list[Example] = []
+    while True:
+        while examples and len(pile) < size:
+            pile += random.sample(examples, len(examples))
+        yield pile[:size]
+        pile = pile[size:]
+
+
+def find_component(nlp: Language) -> PaDeLLMNER:
+    """Return the component of a pipeline that learns."""
+    component = nlp.get_pipe(NAME)
+    assert isinstance(component, PaDeLLMNER)
+    return component

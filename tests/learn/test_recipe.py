@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_padellm.learn.recipe import FEWEST_TEXTS, Recipe, spell_out, word
+
+
+@pytest.mark.parametrize(
+    "label, words",
+    [
+        ("JOB_TITLE", "job title"),
+        ("JobTitle", "job title"),
+        ("operating-system", "operating system"),
+        ("PER", "per"),
+        ("地点", "地点"),
+        ("B2B", "b2b"),
+        ("__", "__"),
+    ],
+)
+def test_labels_are_spelled_out(label: str, words: str):
+    assert spell_out(label) == words
+
+
+def test_a_stated_wording_comes_first_and_then_the_checkpoints():
+    found = word(["LANG", "PER", "JOB_TITLE"], {"LANG": "language: of code"}, {"PER": "person"})
+    assert found == {"LANG": "language: of code", "PER": "person", "JOB_TITLE": "job title"}
+
+
+def test_a_wording_of_no_label():
+    with pytest.raises(ValueError, match=r"P441.*no label LNAG.*only LANG, OS"):
+        word(["LANG", "OS"], {"LNAG": "language"}, {})
+
+
+@given(st.integers(1, 300))
+def test_the_rate_rises_and_falls(steps: int):
+    recipe = Recipe(steps=steps)
+    rates = [recipe.find_rate(step) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert all(0 < rate <= recipe.rate for rate in rates)
+    assert top <= steps / 10 and rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_a_large_model_learns_slowly():
+    small, large = (Recipe.choose(20, n, has_tags=True) for n in (22_000_000, 300_000_000))
+    assert large.rate < small.rate / 10 and small.tag_text > 0 and small.biases[0] == 0
+
+
+def test_a_model_without_tags_is_taught_none():
+    recipe = Recipe.choose(20, 22_000_000, has_tags=False)
+    assert recipe.tag_text == 0 and recipe.biases == (0.0,)
+
+
+def test_too_few_texts():
+    assert Recipe.choose(FEWEST_TEXTS, 1, has_tags=True).rounds < FEWEST_TEXTS
+    with pytest.raises(ValueError, match=r"P440.*5 annotated texts are too few.*at least 6"):
+        Recipe.choose(FEWEST_TEXTS - 1, 1, has_tags=True)
