@@ -132,7 +132,7 @@ MAY_IMPORT = {
     "model": _CORE,
     "served": _CORE,
     "finetune": _CORE,
-    "corpus": {*_TEXTS, "settings"},
+    "corpus": {*_TEXTS, "prompt", "settings"},
     "pipeline": {*_CORE, "corpus", "served"},
     "annotate": {"errors", "texts", "settings", "checkpoints", "corpus", "pipeline", ""},
     "calibrate": {*_CORE, "corpus", "pipeline"},

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # What stands above the core.
 OUTSIDE = tuple(
     f"spacy_padellm.{name}"
-    for name in ("pipeline", "annotate", "corpus", "calibrate", "cli", "benchmark")
+    for name in ("pipeline", "annotate", "corpus", "calibrate", "learn", "cli", "benchmark")
 )
 HEAVY = ["torch", "transformers", "tokenizers", "spacy", "thinc", "numpy", "typer"]
 
