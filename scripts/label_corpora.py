@@ -5,17 +5,20 @@ from. Run it as `python scripts/label_corpora.py corpus/labels/test --part test 
 """
 
 import argparse
+import random
 from pathlib import Path
 
 import spacy
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 
 from spacy_padellm.corpus.labels import make_example, read_label_corpora
 
 CORPORA = Path(__file__).parents[1] / "assets" / "labels" / "corpora.jsonl.xz"
 
 
-def write(folder: Path, parts: list[str], names: list[str], limit: int | None) -> None:
+def write(
+    folder: Path, parts: list[str], names: list[str], limit: int | None, seed: int | None
+) -> None:
     """Write a file for each corpus.
 
     Args:
@@ -23,6 +26,7 @@ def write(folder: Path, parts: list[str], names: list[str], limit: int | None) -
         parts: The parts to take.
         names: The corpora; empty for all.
         limit: How many texts to take of each; `None` for all.
+        seed: The seed of their order; `None` for that of the corpora.
     """
     nlp = spacy.blank("en")
     corpora = read_label_corpora(CORPORA, parts)
@@ -32,11 +36,13 @@ def write(folder: Path, parts: list[str], names: list[str], limit: int | None) -
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or sorted(corpora):
-        docs = [
+        docs: list[Doc] = [
             make_example(nlp, text, {label: label for label in group.labels}).reference
             for group in corpora[name]
             for text in group.texts
         ]
+        if seed is not None:
+            random.Random(seed).shuffle(docs)
         DocBin(docs=docs[:limit], store_user_data=True).to_disk(folder / f"{name}.spacy")
         print(f"{name}: {len(docs[:limit])} texts")
 
@@ -47,6 +53,7 @@ if __name__ == "__main__":
     parser.add_argument("--part", default="test", help="parts, such as train,dev")
     parser.add_argument("--corpora", default="", help="corpora, separated by commas; all if empty")
     parser.add_argument("--limit", type=int, help="most texts of each corpus")
+    parser.add_argument("--shuffle", type=int, metavar="SEED", help="shuffle the texts first")
     given = parser.parse_args()
     chosen = [name for name in given.corpora.split(",") if name]
-    write(given.folder, given.part.split(","), chosen, given.limit)
+    write(given.folder, given.part.split(","), chosen, given.limit, given.shuffle)

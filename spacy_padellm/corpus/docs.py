@@ -212,7 +212,7 @@ def own_labels(doc: Doc) -> Labels | None:
     return labels
 
 
-def ask_labels(doc: Doc, labels: Labels) -> None:
-    """Set the labels to look for in a doc in place of the component's."""
+def ask_labels(doc: Doc, labels: Labels | None) -> None:
+    """Set the labels to look for in a doc in place of the component's, `None` for the latter."""
     register_labels()
     doc._.set(LABELS_EXTENSION, labels)

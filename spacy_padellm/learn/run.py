@@ -129,7 +129,8 @@ class Learner:
         fix_random_seed(self._seed)
         examples = random.Random(self._seed).sample(examples, len(examples))
         for eg in examples:
-            # The pipeline may find others, too, for which the texts are not annotated.
+            # All are asked for the same labels, and annotated for no others.
+            ask_labels(eg.reference, None)
             keep_labels(eg.reference, list(self._labels), SPANS_KEY)
         found: dict[float, list[Example]] = {bias: [] for bias in recipe.biases}
         sums: dict[str, torch.Tensor] = {}
