@@ -852,9 +852,10 @@ class Warnings(metaclass=_WithCodes):
         "[training.optimizer] set {remedies}."
     )
     W206 = (
-        "{name} was never trained to find {labels}, so don't rely on its results for them. Train "
-        "it on texts with these labels, or use labels it was trained on (`labels` in its "
-        "padellm.json)."
+        "{name} was never trained to find {labels}. It goes by these names alone, and misses most: "
+        "see docs/explanation/new-labels.md. Learn them from ten annotated texts or more "
+        "(`padellm learn`), describe them, or ask for wordings that it was trained on (`trained` "
+        "in its padellm.json)."
     )
     W209 = (
         "{name} doesn't learn {labels}: these labels of the examples are not among its own. Call "
