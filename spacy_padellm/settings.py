@@ -157,7 +157,7 @@ class Settings:
             wordings, each against none alone. If not, labels are rows of the output layer.
         calibration: Temperatures that make its probabilities mean what they say.
         trained: The wordings of the labels that it was trained to find.
-        tag_bias: Added to the log-odds of text tags: above 0, more is found.
+        tag_bias: Added to the log-odds of mentions by the text tags: above 0, more is found.
         new_tag_bias: The same for labels with other wordings, of which a model is less sure.
         tokenizer: Some ids of its tokenizer → their tokens, to know it by; empty if unknown.
 

@@ -24,8 +24,8 @@ def export(
     new_tag_bias: Annotated[
         float | None,
         typer.Option(
-            help="Add this to the log-odds of the text tags of labels that it was not trained on: "
-            "above 0, more is found."
+            help="Add this to the log-odds of mentions, by the text tags, of labels that it was "
+            "not trained on: above 0, more is found."
         ),
     ] = None,
 ) -> None:

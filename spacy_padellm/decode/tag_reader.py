@@ -57,33 +57,31 @@ class TagReader:
         tags: dict[int, TextTags] = {}
         for encoder, items in items_of.items():
             own = torch.cat([logits[item] for item in items])
-            bias = self._find_bias(encoder)
             if self._are_alone:
                 odds = choices_of[encoder].against_none(own, needed)
-                odds = odds + bias[:-1].to(odds)
                 # The last column is that of no label.
                 inside = torch.cat([odds, torch.zeros_like(odds[:, :1])], dim=1).sigmoid()
             else:
-                inside = choices_of[encoder].log_probs(own, needed, bias=bias).exp()
+                inside = choices_of[encoder].log_probs(own, needed).exp()
             begun = 1 - begins.log_probs(own, needed)[:, -1:].exp()
             # Together, as each transfer from a device waits for it.
             probs = torch.cat([inside, begun], dim=1).cpu()
             check_numbers(probs)
             of_texts = probs.split([lengths[item] for item in items])
+            biases = self._find_biases(encoder)
             for item, each in zip(items, of_texts, strict=True):
                 text, table = texts[item], each.numpy()
                 assert text.offsets is not None  # Otherwise tags would not be read.
                 names, columns = list(encoder.labels), (table[:, :-1], table[:, -1])
-                tags[item] = TextTags(text, names, text.offsets, *columns, self._longest)
+                tags[item] = TextTags(text, names, text.offsets, *columns, self._longest, biases)
         return [tags[item] for item in range(len(texts))]
 
-    def _find_bias(self, encoder: PromptEncoder) -> Tensor:
-        """Find what is added to the log-odds of the tags of each label, and then of none."""
+    def _find_biases(self, encoder: PromptEncoder) -> list[float]:
+        """Find what is added to the log-odds of mentions of each label."""
         settings, spelled = self._settings, encoder.wordings.values()
         # A wording in other letters is the same to a tokenizer without case.
         is_new = [settings.new_tag_bias and tuple(ids) not in self._trained for ids in spelled]
-        biases = [settings.new_tag_bias if new else settings.tag_bias for new in is_new]
-        return torch.tensor([*biases, 0.0])
+        return [settings.new_tag_bias if new else settings.tag_bias for new in is_new]
 
     @cached_property
     def _trained(self) -> set[tuple[int, ...]]:

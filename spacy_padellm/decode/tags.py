@@ -28,6 +28,8 @@ class TextTags:
             `(n_ids, n_labels + 1)`.
         begins: Probability that a mention begins at an id, shape `(n_ids,)`.
         max_tokens: Length of the longest mention, in tokens.
+        biases: What is added to the log-odds of mentions of each label, shape `(n_labels,)`; `None`
+            for nothing.
 
     Attributes:
         labels: The labels.
@@ -44,6 +46,7 @@ class TextTags:
         inside: np.ndarray,
         begins: np.ndarray,
         max_tokens: int,
+        biases: Sequence[float] | None = None,
     ) -> None:
         self.labels = tuple(labels)
         self._column = {label: column for column, label in enumerate(labels)}
@@ -61,6 +64,8 @@ class TextTags:
         self._places = [text.tokens[number] for number in self._numbers]
         self._starts = [start for start, _ in self._places]
         self._max_tokens = max_tokens
+        # As factors of odds.
+        self._factors = np.exp(np.array(biases or [0.0] * len(labels)))
         # No mention begins or ends with whitespace.
         self._is_blank = np.array([text.text[a:b].isspace() for a, b in self._places], dtype=bool)
 
@@ -70,6 +75,7 @@ class TextTags:
 
         That is the probability of its least probable token. It is lower if the first token probably
         goes on with a mention before it, or if the mention probably goes on behind the last token.
+        The bias of the label comes last, so that it does not blur where mentions end.
 
         Returns:
             Probabilities, shape `(n_tokens, n_labels, max_tokens)`, of 1, 2, ... tokens; 0 where no
@@ -88,6 +94,9 @@ class TextTags:
         is_short = _windows(numbers, longest)[:-1] < self._numbers[:, None] + self._max_tokens
         allowed = is_end[:-1] & is_short & ~self._is_blank[:, None]
         scores *= allowed[:, None]
+        factors = self._factors[:, None]
+        if (factors != 1).any():
+            scores = scores * factors / (1 + scores * (factors - 1))
         return scores
 
     def score(self, label: str, place: Span) -> float:

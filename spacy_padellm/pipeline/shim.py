@@ -139,7 +139,7 @@ class PaDeLLMShim(Shim):
         self._set(replace(self.settings, calibration=calibration))
 
     def set_tag_bias(self, bias: float) -> None:
-        """Set what is added to the log-odds of text tags."""
+        """Set what is added to the log-odds of mentions by the text tags."""
         self._set(replace(self.settings, tag_bias=bias))
 
     def _set(self, settings: Settings) -> None:

@@ -148,11 +148,7 @@ class TagChoices:
                 self._means[row_of[token_id], tag] += 1 / len(ids)
 
     def log_probs(
-        self,
-        logits: Tensor,
-        given: Tensor | None = None,
-        allowed: Tensor | None = None,
-        bias: Tensor | None = None,
+        self, logits: Tensor, given: Tensor | None = None, allowed: Tensor | None = None
     ) -> Tensor:
         """Compute the log-probabilities of the tags.
 
@@ -161,14 +157,11 @@ class TagChoices:
             given: The ids of the logits, in ascending order, shape `(n_given,)`. They include all
                 needed ids. `None` for the whole vocabulary.
             allowed: Booleans, shape `(n, n_tags)`: which tags each token may choose. `None` if all.
-            bias: What to add to the logit of each tag, shape `(n_tags,)`; `None` for 0.
 
         Returns:
             Log-probabilities, shape `(n, n_tags)`, minus infinity where a tag is not allowed.
         """
         scores = self._scores(logits, given)
-        if bias is not None:
-            scores = scores + bias.to(scores)
         if allowed is not None:
             scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
         return scores.log_softmax(dim=1)

@@ -18,7 +18,9 @@ from tests.sample_texts import cut_at_spaces
 from tests.sample_tokenizers import load_tokenizer, lower_casing_tokenizer, make_encoder
 
 
-def read(text: TokenizedText, inside, begins=None, offsets=None, longest: int = 9) -> TextTags:
+def read(
+    text: TokenizedText, inside, begins=None, offsets=None, longest: int = 9, biases=None
+) -> TextTags:
     """inside: Of labels A, B and so on. begins: By default nothing begins anywhere. offsets: By
     default an id a token.
     """
@@ -26,7 +28,7 @@ def read(text: TokenizedText, inside, begins=None, offsets=None, longest: int = 
     labels = "ABC"[: probs.shape[1] - 1]
     begun = np.zeros(len(probs)) if begins is None else np.array(begins, dtype=float)
     offsets = text.tokens if offsets is None else offsets
-    return TextTags(text, labels, offsets, probs, begun, longest)
+    return TextTags(text, labels, offsets, probs, begun, longest, biases)
 
 
 def of_tokens(text: TokenizedText, offsets, is_tagged, begins=None) -> list[tuple[float, ...]]:
@@ -108,6 +110,20 @@ def test_a_mention_in_which_another_one_begins():
     assert tags.score("A", (0, 12)) == pytest.approx(0.8)
     # What begins at its first token is the mention.
     assert tags.score("A", (0, 4)) == pytest.approx(0.9 * (1 - 0.8 * 0.75))
+
+
+def test_a_bias_moves_the_log_odds_of_a_mention_and_not_where_it_ends():
+    inside = [[0.1, 0.3, 0.6], [0.2, 0.1, 0.7], [0.9, 0.05, 0.05], [0.0, 0.2, 0.8]]
+    plain, moved = read(FOUR, inside), read(FOUR, inside, biases=[1.5, -0.5])
+    places = [(FOUR.tokens[a][0], FOUR.tokens[b][1]) for a in range(4) for b in range(a, 4)]
+    for label, bias in (("A", 1.5), ("B", -0.5)):
+        before = np.array([plain.score(label, place) for place in places])
+        after = np.array([moved.score(label, place) for place in places])
+        assert (after[before == 0] == 0).all() and (before > 0).sum() > 5
+        odds = [np.log(p / (1 - p)) for p in (before[before > 0], after[before > 0])]
+        assert odds[1] - odds[0] == pytest.approx(bias)
+        assert before.argmax() == after.argmax()
+    assert (plain.inside == moved.inside).all()
 
 
 def test_a_part_of_a_mention():
