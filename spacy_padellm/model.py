@@ -138,7 +138,8 @@ class PaDeLLM:
             other = cls.from_pretrained(name, **{**options, "dtype": "float32"})
             added = other.lm.model.state_dict()
             if (
-                other.settings.uncalibrated() != model.settings
+                replace(other.settings.uncalibrated(), trained=model.settings.trained)
+                != model.settings
                 or other.lm.tokenizer.get_vocab() != vocabulary
                 or {key: weight.shape for key, weight in added.items()}
                 != {key: weight.shape for key, weight in weights.items()}
@@ -146,6 +147,8 @@ class PaDeLLM:
                 raise ValueError(Errors.P049.format(first=first, name=name))
             for key, weight in added.items():
                 sums[key] += weight.double()
+            trained = dict.fromkeys([*model.settings.trained, *other.settings.trained])
+            model = model.with_settings(replace(model.settings, trained=tuple(trained)))
         with torch.no_grad():
             for key, weight in weights.items():
                 weight.copy_(sums[key] / len(names))

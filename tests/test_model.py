@@ -406,6 +406,15 @@ def test_weights_are_averaged(folder: Path, tmp_path: Path):
     assert_weights(average, expected, by=0.25, within=1e-6)
 
 
+def test_an_average_knows_what_any_of_them_does(folder: Path, tmp_path: Path):
+    others = [moved(folder, tmp_path / name, 0.0) for name in "ab"]
+    for name, words in zip(others, (["LOC", "river"], ["PER", "river", "lake"]), strict=True):
+        path = Path(name) / "padellm.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "trained": words}))
+    average = PaDeLLM.from_average(others)
+    assert average.settings.trained == ("LOC", "river", "PER", "lake")
+
+
 def test_an_average_is_not_calibrated(folder: Path, tmp_path: Path):
     others = [moved(folder, tmp_path / name, 0.5) for name in "ab"]
     for name, temperature in zip(others, (2.0, 3.0), strict=True):
