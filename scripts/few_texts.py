@@ -17,7 +17,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,7 +61,7 @@ def learn(path: Path) -> Language:
     """Run `padellm learn`."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "spacy_padellm", "learn", str(path), folder]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return spacy.load(folder)
 
 
@@ -91,15 +91,18 @@ def train(nlp: Language, path: Path, rate: float | None = None) -> Language:
     fix_random_seed(0)
     examples = [as_ents(nlp, doc) for doc in load_docs(path, nlp.vocab)]
     optimizer = nlp.initialize(lambda: examples)
-    step = 0
-    while step < STEPS:
-        random.shuffle(examples)
-        for batch in minibatch(examples, BATCH):
-            if rate is not None:
-                optimizer.learn_rate = rate * min(1, (step + 1) / 40, (STEPS - step) / STEPS)
-            nlp.update(batch, sgd=optimizer, drop=0.1)
-            step += 1
+    for step, batch in zip(range(STEPS), deal(examples), strict=False):
+        if rate is not None:
+            optimizer.learn_rate = rate * min(1, (step + 1) / 40, (STEPS - step) / STEPS)
+        nlp.update(batch, sgd=optimizer, drop=0.1)
     return nlp
+
+
+def deal(examples: list[Example]) -> Iterator[list[Example]]:
+    """Deal examples in batches without end, each time in another order."""
+    while True:
+        random.shuffle(examples)
+        yield from minibatch(examples, BATCH)
 
 
 def as_ents(nlp: Language, doc: Doc) -> Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 
 class _WithCodes(type):
@@ -554,8 +555,8 @@ class Errors(metaclass=_WithCodes):
         "Can't tell the output format from the name {path}. Use a name that ends in .spacy "
         "(spaCy's binary format) or .jsonl (JSON lines)."
     )
-    P303 = "Can't read --map {value!r}. Write it as OLD=NEW, e.g. --map person=PER."
-    P304 = "--map has the label {label!r} twice. Map each label once."
+    P303 = "Can't read {option} {value!r}. Write it as {form}, e.g. {option} {example!r}."
+    P304 = "{option} has the label {label!r} twice. Name each label once."
     P305 = "There's no project.yml in {path}. Pass the folder of the project."
     P306 = (
         "PADELLM_DATA is set to {path}, which isn't a folder. Set it to a folder, or unset it to "
@@ -692,10 +693,26 @@ class Errors(metaclass=_WithCodes):
     P441 = (
         "There is no label {others} in the examples, only {labels}. Correct the name in --wording."
     )
-    P442 = "The texts to rehearse on cannot be read from {path}: {error}."
+    P442 = (
+        "The texts to rehearse on cannot be read from {path}: {error}. Pass a file in UTF-8 with "
+        "a text on each line to --rehearse."
+    )
     P443 = (
-        "There is no entity in {path}. Texts to learn from need some, as doc.ents or in "
-        "doc.spans[{spans_key!r}]."
+        "There is no entity in {path} to learn from. Annotate some. In a .spacy file they are "
+        "in doc.ents or in doc.spans[{spans_key!r}]."
+    )
+    P444 = "Biases of text tags must be finite numbers, but they are {biases}."
+    P445 = (
+        "{first} and {second} are both called {wording!r}, so that the model cannot tell them "
+        "apart. Give them different names with --wording."
+    )
+    P446 = (
+        "The checkpoint has a label {label}, too, which it calls {own!r} and the examples "
+        "{wording!r}. Rename the one in the examples, or leave out --keep."
+    )
+    P447 = (
+        "{name} has no padellm.json, so it was never trained to find entities. Pass the folder of "
+        "a checkpoint that was, or fine-tune it with `padellm finetune`."
     )
     P431 = "--precision and --recall are shares from 0 to 1, but {value} was given."
     P432 = "There is no target {target!r}. Pass one of {targets} to --threshold."
@@ -883,3 +900,13 @@ def require(package: str, purpose: str, *, extra: str | None = None) -> None:
         if extra is not None:
             error += f" The extra {extra!r} has all of this kind: `pip install -e '.[{extra}]'`."
         raise ImportError(error)
+
+
+def check_choice(name: str, value: object, values: Sequence[object]) -> None:
+    """Check that a setting has one of its allowed values.
+
+    Raises:
+        ValueError: It has not.
+    """
+    if value not in values:
+        raise ValueError(Errors.P031.format(name=name, value=value, values=tuple(values)))

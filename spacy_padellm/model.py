@@ -20,7 +20,7 @@ from .decode.decoder import Decoder, DecodingCost, ParallelDecoder
 from .decode.mentions import keep_most_probable, non_overlapping, rate, resolve
 from .decode.replicas import Replicas, SharedDecoder
 from .decode.windows import Window, cut_windows, merge_windows
-from .errors import Errors, Warnings
+from .errors import Errors, Warnings, check_choice
 from .prompt.encoder import EncodedText, PromptEncoder
 from .prompt.template import Labels, check_wording, word_labels
 from .settings import (
@@ -31,7 +31,6 @@ from .settings import (
     DecodingOptions,
     Overrides,
     Settings,
-    check_choice,
 )
 from .texts import Entity, TokenizedText
 from .train.objective import Objective, ParallelObjective
@@ -106,6 +105,9 @@ class PaDeLLM:
         if found is None and stated.labels is None and stated.preset is None:
             raise ValueError(Errors.P041.format(name=name, missing="padellm.json"))
         settings = stated.resolve(found)
+        if found is None:
+            # It does not say what it knows, and is taken to know what it is asked for.
+            settings = replace(settings, trained=tuple(settings.labels.values()))
         if decoding_options.decode == "tags" and not settings.reads_tags:
             raise ValueError(Errors.P039)
         bidirectional = settings.prefix_attention == "bidirectional"

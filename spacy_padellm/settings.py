@@ -6,13 +6,14 @@ Nothing heavy is imported here, as spaCy loads this module with the factory.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args
 
 from .calibration import UNCALIBRATED, Calibration
-from .errors import Errors
+from .errors import Errors, check_choice
 from .prompt.template import (
     PRESETS,
     TEMPLATES,
@@ -158,7 +159,7 @@ class Settings:
         calibration: Temperatures that make its probabilities mean what they say.
         trained: The wordings of the labels that it was trained to find.
         tag_bias: Added to the log-odds of mentions by the text tags: above 0, more is found.
-        new_tag_bias: The same for labels with other wordings, of which a model is less sure.
+        new_tag_bias: The same for labels with other wordings, if it is not 0.
         tokenizer: Some ids of its tokenizer → their tokens, to know it by; empty if unknown.
 
     Raises:
@@ -193,6 +194,9 @@ class Settings:
                 raise ValueError(
                     Errors.P037.format(output_format=self.output_format, softmax=self.softmax)
                 )
+        biases = (self.tag_bias, self.new_tag_bias)
+        if not all(map(math.isfinite, biases)):
+            raise ValueError(Errors.P444.format(biases=", ".join(map(str, biases))))
         if self.label_vectors and self.softmax == "vocabulary":
             raise ValueError(Errors.P058)
         for label, wording in self.labels.items():
@@ -215,7 +219,7 @@ class Settings:
         return "sigmoid" if self.label_vectors else "softmax"
 
     def uncalibrated(self) -> Settings:
-        """Return the settings without what was chosen for these weights."""
+        """Return the settings without what was chosen for these weights and these labels."""
         return replace(self, calibration=UNCALIBRATED, tag_bias=0.0)
 
     def as_trained(self, *, text_tags: bool, others: Iterable[str] = ()) -> Settings:
@@ -268,6 +272,8 @@ class Settings:
             new, labels = list(content.pop("untrained", ())), content.get("labels", {})
             words = [word for label, word in labels.items() if label not in new]
             content["trained"] = tuple(content.get("trained", words))
+            if content["trained"] != tuple(map(str, content["trained"])):
+                raise ValueError("trained must name wordings")
             return cls(**content, **limits)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error
@@ -359,9 +365,7 @@ class Overrides:
         if self.labels is not None:
             known = self.known_wordings(checkpoint or Settings())
             changes["labels"] = word_labels(self.labels, known)
-        resolved = replace(checkpoint or Settings(), **changes)
-        # A checkpoint that does not say what it knows is taken to know what it is asked for.
-        return resolved if checkpoint else replace(resolved, trained=(*resolved.labels.values(),))
+        return replace(checkpoint or Settings(), **changes)
 
     def known_wordings(self, checkpoint: Settings) -> dict[str, str]:
         """Find the wordings of all labels of the checkpoint or the preset."""
@@ -388,13 +392,3 @@ class Overrides:
         if missing := dict(wanted.labels).items() - dict(saved.labels).items():
             ignored.append(f"labels ({', '.join(sorted(label for label, _ in missing))})")
         return ignored
-
-
-def check_choice(name: str, value: object, values: Sequence[object]) -> None:
-    """Check that a setting has one of its allowed values.
-
-    Raises:
-        ValueError: It has not.
-    """
-    if value not in values:
-        raise ValueError(Errors.P031.format(name=name, value=value, values=tuple(values)))

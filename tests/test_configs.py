@@ -54,6 +54,6 @@ def test_scores_and_corpora_fit_the_component(config: Path):
     assert stated["training"]["score_weights"]["mentions_f"] == 1.0
     assert stated["training"]["optimizer"]["use_averages"] is False
     rate = stated["training"]["optimizer"]["learn_rate"]
-    # The first phase of the bundled model ends before.
-    steps = 6000 if config.name == "bundled.cfg" else stated["training"]["max_steps"]
+    # This phase of the bundled model ends before.
+    steps = 9000 if config.name == "bundled.cfg" else stated["training"]["max_steps"]
     assert rate["total_steps"] == steps

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_padellm.errors import require
+from spacy_padellm.errors import check_choice, require
 
 
 def test_require():
@@ -15,3 +15,9 @@ def test_require():
 def test_require_names_the_extra():
     with pytest.raises(ImportError, match=r"\[P301\].*The extra 'llm' .*\.\[llm\]"):
         require("no_such_package", "Testing", extra="llm")
+
+
+def test_a_choice():
+    check_choice("colour", "red", ("red", "green"))
+    with pytest.raises(ValueError, match=r"P031.*colour is 'blue'.*\('red', 'green'\)"):
+        check_choice("colour", "blue", ["red", "green"])

@@ -17,7 +17,6 @@ from spacy_padellm.settings import (
     DecodingOptions,
     Overrides,
     Settings,
-    check_choice,
 )
 
 OWN = PromptTemplate("{text}\n{label}: ", mention="({n})")
@@ -273,6 +272,9 @@ def test_what_is_not_stated_is_the_default():
         ({"labels": {"PER": 3}}, ""),
         ({"untrained": 3}, ""),
         ({"trained": 3}, ""),
+        ({"trained": [3]}, "trained must name wordings"),
+        ({"tag_bias": float("nan")}, "P444.*nan"),
+        ({"new_tag_bias": "much"}, ""),
     ],
 )
 def test_what_cannot_be_read(changes, reason):
@@ -324,8 +326,6 @@ def test_what_is_stated_comes_first():
     expected = Settings(
         OWN,
         {"X": "x"},
-        # A checkpoint that does not say is taken to know what it is asked for.
-        trained=("x",),
         output_format="augmented",
         max_mentions=3,
         max_mention_tokens=2,
@@ -432,12 +432,6 @@ def test_overrides_are_of_settings():
 
 
 # What else there is
-
-
-def test_a_choice():
-    check_choice("colour", "red", ("red", "green"))
-    with pytest.raises(ValueError, match=r"P031.*colour is 'blue'.*\('red', 'green'\)"):
-        check_choice("colour", "blue", ["red", "green"])
 
 
 def test_plugins(tmp_path, monkeypatch):

@@ -147,15 +147,31 @@ def parse_label_map(values: Sequence[str]) -> dict[str, str]:
     Raises:
         ValueError: A value is not OLD=NEW, or a label is mapped twice.
     """
-    label_map: dict[str, str] = {}
+    return parse_pairs(values, "--map", "OLD=NEW", "person=PER")
+
+
+def parse_pairs(values: Sequence[str], option: str, form: str, example: str) -> dict[str, str]:
+    """Parse the values of an option that says something of labels.
+
+    Args:
+        values: The values, each a label, an equals sign and something.
+        option: The option.
+        form: The form of a value.
+        example: A value.
+
+    Raises:
+        ValueError: A value has another form, or a label comes twice.
+    """
+    pairs: dict[str, str] = {}
     for value in values:
-        old, equals, new = value.partition("=")
-        if not (old and equals and new):
-            raise ValueError(Errors.P303.format(value=value))
-        if old in label_map:
-            raise ValueError(Errors.P304.format(label=old))
-        label_map[old] = new
-    return label_map
+        label, _, said = (each.strip() for each in value.partition("="))
+        if not (label and said):
+            named = {"option": option, "form": form, "example": example}
+            raise ValueError(Errors.P303.format(value=value, **named))
+        if label in pairs:
+            raise ValueError(Errors.P304.format(label=label, option=option))
+        pairs[label] = said
+    return pairs
 
 
 def parse_threshold(value: str) -> float | dict[str, float]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import Errors, require
 from ..settings import BUNDLED_MODEL, SPANS_KEY
-from .console import DeviceOption, FormatOption, check_writable, parse_label_map, shown_errors
+from .console import DeviceOption, FormatOption, check_writable, parse_pairs, shown_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spacy.language import Language
     from spacy.training import Example
+
+    from ..scoring import MentionScores
 
 
 def learn(
@@ -68,22 +70,26 @@ def learn(
 
         from ..checkpoints.loading import load_settings
         from ..checkpoints.options import DEFAULT_OPTIONS
-        from ..corpus.docs import gold_spans
-        from ..learn.recipe import Recipe, word
-        from ..learn.run import Learner, read_rehearsal
+        from ..corpus.docs import gold_spans, has_gold
+        from ..learn.recipe import Recipe, check_count, word
+        from ..learn.run import Learner, find_component, read_rehearsal
 
         start = time.perf_counter()
-        stated = parse_label_map(wording or [])
-        found = read_examples(examples, format, spacy.blank(lang))
+        stated = parse_pairs(wording or [], "--wording", "LABEL=WORDING", "JOB=job title")
+        read = read_examples(examples, format, spacy.blank(lang))
+        found = [eg for eg in read if has_gold(eg.reference, SPANS_KEY)]
+        left_out = len(read) - len(found)
         counts = Counter(
             span.label_ for eg in found for span in gold_spans(eg.reference, SPANS_KEY)
         )
         if not counts:
             raise ValueError(Errors.P443.format(path=examples, spans_key=SPANS_KEY))
         settings = load_settings(checkpoint, DEFAULT_OPTIONS)
-        known = {} if settings is None else settings.labels
-        labels = word(sorted(counts), stated, known)
-        typer.echo(f"Texts: {len(found)}")
+        if settings is None:
+            raise ValueError(Errors.P447.format(name=checkpoint))
+        labels = word(sorted(counts), stated, settings.labels)
+        check_count(len(found))
+        typer.echo(f"Texts: {len(found)} ({left_out} without annotation left out)")
         for label, worded in labels.items():
             typer.echo(f'  {label} ("{worded}"): {counts[label]}')
         learner = Learner(
@@ -100,41 +106,49 @@ def learn(
         with tqdm(total=total, unit="steps", leave=False, disable=None) as progress:
             learnt = learner.learn(found, recipe, progress.update)
         learnt.nlp.to_disk(output)
-        typer.echo(to_table(learnt.scores, counts, recipe.rounds))
-        took = time.perf_counter() - start
-        typer.echo(f"\n{output}: a pipeline that finds {', '.join(labels)} ({took:.0f} s)")
+        typer.echo(to_table(learnt.scores, recipe.rounds))
+        took, found_labels = time.perf_counter() - start, find_component(learnt.nlp).labels
+        typer.echo(f"\nBias of text tags: {learnt.bias:g}")
+        typer.echo(f"{output}: a pipeline that finds {', '.join(found_labels)} ({took:.0f} s)")
 
 
 def read_examples(path: Path, format: str, nlp: Language) -> list[Example]:
-    """Read annotated texts: a .spacy file, or a file of another format.
+    """Read annotated texts.
+
+    Args:
+        path: A .spacy file, or a file of another format.
+        format: The other format.
+        nlp: The pipeline that tokenizes them.
 
     Raises:
         ValueError: The file cannot be read.
     """
     from spacy.training import Example
 
-    from ..corpus.docs import has_gold, load_docs
+    from ..corpus.docs import load_docs
     from ..corpus.reader import create_annotated_corpus_v1
 
     if path.suffix == ".spacy":
         docs = load_docs(path, nlp.vocab)
-        examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
-    else:
-        examples = list(create_annotated_corpus_v1(path, format)(nlp))
-    return [eg for eg in examples if has_gold(eg.reference, SPANS_KEY)]
+        return [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+    return list(create_annotated_corpus_v1(path, format)(nlp))
 
 
-def to_table(scores: Mapping[str, Any], counts: Mapping[str, int], rounds: int) -> str:
-    """Write the scores of a cross-validation as a table."""
+def to_table(scores: Mapping[str, MentionScores], rounds: int) -> str:
+    """Write the scores of a cross-validation as a table.
+
+    Args:
+        scores: Label → its scores.
+        rounds: Number of rounds.
+    """
     from ..benchmark.report import to_table as write
+    from ..learn.run import add_up
 
-    by_label = scores["ents_per_type"] or {}
+    rows = {**scores, "all": add_up(scores.values())}
     cells = []
-    for label, count in counts.items():
-        of_label = by_label.get(label, {"p": 0.0, "r": 0.0, "f": 0.0})
-        cells.append([label, str(count), *(f"{of_label[key]:.3f}" for key in "prf")])
-    overall = [f"{scores[f'ents_{key}'] or 0.0:.3f}" for key in "prf"]
-    cells.append(["all", str(sum(counts.values())), *overall])
+    for label, each in rows.items():
+        shares = (each.precision, each.recall, each.fscore)
+        cells.append([label, str(each.gold), *(f"{share:.3f}" for share in shares)])
     table = write(["label", "gold", "precision", "recall", "F1"], cells, 1)
     title = f"Scores by cross-validation: each text was left out of one of {rounds} rounds."
     return f"\n{title}\n\n{table}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import Errors
+from ..prompt.template import check_wording
 
 # With fewer texts, a round would learn from hardly any.
 FEWEST_TEXTS = 6
@@ -25,7 +26,7 @@ class Recipe:
         steps: Training steps of a round.
         step_texts: Texts in a step.
         step_rehearsed: Further texts in a step, on which the model rehearses what it knows.
-        rate: The highest learning rate. It rises in a tenth of the steps, and then falls to 0.
+        rate: The learning rate, which rises in a tenth of the steps and falls all the while.
         dropout: The dropout rate.
         swap: The share of mentions that are swapped for others of their label.
         join: Most texts that are joined into one.
@@ -56,8 +57,7 @@ class Recipe:
         Raises:
             ValueError: There are too few texts.
         """
-        if n_texts < FEWEST_TEXTS:
-            raise ValueError(Errors.P440.format(count=n_texts, fewest=FEWEST_TEXTS))
+        check_count(n_texts)
         rate = _LARGE_RATE if n_weights > _LARGE else cls.rate
         if not has_tags:
             return cls(rate=rate, tag_text=0.0, biases=(0.0,))
@@ -67,6 +67,16 @@ class Recipe:
         """Return the learning rate of a step."""
         warmup = max(self.steps // 10, 1)
         return self.rate * min((step + 1) / warmup, 1 - step / self.steps)
+
+
+def check_count(n_texts: int) -> None:
+    """Check that there are enough annotated texts.
+
+    Raises:
+        ValueError: There are too few.
+    """
+    if n_texts < FEWEST_TEXTS:
+        raise ValueError(Errors.P440.format(count=n_texts, fewest=FEWEST_TEXTS))
 
 
 def word(
@@ -84,12 +94,19 @@ def word(
         `JOB_TITLE` becomes "job title".
 
     Raises:
-        ValueError: A wording is stated of a label that is not there.
+        ValueError: A wording is stated of a label that is not there, two labels have the same one,
+            or one is not possible.
     """
     labels = list(labels)
     if others := [label for label in stated if label not in labels]:
         raise ValueError(Errors.P441.format(others=", ".join(others), labels=", ".join(labels)))
-    return {label: stated.get(label) or known.get(label) or spell_out(label) for label in labels}
+    words = {label: stated.get(label) or known.get(label) or spell_out(label) for label in labels}
+    first: dict[str, str] = {}
+    for label, wording in words.items():
+        check_wording(label, wording)
+        if (other := first.setdefault(wording, label)) != label:
+            raise ValueError(Errors.P445.format(first=other, second=label, wording=wording))
+    return words
 
 
 def spell_out(label: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import spacy
 import torch
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, fix_random_seed
 
-from ..corpus.docs import ask_labels, keep_labels
+from ..corpus.docs import ask_labels, gold_spans, keep_labels
 from ..errors import Errors
 from ..pipeline.component import PaDeLLMNER
-from ..pipeline.scorer import score_mentions
+from ..scoring import MentionScores
 from ..settings import SPANS_KEY
 from .recipe import Recipe
 
@@ -32,12 +33,13 @@ class Learnt:
 
     Args:
         nlp: The pipeline.
-        scores: The scores of `score_mentions` on texts that a round had not seen, together.
+        scores: Label → the scores on texts that the round had not seen, of all rounds together: of
+            the set of mention strings of each text and label (paper, section 4.2).
         bias: The bias of text tags that was chosen by them.
     """
 
     nlp: Language
-    scores: Mapping[str, Any]
+    scores: Mapping[str, MentionScores]
     bias: float
 
 
@@ -71,6 +73,14 @@ class Learner:
         device: The device to run on.
         keep: Whether the pipelines find the checkpoint's labels, too.
         seed: The seed of all that is random.
+
+    Attributes:
+        n_weights: Number of the model's weights.
+        has_tags: Whether the model was taught text tags.
+
+    Raises:
+        ValueError: The checkpoint is not complete, or it has a label of the same name that is to be
+            kept.
     """
 
     def __init__(
@@ -86,21 +96,24 @@ class Learner:
     ) -> None:
         self._checkpoint, self._lang, self._device = checkpoint, lang, device
         self._labels, self._seed = dict(labels), seed
-        # All pipelines share its vocabulary, so that docs fit any of them.
-        self._vocab = spacy.blank(lang).vocab
         base = self._start({})
         component = find_component(base)
-        own = component.label_data
-        # What is learnt under a wording need not be rehearsed under it.
-        learnt = set(self._labels.values())
-        self._kept = {label: word for label, word in own.items() if word not in learnt}
-        self.n_weights = component.padellm.lm.model.num_parameters()
-        self.has_tags = component.padellm.settings.reads_tags
+        model, own = component.padellm, component.label_data
+        # What is learnt under a wording need not be rehearsed under it, in whatever letters.
+        encode = model.encoder.encode_wording
+        learnt = [encode(word) for word in self._labels.values()]
+        self._kept = {label: word for label, word in own.items() if encode(word) not in learnt}
+        for label in self._kept if keep else ():
+            if wording := self._labels.get(label):
+                named = {"own": own[label], "wording": wording}
+                raise ValueError(Errors.P446.format(label=label, **named))
+        self.n_weights = model.lm.model.num_parameters()
+        self.has_tags = model.settings.reads_tags
         self._found = {**self._kept, **self._labels} if keep else self._labels
         self._rehearsed = self._annotate(base, rehearsed) if self._kept else []
 
     def _start(self, config: Mapping[str, Any]) -> Language:
-        nlp = spacy.blank(self._lang, vocab=self._vocab)
+        nlp = spacy.blank(self._lang)
         model = {"name": self._checkpoint, "device": self._device, **config.get("model", {})}
         nlp.add_pipe(NAME, config={**config, "model": model})
         return nlp
@@ -119,7 +132,8 @@ class Learner:
         """Train in rounds, score each on the texts that it left out, and average the rounds.
 
         Args:
-            examples: The annotated texts.
+            examples: The annotated texts. Their references are changed: they state the labels that
+                they are annotated for.
             recipe: How to train.
             tell: Called after each step, with the number of steps since the last call.
 
@@ -127,32 +141,34 @@ class Learner:
             The pipeline with the average of the rounds' weights, which has learnt from all texts.
         """
         fix_random_seed(self._seed)
-        examples = random.Random(self._seed).sample(examples, len(examples))
         for eg in examples:
             # All are asked for the same labels, and annotated for no others.
             ask_labels(eg.reference, None)
             keep_labels(eg.reference, list(self._labels), SPANS_KEY)
-        found: dict[float, list[Example]] = {bias: [] for bias in recipe.biases}
+        scores = {
+            bias: {label: MentionScores() for label in self._labels} for bias in recipe.biases
+        }
         sums: dict[str, torch.Tensor] = {}
         nlp = None
-        for n in range(recipe.rounds):
-            left_out = examples[n :: recipe.rounds]
+        for left_out in divide(examples, recipe.rounds, self._seed):
+            # Without the last one, as there may not be room for both.
+            del nlp
             nlp = self._train([eg for eg in examples if eg not in left_out], recipe, tell)
             component = find_component(nlp)
             for bias in recipe.biases:
                 component.shim.set_tag_bias(bias)
                 docs = nlp.pipe([eg.reference.text for eg in left_out])
-                found[bias] += [
-                    Example(doc, eg.reference) for doc, eg in zip(docs, left_out, strict=True)
-                ]
+                for doc, eg in zip(docs, left_out, strict=True):
+                    _add(scores[bias], doc, eg.reference)
+            # Not every device has double precision.
             for name, weight in component.shim.lm.model.state_dict().items():
-                sums[name] = sums.get(name, 0) + weight.double()
+                sums[name] = sums.get(name, 0) + weight.cpu().double()
         assert nlp is not None
-        average = {name: total / recipe.rounds for name, total in sums.items()}
-        find_component(nlp).shim.lm.model.load_state_dict(average)
-        scores = {bias: score_mentions(of_bias) for bias, of_bias in found.items()}
+        lm = find_component(nlp).shim.lm
+        lm.model.load_state_dict({name: total / recipe.rounds for name, total in sums.items()})
+        lm.forget_labels()
         # Of equals the first, as in the recipe.
-        best = max(recipe.biases, key=lambda bias: scores[bias]["mentions_f"])
+        best = max(recipe.biases, key=lambda bias: add_up(scores[bias].values()).fscore)
         find_component(nlp).shim.set_tag_bias(best)
         return Learnt(nlp, scores[best], best)
 
@@ -179,6 +195,37 @@ class Learner:
             component.update([*own, *rehearsed], sgd=optimizer, drop=recipe.dropout)
             tell(1)
         return nlp
+
+
+def divide(examples: Sequence[Example], count: int, seed: int) -> list[list[Example]]:
+    """Divide examples into parts of about the same size. Equal texts are in the same part.
+
+    Args:
+        examples: The examples.
+        count: Number of parts.
+        seed: The seed of what goes where.
+    """
+    of_text: dict[str, list[Example]] = {}
+    for eg in examples:
+        of_text.setdefault(eg.text, []).append(eg)
+    texts = random.Random(seed).sample(sorted(of_text), len(of_text))
+    return [[eg for text in texts[n::count] for eg in of_text[text]] for n in range(count)]
+
+
+def _add(scores: Mapping[str, MentionScores], doc: Doc, gold: Doc) -> None:
+    """Add what was found in a text to the scores of each label."""
+    for label, of_label in scores.items():
+        found, right = (
+            {(label, span.text) for span in gold_spans(each, SPANS_KEY) if span.label_ == label}
+            for each in (doc, gold)
+        )
+        of_label.add(found, right)
+
+
+def add_up(scores: Iterable[MentionScores]) -> MentionScores:
+    """Add up scores."""
+    counts = zip(*((each.found_gold, each.found, each.gold) for each in scores), strict=True)
+    return MentionScores(*map(sum, counts))
 
 
 def _deal(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:

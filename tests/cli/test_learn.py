@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from typer.testing import Result
 pytest.importorskip("spacy")
 
 import spacy
+from spacy.tokens import DocBin
 
 from spacy_padellm.learn.recipe import Recipe
 from tests.pipeline.toy_pipeline import write_docs
@@ -28,7 +30,11 @@ MARKUPS = [
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    return write_docs(tmp_path / "texts.spacy", MARKUPS)
+    path = write_docs(tmp_path / "texts.spacy", MARKUPS)
+    blank = spacy.blank("en")
+    docs = [*DocBin().from_disk(path).get_docs(blank.vocab), blank("Nobody annotated this.")]
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -48,25 +54,27 @@ def test_a_pipeline_and_its_scores(run: Run, toy_checkpoint: Path, texts: Path, 
     out = tmp_path / "new" / "guests"
     result = run("learn", texts, out, "--checkpoint", toy_checkpoint)
     assert result.exit_code == 0, result.output
-    assert "Texts: 6" in result.stdout and 'HOME_TOWN ("home town"): 4' in result.stdout
+    assert (
+        "Texts: 6 (1 without annotation left out)" in result.stdout
+        and 'HOME_TOWN ("home town"): 4' in result.stdout
+    )
     rows = [line for line in result.stdout.splitlines() if line.startswith("|")]
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["GUEST", "HOME_TOWN", "all"]
     assert [row.split("|")[2].strip() for row in rows[2:]] == ["5", "4", "9"]
+    assert "Bias of text tags: 0" in result.stdout
     assert f"{out}: a pipeline that finds GUEST, HOME_TOWN" in result.stdout
     pipe = spacy.load(out).get_pipe("padellm_ner")
     assert pipe.label_data == {"GUEST": "guest", "HOME_TOWN": "home town"}
 
 
 def test_from_a_file_of_another_format(run: Run, toy_checkpoint: Path, tmp_path: Path):
-    lines = [
-        {"text": "Ada left", "entities": [[0, 3, "GUEST"]]},
-        {"text": "it rained", "entities": []},
-    ]
+    names = ("Ada", "Bob", "Eve", "Dan", "Ann", "Ida")
+    lines = [{"text": f"{name} left", "entities": [[0, 3, "GUEST"]]} for name in names]
     path = tmp_path / "texts.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines * 4), encoding="utf8")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf8")
     result = run("learn", path, tmp_path / "out", "--checkpoint", toy_checkpoint)
     assert result.exit_code == 0, result.output
-    assert 'GUEST ("guest"): 4' in result.stdout
+    assert 'GUEST ("guest"): 6' in result.stdout
 
 
 def test_wordings_and_labels_that_are_kept(
@@ -89,8 +97,19 @@ def test_what_cannot_be_learnt_from(run: Run, toy_checkpoint: Path, texts: Path,
         (few, [], "P440"),
         (empty, [], "P443"),
         (texts, ["--wording", "GUST=visitor"], "P441"),
+        (texts, ["--wording", "GUEST"], "P303"),
+        (texts, ["--wording", "GUEST=home town"], "P445"),
         (texts, ["--rehearse", few], "P442"),
     ):
         result = run("learn", path, out, *more, *options)
         assert result.exit_code == 1 and f"[{message}]" in result.output, result.output
     assert not (out / "config.cfg").exists()
+
+
+def test_a_model_that_was_never_trained_to_find_anything(
+    run: Run, toy_checkpoint: Path, texts: Path, tmp_path: Path
+):
+    raw = Path(shutil.copytree(toy_checkpoint, tmp_path / "raw"))
+    (raw / "padellm.json").unlink()
+    result = run("learn", texts, tmp_path / "out", "--checkpoint", raw)
+    assert result.exit_code == 1 and "[P447]" in result.output, result.output

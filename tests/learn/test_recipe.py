@@ -33,6 +33,17 @@ def test_a_wording_of_no_label():
         word(["LANG", "OS"], {"LNAG": "language"}, {})
 
 
+@pytest.mark.parametrize(
+    "labels, stated",
+    [(["C++", "C#"], {}), (["A", "JobTitle", "JOB_TITLE"], {}), (["A", "B"], {"A": "b"})],
+)
+def test_two_labels_of_one_wording(labels: list[str], stated: dict[str, str]):
+    with pytest.raises(ValueError, match=rf"P445.*{labels[-1]}.*--wording".replace("#", "#")):
+        word(labels, stated, {})
+    with pytest.raises(ValueError, match="P0"):
+        word(["A"], {"A": "two\nlines"}, {})
+
+
 @given(st.integers(1, 300))
 def test_the_rate_rises_and_falls(steps: int):
     recipe = Recipe(steps=steps)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("spacy")
 
@@ -13,8 +17,16 @@ from spacy.language import Language
 from spacy.training import Example
 
 from spacy_padellm.learn.recipe import Recipe
-from spacy_padellm.learn.run import Learner, Learnt, find_component, read_rehearsal
+from spacy_padellm.learn.run import (
+    Learner,
+    Learnt,
+    add_up,
+    divide,
+    find_component,
+    read_rehearsal,
+)
 from spacy_padellm.model import PaDeLLM
+from spacy_padellm.scoring import MentionScores
 from tests.pipeline.toy_pipeline import make_example
 from tests.trained import TEXTS, trained_lm
 
@@ -38,6 +50,21 @@ def checkpoint(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> st
     folder = tmp_path_factory.mktemp("tagged")
     PaDeLLM(lm, settings.as_trained(text_tags=True)).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def vectors(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, with vectors of labels that nothing has taught it to use."""
+    lm, settings = trained_lm(tag_text=0.3)
+    folder = tmp_path_factory.mktemp("vectors")
+    changed = replace(settings, softmax="admissible", label_vectors=True)
+    PaDeLLM(lm, changed.as_trained(text_tags=True)).save_pretrained(folder)
+    return str(folder)
+
+
+class Round(NamedTuple):
+    texts: list[str]
+    weights: dict[str, torch.Tensor]
 
 
 def examples(nlp: Language) -> list[Example]:
@@ -70,15 +97,48 @@ def test_it_learns(checkpoint: str):
     learnt = learn(checkpoint, recipe)
     found = learnt.nlp("Ada left Rome")
     assert {(ent.text, ent.label_) for ent in found.ents} == {("Ada", "GUEST"), ("Rome", "CITY")}
-    assert learnt.scores["ents_f"] > 0.3
+    assert add_up(learnt.scores.values()).fscore > 0.3
+    assert [learnt.scores[label].gold for label in LABELS] == [5, 4]
 
 
-def test_the_average_of_the_rounds(checkpoint: str):
-    """With no rate nothing is learnt, and the average is what it was."""
-    learnt = learn(checkpoint, Recipe(rounds=3, steps=1, rate=0.0))
-    before = PaDeLLM.from_pretrained(checkpoint).lm.model.state_dict()
-    after = find_component(learnt.nlp).shim.lm.model.state_dict()
-    assert all(torch.allclose(after[name], weight, atol=1e-6) for name, weight in before.items())
+def noted_rounds(monkeypatch: pytest.MonkeyPatch) -> list[Round]:
+    """What each round of the learners that follow is trained on, and the weights it ends with."""
+    rounds: list[Round] = []
+    train = Learner._train
+
+    def note(self, examples, recipe, tell):
+        nlp = train(self, examples, recipe, tell)
+        weights = find_component(nlp).shim.lm.model.state_dict()
+        copies = {name: weight.clone() for name, weight in weights.items()}
+        rounds.append(Round([eg.text for eg in examples], copies))
+        return nlp
+
+    monkeypatch.setattr(Learner, "_train", note)
+    return rounds
+
+
+def test_the_average_of_the_rounds(checkpoint: str, monkeypatch):
+    rounds = noted_rounds(monkeypatch)
+    learnt = learn(checkpoint, Recipe(rounds=3, steps=2))
+    for name, weight in find_component(learnt.nlp).shim.lm.model.state_dict().items():
+        each = torch.stack([of_round.weights[name] for of_round in rounds])
+        assert torch.allclose(weight, each.mean(dim=0), atol=1e-6)
+    assert any(not torch.equal(w, rounds[1].weights[name]) for name, w in rounds[0].weights.items())
+
+
+def test_it_predicts_with_the_average(vectors: str, tmp_path: Path):
+    """Also with vectors of labels, which are kept from one text to the next."""
+    learnt = learn(vectors, Recipe(rounds=2, steps=20, step_texts=2, rate=2e-3))
+    texts = [eg.text for eg in examples(spacy.blank("en"))]
+    learnt.nlp.to_disk(tmp_path)
+    labels = {**LABELS, **trained_lm(tag_text=0.3)[1].labels}
+    found, again = (
+        find_component(nlp).padellm.predict(texts, labels=labels)
+        for nlp in (learnt.nlp, spacy.load(tmp_path))
+    )
+    assert any(found) and [[e.score for e in each] for each in found] == [
+        pytest.approx([e.score for e in each], abs=1e-5) for each in again
+    ]
 
 
 def test_the_same_seed_gives_the_same(checkpoint: str):
@@ -92,39 +152,64 @@ def test_the_same_seed_gives_the_same(checkpoint: str):
 
 
 def test_the_bias_is_the_one_that_scores_best(checkpoint: str, monkeypatch):
-    scored = []
+    right = iter([1, 3, 3])
 
-    def score(examples):
-        scored.append(len(examples))
-        return {"mentions_f": [0.2, 0.7, 0.7][len(scored) - 1]}
+    def score(scores):
+        # Each mention once for each bias.
+        assert [each.gold for each in scores] == [5, 4]
+        return MentionScores(next(right), 5, 5)
 
-    monkeypatch.setattr("spacy_padellm.learn.run.score_mentions", score)
+    monkeypatch.setattr("spacy_padellm.learn.run.add_up", score)
     learnt = learn(checkpoint, Recipe(rounds=2, steps=1, biases=(0.0, 1.0, 2.0)))
-    # Each text once for each bias.
-    assert scored == [len(MARKUPS)] * 3
     assert learnt.bias == 1.0 == find_component(learnt.nlp).padellm.settings.tag_bias
 
 
 def test_no_round_has_seen_the_texts_that_it_is_scored_on(checkpoint: str, monkeypatch):
-    seen: list[list[str]] = []
-    train = Learner._train
-
-    def note(self, examples, recipe, tell):
-        seen.append([eg.text for eg in examples])
-        return train(self, examples, recipe, tell)
-
-    monkeypatch.setattr(Learner, "_train", note)
+    rounds = noted_rounds(monkeypatch)
     learn(checkpoint, Recipe(rounds=3, steps=1))
     texts = sorted(eg.text for eg in examples(spacy.blank("en")))
-    left_out = [[text for text in texts if text not in of_round] for of_round in seen]
+    left_out = [[text for text in texts if text not in each.texts] for each in rounds]
     assert [len(each) for each in left_out] == [2, 2, 2]
     assert sorted(text for each in left_out for text in each) == texts
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=4), st.integers(2, 4), st.integers(0, 9))
+def test_parts_share_no_text(words: list[str], count: int, seed: int):
+    nlp = spacy.blank("en")
+    texts = [Example(nlp.make_doc(word), nlp.make_doc(word)) for word in words]
+    parts = divide(texts, count, seed)
+    assert len(parts) == count and sorted(eg.text for each in parts for eg in each) == sorted(words)
+    distinct = [{eg.text for eg in each} for each in parts]
+    assert sum(map(len, distinct)) == len(set(words))
+    assert max(map(len, distinct)) - min(map(len, distinct)) <= 1
+
+
+def test_scores_add_up():
+    together = add_up([MentionScores(1, 2, 3), MentionScores(2, 2, 4)])
+    assert together == MentionScores(3, 4, 7)
+
+
+def test_mentions_are_read_also_from_a_span_group_alone(checkpoint: str):
+    texts = examples(spacy.blank("en"))
+    for eg in texts:
+        eg.reference.spans["padellm"] = list(eg.reference.ents)
+        eg.reference.set_ents([], default="missing")
+    learnt = Learner(checkpoint, LABELS, []).learn(texts, SHORT, lambda n: None)
+    assert [learnt.scores[label].gold for label in LABELS] == [5, 4]
+
+
+def test_a_label_of_the_checkpoint_under_another_name(checkpoint: str):
+    with pytest.raises(ValueError, match=r"P446.*label PER, too, which it calls 'PER'.*'patient'"):
+        Learner(checkpoint, {"PER": "patient"}, [], keep=True)
+    learner = Learner(checkpoint, {"PEOPLE": "PER"}, ["Ada left Rome"], keep=True)
+    # What is learnt is not rehearsed, and goes by its new name only.
+    assert list(learner._found) == ["LOC", "ORG", "PEOPLE"]
 
 
 def test_rehearsal_keeps_what_it_knew(checkpoint: str):
     """The toy model forgets people's labels if they are not asked for."""
     recipe = Recipe(
-        rounds=2, steps=40, step_texts=2, step_rehearsed=6, rate=5e-3, swap=0.0, join=1, dropout=0.0
+        rounds=2, steps=80, step_texts=2, step_rehearsed=6, rate=1e-2, swap=0.0, join=1, dropout=0.0
     )
     known = [text.source.text for text in TEXTS]
     expected = found_by(PaDeLLM.from_pretrained(checkpoint), known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...settings import check_choice
+from ...errors import check_choice
 from .augmented import AugmentedFormat
 from .base import OutputFormat
 from .structured import StructuredFormat
