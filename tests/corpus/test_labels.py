@@ -191,7 +191,7 @@ def test_the_corpora_of_the_project_have_names_for_all_labels():
     names = json.loads((ASSETS / "names.json").read_text(encoding="utf8"))
     LabelNames.read(ASSETS / "names.json")
     labels = {label for groups in corpora.values() for each in groups for label in each.labels}
-    assert labels == set(names) and len(corpora) == 40
+    assert labels == set(names) and len(corpora) == 41
     sources = (ASSETS / "SOURCES.md").read_text(encoding="utf8")
     assert all(f"\n| {corpus} |" in sources for corpus in corpora)
     for groups in corpora.values():
@@ -204,7 +204,7 @@ def test_label_corpora_are_written_as_docs(tmp_path, monkeypatch, capsys):
     """As many as wanted, each asked for all labels of its corpus, or of its source."""
     monkeypatch.syspath_prepend(str(ASSETS.parents[1] / "scripts"))
     script = import_module("label_corpora")
-    script.write(tmp_path, ["test"], ["job_adverts", "sgd"], 20)
+    script.write(tmp_path, ["test"], ["job_adverts", "sgd"], 20, None)
     assert capsys.readouterr().out.splitlines() == ["job_adverts: 20 texts", "sgd: 20 texts"]
     vocab = spacy.blank("en").vocab
     corpora = read_label_corpora(ASSETS / "corpora.jsonl.xz", ["test"])
@@ -216,4 +216,10 @@ def test_label_corpora_are_written_as_docs(tmp_path, monkeypatch, capsys):
         found = {span.label_ for doc in docs for span in gold_spans(doc, "padellm")}
         assert len(found) > 1 and found <= {label for labels in known for label in labels}
     with pytest.raises(SystemExit, match=r"Not there: moon\. There are anatem, "):
-        script.write(tmp_path, ["test"], ["moon"], None)
+        script.write(tmp_path, ["test"], ["moon"], None, None)
+    # In another order, with a seed.
+    first = [doc.text for doc in load_docs(tmp_path / "sgd.spacy", vocab)]
+    for seed in (1, 1, 2):
+        script.write(tmp_path / str(seed), ["test"], ["sgd"], 20, seed)
+    one, two = ([d.text for d in load_docs(tmp_path / n / "sgd.spacy", vocab)] for n in "12")
+    assert one != first and one != two and len(one) == 20

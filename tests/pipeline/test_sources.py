@@ -49,7 +49,8 @@ def test_a_plain_checkpoint_has_default_settings(toy_checkpoint: Path, tmp_path:
     assert settings == Settings(TEMPLATES["en"], {}, "causal", "vocabulary")
     # Where a preset is named, it was trained as that says.
     preset = Preset("toy", TEMPLATES["zh"], {"PER": "person"})
-    assert pretrained(folder).load_settings(preset) == Settings(TEMPLATES["zh"], {"PER": "person"})
+    expected = Settings(TEMPLATES["zh"], {"PER": "person"}, trained=("person",))
+    assert pretrained(folder).load_settings(preset) == expected
 
 
 def test_pretrained_model(toy_checkpoint: Path):
