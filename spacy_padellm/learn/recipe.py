@@ -18,7 +18,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained how long. The defaults were chosen by the development domains in
+    """What is trained how long. The defaults were chosen by the corpora in
     `docs/explanation/new-labels.md`.
 
     Args:
