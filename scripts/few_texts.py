@@ -121,7 +121,10 @@ WAYS: dict[str, Callable[[Path], Language]] = {
 def main(texts: Path, tests: Path, way: str) -> None:
     """Learn from each file, score on the other file of its name, and print it."""
     scores = []
-    for path in sorted(texts.glob("*.spacy")):
+    files = sorted(texts.glob("*.spacy"))
+    if not files:
+        raise SystemExit(f"There is no .spacy file in {texts}. Write some with label_corpora.py.")
+    for path in files:
         start = time.perf_counter()
         nlp = WAYS[way](path)
         took = time.perf_counter() - start

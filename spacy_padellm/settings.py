@@ -219,8 +219,8 @@ class Settings:
         return "sigmoid" if self.label_vectors else "softmax"
 
     def uncalibrated(self) -> Settings:
-        """Return the settings without what was chosen for these weights and these labels."""
-        return replace(self, calibration=UNCALIBRATED, tag_bias=0.0)
+        """Return the settings without what was chosen for these weights."""
+        return replace(self, calibration=UNCALIBRATED, tag_bias=0.0, new_tag_bias=0.0)
 
     def as_trained(self, *, text_tags: bool, others: Iterable[str] = ()) -> Settings:
         """Return the settings of the model once it is trained further, to find its labels.

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_padellm.calibration import Calibration
 from spacy_padellm.model import find_plugin
 from spacy_padellm.prompt.template import PRESETS, TEMPLATES, Preset, PromptTemplate
 from spacy_padellm.settings import (
@@ -240,6 +241,13 @@ def test_what_is_written_is_read_by_people():
 }
 """
     )
+
+
+def test_training_leaves_nothing_that_was_chosen_for_the_weights_before():
+    chosen = replace(TRAINED, calibration=Calibration(2.0, 3.0), tag_bias=0.5, new_tag_bias=1.5)
+    assert chosen.uncalibrated() == TRAINED
+    further = chosen.as_trained(text_tags=True, others=["river", "person"])
+    assert further == replace(TRAINED, text_tags=True, trained=("person", "date", "river"))
 
 
 def test_what_is_not_stated_is_the_default():

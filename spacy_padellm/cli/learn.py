@@ -101,7 +101,7 @@ def learn(
             keep=keep,
             seed=seed,
         )
-        recipe = Recipe.choose(len(found), learner.n_weights, has_tags=learner.has_tags)
+        recipe = Recipe.choose(learner.n_weights, has_tags=learner.has_tags)
         total = recipe.rounds * recipe.steps
         with tqdm(total=total, unit="steps", leave=False, disable=None) as progress:
             learnt = learner.learn(found, recipe, progress.update)

@@ -18,8 +18,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained how long. The defaults were chosen by the corpora in
-    `docs/explanation/new-labels.md`.
+    """What is trained how long.
 
     Args:
         rounds: Number of rounds. Each leaves out a part of the texts, on which it is scored.
@@ -46,18 +45,13 @@ class Recipe:
     biases: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)
 
     @classmethod
-    def choose(cls, n_texts: int, n_weights: int, *, has_tags: bool) -> Recipe:
+    def choose(cls, n_weights: int, *, has_tags: bool) -> Recipe:
         """Choose a recipe.
 
         Args:
-            n_texts: Number of annotated texts.
             n_weights: Number of the model's weights.
             has_tags: Whether the model was taught text tags.
-
-        Raises:
-            ValueError: There are too few texts.
         """
-        check_count(n_texts)
         rate = _LARGE_RATE if n_weights > _LARGE else cls.rate
         if not has_tags:
             return cls(rate=rate, tag_text=0.0, biases=(0.0,))

@@ -192,11 +192,11 @@ class PaDeLLMShim(Shim):
         """Find the labels whose wording the model was never trained on."""
         encoder = self.padellm.encoder
         # Compared by ids, since a tokenizer that lower-cases reads "PERSON" as "person".
-        trained = [encoder.encode_wording(each) for each in self.settings.trained]
+        trained = {tuple(encoder.encode_wording(each)) for each in self.settings.trained}
         return [
             label
             for label, wording in labels.items()
-            if encoder.encode_wording(wording) not in trained
+            if tuple(encoder.encode_wording(wording)) not in trained
         ]
 
     def create(self, texts: Iterable[str]) -> None:

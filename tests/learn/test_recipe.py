@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_padellm.learn.recipe import FEWEST_TEXTS, Recipe, spell_out, word
+from spacy_padellm.learn.recipe import FEWEST_TEXTS, Recipe, check_count, spell_out, word
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,11 @@ def test_a_wording_of_no_label():
     [(["C++", "C#"], {}), (["A", "JobTitle", "JOB_TITLE"], {}), (["A", "B"], {"A": "b"})],
 )
 def test_two_labels_of_one_wording(labels: list[str], stated: dict[str, str]):
-    with pytest.raises(ValueError, match=rf"P445.*{labels[-1]}.*--wording".replace("#", "#")):
+    with pytest.raises(ValueError, match=rf"P445.*{labels[-1]} .*--wording"):
         word(labels, stated, {})
+
+
+def test_a_wording_that_is_not_possible():
     with pytest.raises(ValueError, match="P0"):
         word(["A"], {"A": "two\nlines"}, {})
 
@@ -55,16 +58,17 @@ def test_the_rate_rises_and_falls(steps: int):
 
 
 def test_a_large_model_learns_slowly():
-    small, large = (Recipe.choose(20, n, has_tags=True) for n in (22_000_000, 300_000_000))
+    small, large = (Recipe.choose(n, has_tags=True) for n in (22_000_000, 300_000_000))
     assert large.rate < small.rate / 10 and small.tag_text > 0 and small.biases[0] == 0
 
 
 def test_a_model_without_tags_is_taught_none():
-    recipe = Recipe.choose(20, 22_000_000, has_tags=False)
+    recipe = Recipe.choose(22_000_000, has_tags=False)
     assert recipe.tag_text == 0 and recipe.biases == (0.0,)
 
 
 def test_too_few_texts():
-    assert Recipe.choose(FEWEST_TEXTS, 1, has_tags=True).rounds < FEWEST_TEXTS
+    check_count(FEWEST_TEXTS)
+    assert Recipe().rounds < FEWEST_TEXTS
     with pytest.raises(ValueError, match=r"P440.*5 annotated texts are too few.*at least 6"):
-        Recipe.choose(FEWEST_TEXTS - 1, 1, has_tags=True)
+        check_count(FEWEST_TEXTS - 1)
