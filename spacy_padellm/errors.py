@@ -62,6 +62,7 @@ class Errors(metaclass=_WithCodes):
         "An encoder needs a fast tokenizer to be used as a decoder, but {name!r} has none. Use an "
         "encoder with a tokenizer.json."
     )
+    P015 = "The shares {shares} don't fit. State {count} numbers above 0, one for each checkpoint."
     P020 = (
         "This package needs an attention mask, but attn_implementation={implementation!r} takes "
         "none. Load the model with attn_implementation='sdpa' or 'eager'."
@@ -869,10 +870,10 @@ class Warnings(metaclass=_WithCodes):
         "[training.optimizer] set {remedies}."
     )
     W206 = (
-        "{name} was never trained to find {labels}. It goes by these names alone, and misses most: "
-        "see docs/explanation/new-labels.md. Learn them from ten annotated texts or more "
-        "(`padellm learn`), describe them, or ask for wordings that it was trained on (`trained` "
-        "in its padellm.json)."
+        "{name} was never trained to find {labels}, and goes by these names alone. The bundled "
+        "model misses two thirds and more of such mentions: docs/explanation/new-labels.md has its "
+        "scores. Learn the labels from ten annotated texts or more (`padellm learn`), or ask for "
+        "wordings that it was trained on (`trained` in its padellm.json)."
     )
     W209 = (
         "{name} doesn't learn {labels}: these labels of the examples are not among its own. Call "

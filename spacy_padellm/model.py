@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -116,18 +117,26 @@ class PaDeLLM:
         return cls(lm, settings, decoding_options, replicas)
 
     @classmethod
-    def from_average(cls, names: Sequence[str], **options: Any) -> PaDeLLM:
+    def from_average(
+        cls, names: Sequence[str], shares: Sequence[float] | None = None, **options: Any
+    ) -> PaDeLLM:
         """Load checkpoints that were trained from the same weights, and average them. The average
         often beats each of them and has the same size (Wortsman et al., 2022, "Model soups").
 
         Args:
             names: Checkpoints, one or more.
+            shares: How much of each is in the average, relative to the others; `None` for the same
+                of each.
             **options: As of `from_pretrained`.
 
         Raises:
-            ValueError: A checkpoint is not complete, or they differ in more than their weights.
+            ValueError: A checkpoint is not complete, they differ in more than their weights, or the
+                shares do not fit.
         """
         first, *others = names
+        shares = [1.0] * len(names) if shares is None else shares
+        if len(shares) != len(names) or any(not 0 < share < math.inf for share in shares):
+            raise ValueError(Errors.P015.format(shares=[*shares], count=len(names)))
         model = cls.from_pretrained(first, **options)
         if others:
             # How sure the average is, nobody has measured.
@@ -135,8 +144,8 @@ class PaDeLLM:
         weights = model.lm.model.state_dict()
         vocabulary = model.lm.tokenizer.get_vocab()
         # In double precision, so that the order does not matter.
-        sums = {key: weight.to(torch.float64, copy=True) for key, weight in weights.items()}
-        for name in others:
+        sums = {key: weight.double() * shares[0] for key, weight in weights.items()}
+        for name, share in zip(others, shares[1:], strict=True):
             other = cls.from_pretrained(name, **{**options, "dtype": "float32"})
             added = other.lm.model.state_dict()
             if (
@@ -148,18 +157,18 @@ class PaDeLLM:
             ):
                 raise ValueError(Errors.P049.format(first=first, name=name))
             for key, weight in added.items():
-                sums[key] += weight.double()
+                sums[key] += weight.double() * share
             trained = dict.fromkeys([*model.settings.trained, *other.settings.trained])
             model = model.with_settings(replace(model.settings, trained=tuple(trained)))
         with torch.no_grad():
             for key, weight in weights.items():
-                weight.copy_(sums[key] / len(names))
+                weight.copy_(sums[key] / sum(shares))
         return model
 
     def with_settings(self, settings: Settings) -> PaDeLLM:
         """Create a copy with other settings, such as labels, that shares the language model."""
         other = type(self)(self.lm, settings, self.options, self.replicas)
-        names = ("text_tags", "calibration", "trained", "tag_bias", "new_tag_bias")
+        names = ("text_tags", "calibration", "trained", "tag_bias", "usual", "other_tag_bias")
         not_of_prompts = {name: getattr(settings, name) for name in names}
         if replace(self.settings, **not_of_prompts) == settings:
             other.encoder = self.encoder

@@ -52,7 +52,8 @@ OBJECTIVES, DECODERS = "spacy_padellm_objectives", "spacy_padellm_decoders"
 _FORMAT = 1
 _LIMITS = ("max_mentions", "max_mention_tokens")
 # Left out where they say nothing, so that earlier versions can read the rest.
-_LATER = ("calibration", "tokenizer", "label_vectors", "trained", "tag_bias", "new_tag_bias")
+_BIASES = ("tag_bias", "usual", "other_tag_bias")
+_LATER = ("calibration", "tokenizer", "label_vectors", "trained", *_BIASES)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ class Settings:
         calibration: Temperatures that make its probabilities mean what they say.
         trained: The wordings of the labels that it was trained to find.
         tag_bias: Added to the log-odds of mentions by the text tags: above 0, more is found.
-        new_tag_bias: The same for labels with other wordings, if it is not 0.
+        usual: The wordings that `tag_bias` is for; empty for all.
+        other_tag_bias: The same for labels with other wordings than these.
         tokenizer: Some ids of its tokenizer → their tokens, to know it by; empty if unknown.
 
     Raises:
@@ -178,7 +180,8 @@ class Settings:
     calibration: Calibration = UNCALIBRATED
     trained: tuple[str, ...] = ()
     tag_bias: float = 0.0
-    new_tag_bias: float = 0.0
+    usual: tuple[str, ...] = ()
+    other_tag_bias: float = 0.0
     tokenizer: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -194,7 +197,7 @@ class Settings:
                 raise ValueError(
                     Errors.P037.format(output_format=self.output_format, softmax=self.softmax)
                 )
-        biases = (self.tag_bias, self.new_tag_bias)
+        biases = (self.tag_bias, self.other_tag_bias)
         if not all(map(math.isfinite, biases)):
             raise ValueError(Errors.P444.format(biases=", ".join(map(str, biases))))
         if self.label_vectors and self.softmax == "vocabulary":
@@ -220,7 +223,7 @@ class Settings:
 
     def uncalibrated(self) -> Settings:
         """Return the settings without what was chosen for these weights."""
-        return replace(self, calibration=UNCALIBRATED, tag_bias=0.0, new_tag_bias=0.0)
+        return replace(self, calibration=UNCALIBRATED, tag_bias=0.0, usual=(), other_tag_bias=0.0)
 
     def as_trained(self, *, text_tags: bool, others: Iterable[str] = ()) -> Settings:
         """Return the settings of the model once it is trained further, to find its labels.
@@ -237,9 +240,10 @@ class Settings:
     def to_json(self) -> str:
         """Write the contents of `padellm.json`."""
         content: dict[str, Any] = {"format": _FORMAT}
-        nothing: tuple[Any, ...] = (UNCALIBRATED, {}, False, 0, (*self.labels.values(),))
+        nothing: dict[str, Any] = {"calibration": UNCALIBRATED, "trained": (*self.labels.values(),)}
         for name, value in asdict(self).items():
-            if name in _LATER and getattr(self, name) in nothing:
+            own = getattr(self, name)
+            if name in _LATER and (own == nothing[name] if name in nothing else not own):
                 continue
             place = content.setdefault("limits", {}) if name in _LIMITS else content
             place[name] = value
@@ -271,9 +275,10 @@ class Settings:
             # Earlier versions named the other labels.
             new, labels = list(content.pop("untrained", ())), content.get("labels", {})
             words = [word for label, word in labels.items() if label not in new]
-            content["trained"] = tuple(content.get("trained", words))
-            if content["trained"] != tuple(map(str, content["trained"])):
-                raise ValueError("trained must name wordings")
+            for name, default in {"trained": words, "usual": ()}.items():
+                content[name] = tuple(content.get(name, default))
+                if content[name] != tuple(map(str, content[name])):
+                    raise ValueError(f"{name} must name wordings")
             return cls(**content, **limits)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(Errors.P040.format(path=where, error=error)) from error

@@ -406,6 +406,12 @@ def test_weights_are_averaged(folder: Path, tmp_path: Path):
     assert_weights(average, expected, by=0.25, within=1e-6)
 
 
+def test_weights_are_averaged_by_shares(folder: Path, tmp_path: Path):
+    other = moved(folder, tmp_path / "other", 0.5)
+    average = PaDeLLM.from_average([str(folder), other], [1.5, 0.5])
+    assert_weights(average, PaDeLLM.from_pretrained(str(folder)), by=0.125, within=1e-6)
+
+
 def test_an_average_knows_what_any_of_them_does(folder: Path, tmp_path: Path):
     others = [moved(folder, tmp_path / name, 0.0) for name in "ab"]
     for name, words in zip(others, (["LOC", "river"], ["PER", "river", "lake"]), strict=True):

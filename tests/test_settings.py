@@ -177,7 +177,8 @@ any_settings = st.builds(
     text_tags=st.booleans(),
     trained=st.lists(line, max_size=2).map(tuple),
     tag_bias=st.sampled_from([0.0, 0.5, -2.0]),
-    new_tag_bias=st.sampled_from([0.0, 1.5]),
+    usual=st.lists(line, max_size=2).map(tuple),
+    other_tag_bias=st.sampled_from([0.0, 1.5]),
 )
 
 
@@ -204,7 +205,7 @@ def test_settings_are_written_and_read(settings):
         *(["trained"] if settings.trained != tuple(settings.labels.values()) else []),
         *(
             name
-            for name in ("label_vectors", "tag_bias", "new_tag_bias")
+            for name in ("label_vectors", "tag_bias", "usual", "other_tag_bias")
             if getattr(settings, name)
         ),
     }
@@ -244,7 +245,8 @@ def test_what_is_written_is_read_by_people():
 
 
 def test_training_leaves_nothing_that_was_chosen_for_the_weights_before():
-    chosen = replace(TRAINED, calibration=Calibration(2.0, 3.0), tag_bias=0.5, new_tag_bias=1.5)
+    biases = {"tag_bias": 0.5, "usual": ("person",), "other_tag_bias": 1.5}
+    chosen = replace(TRAINED, calibration=Calibration(2.0, 3.0), **biases)
     assert chosen.uncalibrated() == TRAINED
     further = chosen.as_trained(text_tags=True, others=["river", "person"])
     assert further == replace(TRAINED, text_tags=True, trained=("person", "date", "river"))
@@ -282,7 +284,8 @@ def test_what_is_not_stated_is_the_default():
         ({"trained": 3}, ""),
         ({"trained": [3]}, "trained must name wordings"),
         ({"tag_bias": float("nan")}, "P444.*nan"),
-        ({"new_tag_bias": "much"}, ""),
+        ({"other_tag_bias": "much"}, ""),
+        ({"usual": [3]}, "usual must name wordings"),
     ],
 )
 def test_what_cannot_be_read(changes, reason):

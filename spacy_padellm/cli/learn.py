@@ -102,8 +102,7 @@ def learn(
             seed=seed,
         )
         recipe = Recipe.choose(learner.n_weights, has_tags=learner.has_tags)
-        total = recipe.rounds * recipe.steps
-        with tqdm(total=total, unit="steps", leave=False, disable=None) as progress:
+        with tqdm(total=recipe.all_steps, unit="steps", leave=False, disable=None) as progress:
             learnt = learner.learn(found, recipe, progress.update)
         learnt.nlp.to_disk(output)
         typer.echo(to_table(learnt.scores, recipe.rounds))

@@ -80,13 +80,13 @@ class TagReader:
         """Find what is added to the log-odds of mentions of each label."""
         settings, spelled = self._settings, encoder.wordings.values()
         # A wording in other letters is the same to a tokenizer without case.
-        is_new = [settings.new_tag_bias and tuple(ids) not in self._trained for ids in spelled]
-        return [settings.new_tag_bias if new else settings.tag_bias for new in is_new]
+        usual = [not self._usual or tuple(ids) in self._usual for ids in spelled]
+        return [settings.tag_bias if each else settings.other_tag_bias for each in usual]
 
     @cached_property
-    def _trained(self) -> set[tuple[int, ...]]:
-        """The ids of the wordings that the model was trained on."""
-        return {tuple(self._encoder.encode_wording(each)) for each in self._settings.trained}
+    def _usual(self) -> set[tuple[int, ...]]:
+        """The ids of the wordings that the model's usual bias is for; empty for all."""
+        return {tuple(self._encoder.encode_wording(each)) for each in self._settings.usual}
 
     def _spell_labels(
         self, encoders: Sequence[PromptEncoder]

@@ -23,9 +23,10 @@ class Recipe:
     Args:
         rounds: Number of rounds. Each leaves out a part of the texts, on which it is scored.
         steps: Training steps of a round.
+        last_steps: Training steps on all texts, from the average of the rounds.
         step_texts: Texts in a step.
         step_rehearsed: Further texts in a step, on which the model rehearses what it knows.
-        rate: The learning rate, which rises in a tenth of the steps and falls all the while.
+        rate: The highest learning rate. It rises in a tenth of a round's steps, and then falls.
         dropout: The dropout rate.
         swap: The share of mentions that are swapped for others of their label.
         join: Most texts that are joined into one.
@@ -34,7 +35,8 @@ class Recipe:
     """
 
     rounds: int = 3
-    steps: int = 100
+    steps: int = 60
+    last_steps: int = 130
     step_texts: int = 8
     step_rehearsed: int = 2
     rate: float = 4e-4
@@ -57,10 +59,20 @@ class Recipe:
             return cls(rate=rate, tag_text=0.0, biases=(0.0,))
         return cls(rate=rate)
 
-    def find_rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        warmup = max(self.steps // 10, 1)
-        return self.rate * min((step + 1) / warmup, 1 - step / self.steps)
+    @property
+    def all_steps(self) -> int:
+        """The steps of all rounds and the last ones."""
+        return self.rounds * self.steps + self.last_steps
+
+    def find_rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step.
+
+        Args:
+            step: The step, from 0.
+            steps: Number of steps.
+        """
+        warmup = max(steps // 10, 1)
+        return self.rate * min((step + 1) / warmup, 1 - step / steps)
 
 
 def check_count(n_texts: int) -> None:

@@ -1,4 +1,4 @@
-"""Learn from few texts: rounds of training, each scored on texts that it left out."""
+"""Learn from few texts: rounds that are scored on what they left out, then training on all."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Learner:
     def learn(
         self, examples: Sequence[Example], recipe: Recipe, tell: Callable[[int], object]
     ) -> Learnt:
-        """Train in rounds, score each on the texts that it left out, and average the rounds.
+        """Train in rounds, score each on the texts that it left out, and go on from their average.
 
         Args:
             examples: The annotated texts. Their references are changed: they state the labels that
@@ -138,7 +138,8 @@ class Learner:
             tell: Called after each step, with the number of steps since the last call.
 
         Returns:
-            The pipeline with the average of the rounds' weights, which has learnt from all texts.
+            The pipeline that has learnt from all texts. Its scores are those of the rounds, which
+            learnt from fewer texts, and not as long.
         """
         fix_random_seed(self._seed)
         for eg in examples:
@@ -153,7 +154,9 @@ class Learner:
         for left_out in divide(examples, recipe.rounds, self._seed):
             # Without the last one, as there may not be room for both.
             del nlp
-            nlp = self._train([eg for eg in examples if eg not in left_out], recipe, tell)
+            rest = [eg for eg in examples if eg not in left_out]
+            nlp = self._begin(rest, recipe)
+            self._train(nlp, rest, recipe, recipe.steps, tell)
             component = find_component(nlp)
             for bias in recipe.biases:
                 component.shim.set_tag_bias(bias)
@@ -163,38 +166,48 @@ class Learner:
             # Not every device has double precision.
             for name, weight in component.shim.lm.model.state_dict().items():
                 sums[name] = sums.get(name, 0) + weight.cpu().double()
-        assert nlp is not None
+        del nlp
+        nlp = self._begin(examples, recipe)
         lm = find_component(nlp).shim.lm
         lm.model.load_state_dict({name: total / recipe.rounds for name, total in sums.items()})
         lm.forget_labels()
+        self._train(nlp, examples, recipe, recipe.last_steps, tell)
         # Of equals the first, as in the recipe.
         best = max(recipe.biases, key=lambda bias: add_up(scores[bias].values()).fscore)
         find_component(nlp).shim.set_tag_bias(best)
         return Learnt(nlp, scores[best], best)
 
-    def _train(
-        self, examples: Sequence[Example], recipe: Recipe, tell: Callable[[int], object]
-    ) -> Language:
+    def _begin(self, examples: Sequence[Example], recipe: Recipe) -> Language:
+        """Make a pipeline with the checkpoint's weights, to be trained on examples."""
         swap = {"rate": recipe.swap, "uses": 1, "join": recipe.join, "capitals": 0.0}
         model = {"tag_text": recipe.tag_text, "mixed_precision": True}
         augment = {"@misc": "spacy_padellm.swap_mentions.v1", **swap}
         nlp = self._start({"labels": self._found, "augment": augment, "model": model})
+        find_component(nlp).initialize(lambda: examples, labels=self._found)
+        return nlp
+
+    def _train(
+        self,
+        nlp: Language,
+        examples: Sequence[Example],
+        recipe: Recipe,
+        count: int,
+        tell: Callable[[int], object],
+    ) -> None:
         component = find_component(nlp)
-        component.initialize(lambda: examples, labels=self._found)
         optimizer = Adam(
             recipe.rate, beta2=0.98, L2=0.01, L2_is_weight_decay=True, use_averages=False
         )
         steps = zip(
             _deal(examples, recipe.step_texts),
             _deal(self._rehearsed, recipe.step_rehearsed),
-            range(recipe.steps),
+            range(count),
             strict=False,
         )
         for own, rehearsed, step in steps:
-            optimizer.learn_rate = recipe.find_rate(step)
+            optimizer.learn_rate = recipe.find_rate(step, count)
             component.update([*own, *rehearsed], sgd=optimizer, drop=recipe.dropout)
             tell(1)
-        return nlp
 
 
 def divide(examples: Sequence[Example], count: int, seed: int) -> list[list[Example]]:

@@ -57,15 +57,24 @@ def test_of_several_the_average(run: Run, toy_checkpoint: Path, tmp_path: Path):
     assert all(torch.equal(average[name], weight) for name, weight in one.items())
 
 
+@pytest.mark.parametrize("shares", ["1", "1,0", "1,-1", "1,2,3", "1,inf", "nan,1", "much,little"])
+def test_shares_that_do_not_fit(run: Run, toy_checkpoint: Path, tmp_path: Path, shares: str):
+    out = tmp_path / "out"
+    result = run("export", toy_checkpoint, toy_checkpoint, out, "--shares", shares)
+    assert result.exit_code == 1 and not out.exists()
+    assert "[P015]" in result.stderr and "State 2 numbers above 0" in result.stderr
+
+
 def test_nothing_to_export(run: Run, tmp_path: Path):
     result = run("export", tmp_path, tmp_path / "out")
     assert result.exit_code == 1
     assert "[P041]" in result.stderr and not (tmp_path / "out").exists()
 
 
-def test_a_bias_for_new_labels(run: Run, toy_checkpoint: Path, tmp_path: Path):
-    run("export", toy_checkpoint, tmp_path / "more", "--new-tag-bias", "1.5")
-    assert PaDeLLM.from_pretrained(str(tmp_path / "more")).settings.new_tag_bias == 1.5
+def test_a_bias_for_other_labels(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    run("export", toy_checkpoint, tmp_path / "more", "--other-tag-bias", "1.5")
+    more = PaDeLLM.from_pretrained(str(tmp_path / "more")).settings
+    assert more.other_tag_bias == 1.5 and more.usual == tuple(more.labels.values())
     # It stays if nothing else is said.
     run("export", tmp_path / "more", tmp_path / "same")
-    assert PaDeLLM.from_pretrained(str(tmp_path / "same")).settings.new_tag_bias == 1.5
+    assert PaDeLLM.from_pretrained(str(tmp_path / "same")).settings == more

@@ -40,7 +40,7 @@ def texts(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch):
     """Few steps, as what is learnt is tested elsewhere."""
-    recipe = Recipe(rounds=2, steps=2, step_texts=2, tag_text=0.0, biases=(0.0,))
+    recipe = Recipe(rounds=2, steps=2, last_steps=2, step_texts=2, tag_text=0.0, biases=(0.0,))
     choose = Recipe.choose
 
     def choose_short(*args, **kwargs):

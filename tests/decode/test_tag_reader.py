@@ -33,11 +33,11 @@ def test_labels_of_other_wordings_have_a_bias_of_their_own(label_vectors):
     lm = random_lm("llama", "en", "bidirectional", 1)
     plain = odds_of(lm, label_vectors)
     # A wording in other letters is another one to this tokenizer.
-    trained = ("PER", "place")
-    moved = odds_of(lm, label_vectors, trained=trained, tag_bias=0.5, new_tag_bias=2.0)
+    usual = ("PER", "place")
+    moved = odds_of(lm, label_vectors, usual=usual, tag_bias=0.5, other_tag_bias=2.0)
     assert moved == pytest.approx(plain + np.array([0.5, 2.0, 2.0]), abs=1e-3, nan_ok=True)
-    # Without one, they are like others.
-    moved = odds_of(lm, label_vectors, trained=trained, tag_bias=0.5)
+    # If none are usual, all have the same.
+    moved = odds_of(lm, label_vectors, tag_bias=0.5, other_tag_bias=2.0)
     assert moved == pytest.approx(plain + 0.5, abs=1e-3, nan_ok=True)
-    found = odds_of(lm, label_vectors, trained=trained)
+    found = odds_of(lm, label_vectors, usual=usual)
     assert found == pytest.approx(plain, abs=1e-3, nan_ok=True)

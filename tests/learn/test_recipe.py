@@ -49,8 +49,8 @@ def test_a_wording_that_is_not_possible():
 
 @given(st.integers(1, 300))
 def test_the_rate_rises_and_falls(steps: int):
-    recipe = Recipe(steps=steps)
-    rates = [recipe.find_rate(step) for step in range(steps)]
+    recipe = Recipe()
+    rates = [recipe.find_rate(step, steps) for step in range(steps)]
     top = rates.index(max(rates))
     assert all(0 < rate <= recipe.rate for rate in rates)
     assert top <= steps / 10 and rates[: top + 1] == sorted(rates[: top + 1])

@@ -40,7 +40,7 @@ MARKUPS = [
     "it rained",
 ]
 LABELS = {"GUEST": "guest", "CITY": "city"}
-SHORT = Recipe(rounds=2, steps=2, step_texts=2, step_rehearsed=1, biases=(0.0, 4.0))
+SHORT = Recipe(rounds=2, steps=2, last_steps=2, step_texts=2, step_rehearsed=1, biases=(0.0, 4.0))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,7 @@ def vectors(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 class Round(NamedTuple):
     texts: list[str]
+    before: dict[str, torch.Tensor]
     weights: dict[str, torch.Tensor]
 
 
@@ -82,7 +83,7 @@ def test_what_is_learnt_is_a_pipeline(checkpoint: str, tmp_path: Path):
     counted = []
     learner = Learner(checkpoint, LABELS, [])
     learnt = learner.learn(examples(spacy.blank("en")), SHORT, counted.append)
-    assert sum(counted) == 4
+    assert sum(counted) == SHORT.all_steps == 6
     assert find_component(learnt.nlp).label_data == LABELS
     learnt.nlp.to_disk(tmp_path)
     again = spacy.load(tmp_path)
@@ -93,7 +94,8 @@ def test_what_is_learnt_is_a_pipeline(checkpoint: str, tmp_path: Path):
 
 
 def test_it_learns(checkpoint: str):
-    recipe = Recipe(rounds=2, steps=80, step_texts=4, rate=2e-3, swap=0.0, join=1, dropout=0.0)
+    often = {"steps": 80, "last_steps": 40, "step_texts": 4, "rate": 2e-3}
+    recipe = Recipe(rounds=2, swap=0.0, join=1, dropout=0.0, **often)
     learnt = learn(checkpoint, recipe)
     found = learnt.nlp("Ada left Rome")
     assert {(ent.text, ent.label_) for ent in found.ents} == {("Ada", "GUEST"), ("Rome", "CITY")}
@@ -106,29 +108,36 @@ def noted_rounds(monkeypatch: pytest.MonkeyPatch) -> list[Round]:
     rounds: list[Round] = []
     train = Learner._train
 
-    def note(self, examples, recipe, tell):
-        nlp = train(self, examples, recipe, tell)
-        weights = find_component(nlp).shim.lm.model.state_dict()
-        copies = {name: weight.clone() for name, weight in weights.items()}
-        rounds.append(Round([eg.text for eg in examples], copies))
-        return nlp
+    def weights(nlp: Language) -> dict[str, torch.Tensor]:
+        state = find_component(nlp).shim.lm.model.state_dict()
+        return {name: weight.clone() for name, weight in state.items()}
+
+    def note(self, nlp, examples, *options):
+        before = weights(nlp)
+        train(self, nlp, examples, *options)
+        rounds.append(Round([eg.text for eg in examples], before, weights(nlp)))
 
     monkeypatch.setattr(Learner, "_train", note)
     return rounds
 
 
-def test_the_average_of_the_rounds(checkpoint: str, monkeypatch):
-    rounds = noted_rounds(monkeypatch)
-    learnt = learn(checkpoint, Recipe(rounds=3, steps=2))
-    for name, weight in find_component(learnt.nlp).shim.lm.model.state_dict().items():
+def test_it_goes_on_from_the_average_of_the_rounds(checkpoint: str, monkeypatch):
+    noted = noted_rounds(monkeypatch)
+    learnt = learn(checkpoint, Recipe(rounds=3, steps=2, last_steps=2))
+    *rounds, last = noted
+    for name, weight in last.before.items():
         each = torch.stack([of_round.weights[name] for of_round in rounds])
         assert torch.allclose(weight, each.mean(dim=0), atol=1e-6)
     assert any(not torch.equal(w, rounds[1].weights[name]) for name, w in rounds[0].weights.items())
+    texts = [eg.text for eg in examples(spacy.blank("en"))]
+    assert sorted(last.texts) == sorted(texts)
+    end = find_component(learnt.nlp).shim.lm.model.state_dict()
+    assert any(not torch.equal(weight, last.before[name]) for name, weight in end.items())
 
 
 def test_it_predicts_with_the_average(vectors: str, tmp_path: Path):
     """Also with vectors of labels, which are kept from one text to the next."""
-    learnt = learn(vectors, Recipe(rounds=2, steps=20, step_texts=2, rate=2e-3))
+    learnt = learn(vectors, Recipe(rounds=2, steps=20, last_steps=5, step_texts=2, rate=2e-3))
     texts = [eg.text for eg in examples(spacy.blank("en"))]
     learnt.nlp.to_disk(tmp_path)
     labels = {**LABELS, **trained_lm(tag_text=0.3)[1].labels}
@@ -160,13 +169,14 @@ def test_the_bias_is_the_one_that_scores_best(checkpoint: str, monkeypatch):
         return MentionScores(next(right), 5, 5)
 
     monkeypatch.setattr("spacy_padellm.learn.run.add_up", score)
-    learnt = learn(checkpoint, Recipe(rounds=2, steps=1, biases=(0.0, 1.0, 2.0)))
+    learnt = learn(checkpoint, Recipe(rounds=2, steps=1, last_steps=1, biases=(0.0, 1.0, 2.0)))
     assert learnt.bias == 1.0 == find_component(learnt.nlp).padellm.settings.tag_bias
 
 
 def test_no_round_has_seen_the_texts_that_it_is_scored_on(checkpoint: str, monkeypatch):
-    rounds = noted_rounds(monkeypatch)
-    learn(checkpoint, Recipe(rounds=3, steps=1))
+    noted = noted_rounds(monkeypatch)
+    learn(checkpoint, Recipe(rounds=3, steps=1, last_steps=1))
+    rounds = noted[:-1]
     texts = sorted(eg.text for eg in examples(spacy.blank("en")))
     left_out = [[text for text in texts if text not in each.texts] for each in rounds]
     assert [len(each) for each in left_out] == [2, 2, 2]
@@ -208,9 +218,8 @@ def test_a_label_of_the_checkpoint_under_another_name(checkpoint: str):
 
 def test_rehearsal_keeps_what_it_knew(checkpoint: str):
     """The toy model forgets people's labels if they are not asked for."""
-    recipe = Recipe(
-        rounds=2, steps=80, step_texts=2, step_rehearsed=6, rate=1e-2, swap=0.0, join=1, dropout=0.0
-    )
+    often = {"steps": 80, "last_steps": 40, "step_texts": 2, "step_rehearsed": 6, "rate": 1e-2}
+    recipe = Recipe(rounds=2, swap=0.0, join=1, dropout=0.0, **often)
     known = [text.source.text for text in TEXTS]
     expected = found_by(PaDeLLM.from_pretrained(checkpoint), known)
     assert sum(map(len, expected)) > 3
