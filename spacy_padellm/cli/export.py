@@ -50,9 +50,9 @@ def export(
         folders = [find_checkpoint(each) for each in sources]
         model = PaDeLLM.from_average(folders, numbers, dtype=dtype)
         if other_tag_bias is not None:
-            usual = tuple(model.settings.labels.values())
-            chosen = {"usual": usual, "other_tag_bias": other_tag_bias}
-            model = model.with_settings(replace(model.settings, **chosen))
+            own = tuple(model.settings.labels.values())
+            settings = replace(model.settings, usual=own, other_tag_bias=other_tag_bias)
+            model = model.with_settings(settings)
         model.save_pretrained(output_path)
         size = sum(path.stat().st_size for path in output_path.rglob("*") if path.is_file())
         typer.echo(f"{output_path}: {size / 1e6:.1f} MB, labels {', '.join(model.settings.labels)}")

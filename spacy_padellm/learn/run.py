@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..settings import SPANS_KEY
 from .recipe import Recipe
 
 NAME = "padellm_ner"
+Weights = dict[str, torch.Tensor]
 # English sentences with names; `scripts/rehearsal_texts.py` wrote them.
 _TEXTS = Path(__file__).with_name("texts.txt")
 
@@ -149,32 +151,38 @@ class Learner:
         scores = {
             bias: {label: MentionScores() for label in self._labels} for bias in recipe.biases
         }
-        sums: dict[str, torch.Tensor] = {}
+        share = recipe.kept if self._rehearsed else 0.0
+        start: Weights = {}
+        sums: Weights = {}
         nlp = None
         for left_out in divide(examples, recipe.rounds, self._seed):
             # Without the last one, as there may not be room for both.
             del nlp
             rest = [eg for eg in examples if eg not in left_out]
-            nlp = self._begin(rest, recipe)
+            with warnings.catch_warnings():
+                # The last training warns of what cannot be taught, in all texts.
+                warnings.simplefilter("ignore")
+                nlp = self._begin(rest, recipe)
+            start = start or _weights(nlp)
             self._train(nlp, rest, recipe, recipe.steps, tell)
+            learnt = _weights(nlp)
+            sums = _mix(sums, learnt, 1.0) if sums else learnt
+            _load(nlp, _mix(learnt, start, share, 1 - share))
             component = find_component(nlp)
             for bias in recipe.biases:
                 component.shim.set_tag_bias(bias)
                 docs = nlp.pipe([eg.reference.text for eg in left_out])
                 for doc, eg in zip(docs, left_out, strict=True):
                     _add(scores[bias], doc, eg.reference)
-            # Not every device has double precision.
-            for name, weight in component.shim.lm.model.state_dict().items():
-                sums[name] = sums.get(name, 0) + weight.cpu().double()
         del nlp
         nlp = self._begin(examples, recipe)
-        lm = find_component(nlp).shim.lm
-        lm.model.load_state_dict({name: total / recipe.rounds for name, total in sums.items()})
-        lm.forget_labels()
+        _load(nlp, {name: total / recipe.rounds for name, total in sums.items()})
         self._train(nlp, examples, recipe, recipe.last_steps, tell)
+        _load(nlp, _mix(_weights(nlp), start, share, 1 - share))
         # Of equals the first, as in the recipe.
         best = max(recipe.biases, key=lambda bias: add_up(scores[bias].values()).fscore)
-        find_component(nlp).shim.set_tag_bias(best)
+        # What was rehearsed is as sure as it was.
+        find_component(nlp).shim.set_tag_bias(best, self._labels.values())
         return Learnt(nlp, scores[best], best)
 
     def _begin(self, examples: Sequence[Example], recipe: Recipe) -> Language:
@@ -208,6 +216,24 @@ class Learner:
             optimizer.learn_rate = recipe.find_rate(step, count)
             component.update([*own, *rehearsed], sgd=optimizer, drop=recipe.dropout)
             tell(1)
+
+
+def _weights(nlp: Language) -> Weights:
+    """Copy the weights of a pipeline, in double precision, which not every device has."""
+    state = find_component(nlp).shim.lm.model.state_dict()
+    return {name: weight.cpu().to(torch.float64, copy=True) for name, weight in state.items()}
+
+
+def _mix(these: Weights, those: Weights, share: float, rest: float = 1.0) -> Weights:
+    """Add a share of some weights to the rest of others."""
+    return {name: weight * rest + those[name] * share for name, weight in these.items()}
+
+
+def _load(nlp: Language, weights: Weights) -> None:
+    """Give a pipeline other weights."""
+    lm = find_component(nlp).shim.lm
+    lm.model.load_state_dict(weights)
+    lm.forget_labels()
 
 
 def divide(examples: Sequence[Example], count: int, seed: int) -> list[list[Example]]:

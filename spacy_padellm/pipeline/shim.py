@@ -138,9 +138,15 @@ class PaDeLLMShim(Shim):
         """Set the temperatures of the model's probabilities."""
         self._set(replace(self.settings, calibration=calibration))
 
-    def set_tag_bias(self, bias: float) -> None:
-        """Set what is added to the log-odds of mentions by the text tags."""
-        self._set(replace(self.settings, tag_bias=bias))
+    def set_tag_bias(self, bias: float, wordings: Iterable[str] = ()) -> None:
+        """Set what is added to the log-odds of mentions by the text tags.
+
+        Args:
+            bias: What is added.
+            wordings: The wordings of the labels that it is for; empty for all.
+        """
+        chosen = replace(self.settings, tag_bias=bias, usual=tuple(wordings), other_tag_bias=0.0)
+        self._set(chosen)
 
     def _set(self, settings: Settings) -> None:
         self._settings = settings

@@ -93,6 +93,16 @@ def test_what_is_learnt_is_a_pipeline(checkpoint: str, tmp_path: Path):
     assert [*map(str, again(text).ents)] == [*map(str, learnt.nlp(text).ents)]
 
 
+def test_what_cannot_be_taught_is_said_once(checkpoint: str):
+    nlp = spacy.blank("en")
+    long = make_example(nlp, f"[{'Ada ' * 40}Hill|GUEST] left")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Learner(checkpoint, LABELS, []).learn([*examples(nlp), long], SHORT, lambda n: None)
+    said = [str(each.message) for each in caught if "W070" in str(each.message)]
+    assert len(said) == 1 and "1 of 10 gold mentions" in said[0] and "too long" in said[0]
+
+
 def test_it_learns(checkpoint: str):
     often = {"steps": 80, "last_steps": 40, "step_texts": 4, "rate": 2e-3}
     recipe = Recipe(rounds=2, swap=0.0, join=1, dropout=0.0, **often)
@@ -133,6 +143,19 @@ def test_it_goes_on_from_the_average_of_the_rounds(checkpoint: str, monkeypatch)
     assert sorted(last.texts) == sorted(texts)
     end = find_component(learnt.nlp).shim.lm.model.state_dict()
     assert any(not torch.equal(weight, last.before[name]) for name, weight in end.items())
+
+
+def test_it_keeps_a_share_of_the_checkpoint_if_it_rehearses(checkpoint: str, monkeypatch):
+    noted = noted_rounds(monkeypatch)
+    recipe = replace(SHORT, kept=0.25)
+    learnt = learn(checkpoint, recipe, ["Ada left Rome"])
+    first, *_, last = noted
+    end = find_component(learnt.nlp).shim.lm.model.state_dict()
+    assert end.keys() == last.weights.keys()
+    for name, weight in end.items():
+        expected = 0.75 * last.weights[name] + 0.25 * first.before[name]
+        assert torch.allclose(weight, expected, atol=1e-6)
+    assert any(not torch.allclose(w, first.before[name]) for name, w in end.items())
 
 
 def test_it_predicts_with_the_average(vectors: str, tmp_path: Path):
@@ -246,7 +269,11 @@ def test_labels_of_the_checkpoint(checkpoint: str, keep: bool):
     learnt = learn(checkpoint, SHORT, ["Ada left Rome"], keep=keep)
     own = trained_lm(tag_text=0.3)[1].labels
     expected = {**own, **LABELS} if keep else LABELS
-    assert find_component(learnt.nlp).label_data == expected
+    component = find_component(learnt.nlp)
+    assert component.label_data == expected
+    # The bias is not for what is rehearsed.
+    assert component.padellm.settings.usual == tuple(LABELS.values())
+    assert component.padellm.settings.other_tag_bias == 0.0
 
 
 def test_texts_to_rehearse_on(tmp_path: Path):
