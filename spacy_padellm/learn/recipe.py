@@ -38,7 +38,7 @@ class Recipe:
     """
 
     rounds: int = 3
-    steps: int = 50
+    steps: int = 40
     last_steps: int = 120
     step_texts: int = 8
     step_rehearsed: int = 2
@@ -47,8 +47,8 @@ class Recipe:
     swap: float = 0.4
     join: int = 2
     tag_text: float = 0.3
-    kept: float = 0.4
-    biases: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
+    kept: float = 0.25
+    biases: tuple[float, ...] = (0.0, 1.0)
 
     @classmethod
     def choose(cls, n_weights: int, *, has_tags: bool) -> Recipe:
