@@ -163,4 +163,6 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", default=BUNDLED_MODEL, help="What `learn` starts from.")
     parser.add_argument("--kept", type=Path, help="A file with the checkpoint's own labels.")
     given = parser.parse_args()
+    if given.kept is not None and given.way != "learn":
+        parser.error("--kept is for `learn` only: the others have no checkpoint of their own.")
     main(given.texts, given.tests, given.way, given.checkpoint, given.kept)

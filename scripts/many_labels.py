@@ -36,6 +36,8 @@ def main() -> None:
     model = PaDeLLM.from_pretrained(args.model)
     vocab = spacy.blank("en").vocab
     files = sorted(args.corpus.glob("*.spacy"))
+    if not files:
+        raise SystemExit(f"There is no .spacy file in {args.corpus}.")
     texts = [doc.text for file in files for doc in load_docs(file, vocab)[: args.limit]]
     own = dict(model.settings.labels)
     others = [name for name in json.loads(Path(NAMES).read_text()) if name not in own.values()]

@@ -51,8 +51,8 @@ OBJECTIVES, DECODERS = "spacy_padellm_objectives", "spacy_padellm_decoders"
 
 _FORMAT = 1
 _LIMITS = ("max_mentions", "max_mention_tokens")
-# Left out where they say nothing, so that earlier versions can read the rest.
 _BIASES = ("tag_bias", "usual", "other_tag_bias")
+# Left out where they say nothing, so that earlier versions can read the rest.
 _LATER = ("calibration", "tokenizer", "label_vectors", "trained", *_BIASES)
 
 

@@ -153,7 +153,7 @@ class Learner:
         }
         share = recipe.kept if self._rehearsed else 0.0
         start: Weights = {}
-        sums: Weights = {}
+        average: Weights = {}
         nlp = None
         for left_out in divide(examples, recipe.rounds, self._seed):
             # Without the last one, as there may not be room for both.
@@ -166,8 +166,9 @@ class Learner:
             start = start or _weights(nlp)
             self._train(nlp, rest, recipe, recipe.steps, tell)
             learnt = _weights(nlp)
-            sums = _mix(sums, learnt, 1.0) if sums else learnt
-            _load(nlp, _mix(learnt, start, share, 1 - share))
+            for name, weight in learnt.items():
+                average[name] = average.get(name, 0) + weight / recipe.rounds
+            _load(nlp, _mix(learnt, start, share))
             component = find_component(nlp)
             for bias in recipe.biases:
                 component.shim.set_tag_bias(bias)
@@ -176,9 +177,9 @@ class Learner:
                     _add(scores[bias], doc, eg.reference)
         del nlp
         nlp = self._begin(examples, recipe)
-        _load(nlp, {name: total / recipe.rounds for name, total in sums.items()})
+        _load(nlp, average)
         self._train(nlp, examples, recipe, recipe.last_steps, tell)
-        _load(nlp, _mix(_weights(nlp), start, share, 1 - share))
+        _load(nlp, _mix(_weights(nlp), start, share))
         # Of equals the first, as in the recipe.
         best = max(recipe.biases, key=lambda bias: add_up(scores[bias].values()).fscore)
         # What was rehearsed is as sure as it was.
@@ -224,9 +225,9 @@ def _weights(nlp: Language) -> Weights:
     return {name: weight.cpu().to(torch.float64, copy=True) for name, weight in state.items()}
 
 
-def _mix(these: Weights, those: Weights, share: float, rest: float = 1.0) -> Weights:
-    """Add a share of some weights to the rest of others."""
-    return {name: weight * rest + those[name] * share for name, weight in these.items()}
+def _mix(learnt: Weights, start: Weights, share: float) -> Weights:
+    """Replace a share of the weights that learnt by those at the start."""
+    return {name: weight * (1 - share) + start[name] * share for name, weight in learnt.items()}
 
 
 def _load(nlp: Language, weights: Weights) -> None:
