@@ -40,8 +40,9 @@ SPANS_KEY = "padellm"
 # If text tags are read, an entity must be more probable than this.
 LIKELY = 0.5
 # Labels are not opened for mentions that would have to be written with a higher probability than
-# this to be more probable than not. It is the best value on the bundled model's development sets.
-SURE = 0.7
+# the first to be kept, or with a lower one than the second to be dropped. Wider bounds open more
+# labels, for nearly the same entities.
+SURE, UNSURE = 0.65, 0.1
 # The checkpoint that comes with the package: English names.
 BUNDLED_MODEL = "padellm_en_small"
 # Every label and mention in a sequence of its own. Other output formats are plugged in.
@@ -133,13 +134,13 @@ class DecodingOptions:
         """The lowest and the highest probability by the tags that leave a mention in doubt.
 
         A place below the lowest does not open its label, as it would be kept only if the model were
-        very sure to write it. A place above the highest is kept even if the model does not write
-        it.
+        very sure to write it. Nor does a place above the highest, as it would be dropped only if
+        the model were very sure not to write it.
         """
         if self.decode == "tags":
             return (LIKELY, LIKELY)
         share = max(self.tag_share, 1e-9)
-        return ((LIKELY - (1 - share) * SURE) / share, LIKELY / share)
+        return (LIKELY - (1 - share) * SURE) / share, (LIKELY - (1 - share) * UNSURE) / share
 
 
 @dataclass(frozen=True)

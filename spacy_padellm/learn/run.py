@@ -204,6 +204,8 @@ class Learner:
         tell: Callable[[int], object],
     ) -> None:
         component = find_component(nlp)
+        # Few texts say little of what words mean, and without these a step is faster.
+        embeddings = component.shim.lm.model.get_input_embeddings().requires_grad_(False)
         optimizer = Adam(
             recipe.rate, beta2=0.98, L2=0.01, L2_is_weight_decay=True, use_averages=False
         )
@@ -217,6 +219,7 @@ class Learner:
             optimizer.learn_rate = recipe.find_rate(step, count)
             component.update([*own, *rehearsed], sgd=optimizer, drop=recipe.dropout)
             tell(1)
+        embeddings.requires_grad_(True)
 
 
 def _weights(nlp: Language) -> Weights:

@@ -505,6 +505,7 @@ def test_all_labels_are_written_as_without_tags(family, prefix_attention):
 def test_what_tags_decide_need_not_be_written(family, prefix_attention, monkeypatch):
     """The same entities are found if all labels are opened that could change one."""
     monkeypatch.setattr(settings_module, "SURE", 1.0)
+    monkeypatch.setattr(settings_module, "UNSURE", 0.0)
     opened = Counter()
     for seed in range(6):
         lm = sure_lm(family, prefix_attention, seed)
@@ -548,7 +549,7 @@ def test_entities_of_any_text_are_those_of_the_labels_in_doubt(
     everything, the entities are those of all labels. And with all labels, what is written is what
     is written without tags.
     """
-    with mock.patch.object(settings_module, "SURE", sure):
+    with mock.patch.multiple(settings_module, SURE=sure, UNSURE=1 - sure):
         check_labels_in_doubt(texts, family, seed, softmax, share, threshold, occurrences)
 
 

@@ -292,10 +292,10 @@ def test_tags_confirm_what_is_written_and_name_what_is_not():
 @pytest.mark.parametrize(
     "options, expected",
     [
-        ({"tag_share": 0.65}, (0.255 / 0.65, 0.5 / 0.65)),
+        ({"tag_share": 0.65}, (0.2725 / 0.65, 0.465 / 0.65)),
         # A threshold only leaves out some of what is found.
-        ({"tag_share": 0.65, "threshold": 0.9}, (0.255 / 0.65, 0.5 / 0.65)),
-        ({"tag_share": 0.5}, (0.3, 1.0)),
+        ({"tag_share": 0.65, "threshold": 0.9}, (0.2725 / 0.65, 0.465 / 0.65)),
+        ({"tag_share": 0.5}, (0.35, 0.9)),
         ({"tag_share": 1.0}, (0.5, 0.5)),
         ({"tag_share": 0.65, "decode": "tags"}, (0.5, 0.5)),
     ],
@@ -305,7 +305,7 @@ def test_what_leaves_doubt(options, expected):
     assert DecodingOptions(**options).doubtful == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.28])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.23])
 def test_light_tags_leave_all_in_doubt(share):
     low, high = DecodingOptions(tag_share=share).doubtful
     assert low <= 0 and high >= 1

@@ -158,6 +158,15 @@ def test_it_keeps_a_share_of_the_checkpoint_if_it_rehearses(checkpoint: str, mon
     assert any(not torch.allclose(w, first.before[name]) for name, w in end.items())
 
 
+def test_words_mean_what_they_did(checkpoint: str, monkeypatch):
+    noted = noted_rounds(monkeypatch)
+    model = find_component(learn(checkpoint, SHORT).nlp).shim.lm.model
+    embeddings = model.get_input_embeddings().weight
+    (name,) = (name for name, weight in model.named_parameters() if weight is embeddings)
+    assert all(torch.equal(each.weights[name], noted[0].before[name]) for each in noted)
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
 def test_it_predicts_with_the_average(vectors: str, tmp_path: Path):
     """Also with vectors of labels, which are kept from one text to the next."""
     learnt = learn(vectors, Recipe(rounds=2, steps=20, last_steps=5, step_texts=2, rate=2e-3))
