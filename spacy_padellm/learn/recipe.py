@@ -41,14 +41,14 @@ class Recipe:
     steps: int = 40
     last_steps: int = 120
     step_texts: int = 8
-    step_rehearsed: int = 2
+    step_rehearsed: int = 4
     rate: float = 4e-4
     dropout: float = 0.1
     swap: float = 0.4
     join: int = 2
     tag_text: float = 0.3
     kept: float = 0.25
-    biases: tuple[float, ...] = (0.0, 1.0)
+    biases: tuple[float, ...] = (1.0, 0.0, 1.5)
 
     @classmethod
     def choose(cls, n_weights: int, *, has_tags: bool) -> Recipe:
