@@ -688,8 +688,8 @@ class Errors(metaclass=_WithCodes):
         "entities in `doc.ents` or `doc.spans[{spans_key!r}]`."
     )
     P440 = (
-        "{count} annotated texts are too few to learn from: a part of them is left out in each "
-        "round, to score it. Annotate at least {fewest}."
+        "{count} different annotated texts are too few to learn from: a part of them is left out "
+        "in each round, to score it. Annotate at least {fewest}."
     )
     P441 = (
         "There is no label {others} in the examples, only {labels}. Correct the name in --wording."

@@ -70,7 +70,7 @@ def learn(
 
         from ..checkpoints.loading import load_settings
         from ..checkpoints.options import DEFAULT_OPTIONS
-        from ..corpus.docs import gold_spans, has_gold
+        from ..corpus.docs import gold_spans, has_gold, own_labels
         from ..learn.recipe import Recipe, check_count, word
         from ..learn.run import Learner, find_component, read_rehearsal
 
@@ -87,8 +87,13 @@ def learn(
         settings = load_settings(checkpoint, DEFAULT_OPTIONS)
         if settings is None:
             raise ValueError(Errors.P447.format(name=checkpoint))
-        labels = word(sorted(counts), stated, settings.labels)
-        check_count(len(found))
+        # The texts may say what their labels are called.
+        asked = [own for eg in found if isinstance(own := own_labels(eg.reference), dict)]
+        known = {
+            label: wording for own in (settings.labels, *asked) for label, wording in own.items()
+        }
+        labels = word(sorted(counts), stated, known)
+        check_count(len({eg.text for eg in found}))
         typer.echo(f"Texts: {len(found)} ({left_out} without annotation left out)")
         for label, worded in labels.items():
             typer.echo(f'  {label} ("{worded}"): {counts[label]}')

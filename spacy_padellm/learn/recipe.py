@@ -14,6 +14,7 @@ FEWEST_TEXTS = 6
 # Models of more weights have learnt more, and forget it at a high rate.
 _LARGE, _LARGE_RATE = 100_000_000, 2e-5
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SEPARATORS = re.compile(r"[_.:/-]+")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,10 @@ def word(
 
 
 def spell_out(label: str) -> str:
-    """Write a label as words: `JOB_TITLE` and `JobTitle` become "job title"."""
-    words = re.sub(r"[\W_]+", " ", _CAMEL.sub(" ", label)).strip()
-    return words.lower() or label
+    """Write a label as words: `JOB_TITLE` and `JobTitle` become "job title".
+
+    A label of several words stays as it is.
+    """
+    if len(label.split()) > 1:
+        return label
+    return _SEPARATORS.sub(" ", _CAMEL.sub(" ", label)).strip().lower() or label

@@ -16,9 +16,11 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, fix_random_seed
 
-from ..corpus.docs import ask_labels, gold_spans, keep_labels
+from ..checkpoints.options import has_fast_bfloat16
+from ..corpus.docs import ask_labels, gold_spans, keep_labels, own_labels
 from ..errors import Errors
 from ..pipeline.component import PaDeLLMNER
+from ..pipeline.scorer import mention_sets
 from ..scoring import MentionScores
 from ..settings import SPANS_KEY
 from .recipe import Recipe
@@ -81,8 +83,8 @@ class Learner:
         has_tags: Whether the model was taught text tags.
 
     Raises:
-        ValueError: The checkpoint is not complete, or it has a label of the same name that is to be
-            kept.
+        ValueError: The checkpoint is not complete, it reads two wordings as the same, or it has a
+            label of the same name that is to be kept.
     """
 
     def __init__(
@@ -104,6 +106,10 @@ class Learner:
         # What is learnt under a wording need not be rehearsed under it, in whatever letters.
         encode = model.encoder.encode_wording
         learnt = [encode(word) for word in self._labels.values()]
+        for label, ids in zip(self._labels, learnt, strict=True):
+            if (first := list(self._labels)[learnt.index(ids)]) != label:
+                named = {"second": label, "wording": self._labels[label]}
+                raise ValueError(Errors.P445.format(first=first, **named))
         self._kept = {label: word for label, word in own.items() if encode(word) not in learnt}
         for label in self._kept if keep else ():
             if wording := self._labels.get(label):
@@ -146,6 +152,9 @@ class Learner:
         fix_random_seed(self._seed)
         for eg in examples:
             # All are asked for the same labels, and annotated for no others.
+            if (own := own_labels(eg.reference)) is not None:
+                there = {span.label_ for span in gold_spans(eg.reference, SPANS_KEY)}
+                keep_labels(eg.reference, [*{*own, *there}], SPANS_KEY)
             ask_labels(eg.reference, None)
             keep_labels(eg.reference, list(self._labels), SPANS_KEY)
         scores = {
@@ -171,7 +180,7 @@ class Learner:
             _load(nlp, _mix(learnt, start, share))
             component = find_component(nlp)
             for bias in recipe.biases:
-                component.shim.set_tag_bias(bias)
+                component.shim.set_tag_bias(bias, self._labels.values())
                 docs = nlp.pipe([eg.reference.text for eg in left_out])
                 for doc, eg in zip(docs, left_out, strict=True):
                     _add(scores[bias], doc, eg.reference)
@@ -189,7 +198,8 @@ class Learner:
     def _begin(self, examples: Sequence[Example], recipe: Recipe) -> Language:
         """Make a pipeline with the checkpoint's weights, to be trained on examples."""
         swap = {"rate": recipe.swap, "uses": 1, "join": recipe.join, "capitals": 0.0}
-        model = {"tag_text": recipe.tag_text, "mixed_precision": True}
+        fast = has_fast_bfloat16(self._device.partition(":")[0])
+        model = {"tag_text": recipe.tag_text, "mixed_precision": fast}
         augment = {"@misc": "spacy_padellm.swap_mentions.v1", **swap}
         nlp = self._start({"labels": self._found, "augment": augment, "model": model})
         find_component(nlp).initialize(lambda: examples, labels=self._found)
@@ -257,12 +267,9 @@ def divide(examples: Sequence[Example], count: int, seed: int) -> list[list[Exam
 
 def _add(scores: Mapping[str, MentionScores], doc: Doc, gold: Doc) -> None:
     """Add what was found in a text to the scores of each label."""
+    sets = mention_sets(doc, gold, SPANS_KEY)
     for label, of_label in scores.items():
-        found, right = (
-            {(label, span.text) for span in gold_spans(each, SPANS_KEY) if span.label_ == label}
-            for each in (doc, gold)
-        )
-        of_label.add(found, right)
+        of_label.add(*({each for each in mentions if each[0] == label} for mentions in sets))
 
 
 def add_up(scores: Iterable[MentionScores]) -> MentionScores:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..corpus.docs import annotated_labels, gold_spans, has_gold, unknown_stretches
@@ -36,23 +37,38 @@ def score_mentions(
     scores = MentionScores()
     annotated = [eg for eg in examples if has_gold(eg.reference, spans_key)]
     for eg in annotated:
-        labels = annotated_labels(eg.reference, spans_key)
-        unknown = unknown_stretches(eg.reference, spans_key)
-        found = {
-            (s.label_, s.text)
-            for s in gold_spans(eg.predicted, spans_key)
-            if all(s.end_char <= each.start or each.end <= s.start_char for each in unknown)
-        }
-        gold = {(s.label_, s.text) for s in gold_spans(eg.reference, spans_key)}
-        if labels is not None:
-            found = {(label, string) for label, string in found if label in labels}
-        scores.add(found, gold)
+        scores.add(*mention_sets(eg.predicted, eg.reference, spans_key))
     return {
         **get_ner_prf([_of_annotated_labels(eg, spans_key) for eg in examples]),
         "mentions_p": scores.precision if annotated else None,
         "mentions_r": scores.recall if annotated else None,
         "mentions_f": scores.fscore if annotated else None,
     }
+
+
+def mention_sets(
+    predicted: Doc, reference: Doc, spans_key: str | None
+) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """List the mention strings of a text, each with its label.
+
+    Args:
+        predicted: The text with what was found. What its annotation does not tell right or wrong is
+            left out.
+        reference: The text with its annotation.
+        spans_key: The span group of either with its mentions.
+
+    Returns:
+        Those found, and the gold ones.
+    """
+    labels = annotated_labels(reference, spans_key)
+    unknown = unknown_stretches(reference, spans_key)
+    found = {
+        (span.label_, span.text)
+        for span in gold_spans(predicted, spans_key)
+        if (labels is None or span.label_ in labels)
+        and all(span.end_char <= each.start or each.end <= span.start_char for each in unknown)
+    }
+    return found, {(span.label_, span.text) for span in gold_spans(reference, spans_key)}
 
 
 def _of_annotated_labels(example: Example, spans_key: str | None) -> Example:

@@ -13,8 +13,9 @@ pytest.importorskip("spacy")
 import spacy
 from spacy.tokens import DocBin
 
+from spacy_padellm.corpus.docs import ask_labels
 from spacy_padellm.learn.recipe import Recipe
-from tests.pipeline.toy_pipeline import write_docs
+from tests.pipeline.toy_pipeline import make_example, write_docs
 
 Run = Callable[..., Result]
 
@@ -75,6 +76,26 @@ def test_from_a_file_of_another_format(run: Run, toy_checkpoint: Path, tmp_path:
     result = run("learn", path, tmp_path / "out", "--checkpoint", toy_checkpoint)
     assert result.exit_code == 0, result.output
     assert 'GUEST ("guest"): 6' in result.stdout
+
+
+def test_texts_say_what_their_labels_are_called(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    nlp = spacy.blank("en")
+    docs = [make_example(nlp, markup).reference for markup in MARKUPS]
+    for doc in docs:
+        ask_labels(doc, {"GUEST": "visitor: who comes", "HOME_TOWN": "town"})
+    path = tmp_path / "texts.spacy"
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    stated = ["--checkpoint", toy_checkpoint, "--wording", "GUEST=caller"]
+    result = run("learn", path, tmp_path / "out", *stated)
+    assert result.exit_code == 0, result.output
+    labels = spacy.load(tmp_path / "out").get_pipe("padellm_ner").label_data
+    assert labels == {"GUEST": "caller", "HOME_TOWN": "town"}
+
+
+def test_equal_texts_count_once(run: Run, toy_checkpoint: Path, tmp_path: Path):
+    same = write_docs(tmp_path / "same.spacy", MARKUPS[:1] * 8)
+    result = run("learn", same, tmp_path / "out", "--checkpoint", toy_checkpoint)
+    assert result.exit_code == 1 and "[P440] 1 different" in result.output, result.output
 
 
 def test_wordings_and_labels_that_are_kept(

@@ -13,6 +13,10 @@ from spacy_padellm.learn.recipe import FEWEST_TEXTS, Recipe, check_count, spell_
         ("JOB_TITLE", "job title"),
         ("JobTitle", "job title"),
         ("operating-system", "operating system"),
+        ("software plug-in", "software plug-in"),
+        ("pH value", "pH value"),
+        ("C++", "c++"),
+        ("स्थान", "स्थान"),
         ("PER", "per"),
         ("地点", "地点"),
         ("B2B", "b2b"),
@@ -35,7 +39,7 @@ def test_a_wording_of_no_label():
 
 @pytest.mark.parametrize(
     "labels, stated",
-    [(["C++", "C#"], {}), (["A", "JobTitle", "JOB_TITLE"], {}), (["A", "B"], {"A": "b"})],
+    [(["a.b", "a/b"], {}), (["A", "JobTitle", "JOB_TITLE"], {}), (["A", "B"], {"A": "b"})],
 )
 def test_two_labels_of_one_wording(labels: list[str], stated: dict[str, str]):
     with pytest.raises(ValueError, match=rf"P445.*{labels[-1]} .*--wording"):
@@ -70,5 +74,7 @@ def test_a_model_without_tags_is_taught_none():
 def test_too_few_texts():
     check_count(FEWEST_TEXTS)
     assert Recipe().rounds < FEWEST_TEXTS
-    with pytest.raises(ValueError, match=r"P440.*5 annotated texts are too few.*at least 6"):
+    with pytest.raises(
+        ValueError, match=r"P440.*5 different annotated texts are too few.*at least 6"
+    ):
         check_count(FEWEST_TEXTS - 1)

@@ -16,10 +16,12 @@ import spacy
 from spacy.language import Language
 from spacy.training import Example
 
+from spacy_padellm.corpus.docs import annotated_labels, ask_labels, keep_labels, own_labels
 from spacy_padellm.learn.recipe import Recipe
 from spacy_padellm.learn.run import (
     Learner,
     Learnt,
+    _add,
     add_up,
     divide,
     find_component,
@@ -229,6 +231,31 @@ def test_parts_share_no_text(words: list[str], count: int, seed: int):
 def test_scores_add_up():
     together = add_up([MentionScores(1, 2, 3), MentionScores(2, 2, 4)])
     assert together == MentionScores(3, 4, 7)
+
+
+def test_what_annotation_does_not_tell_is_not_scored():
+    nlp = spacy.blank("en")
+    found, gold = (make_example(nlp, "[Ada|GUEST] left [Rome|CITY]").reference for _ in "ab")
+    keep_labels(gold, ["GUEST"], "padellm")
+    scores = {label: MentionScores() for label in LABELS}
+    _add(scores, found, gold)
+    assert scores == {"GUEST": MentionScores(1, 1, 1), "CITY": MentionScores()}
+
+
+def test_a_text_is_annotated_for_the_labels_that_it_asks_for(checkpoint: str):
+    texts = examples(spacy.blank("en"))
+    ask_labels(texts[2].reference, {"GUEST": "guest"})
+    # Annotation of a label that is not asked for is there all the same.
+    ask_labels(texts[3].reference, ["GUEST"])
+    Learner(checkpoint, LABELS, []).learn(texts, SHORT, lambda n: None)
+    known = [annotated_labels(eg.reference, "padellm") for eg in texts]
+    assert [list(each) for each in known[1:4]] == [["GUEST", "CITY"], ["GUEST"], ["GUEST", "CITY"]]
+    assert all(own_labels(eg.reference) is None for eg in texts)
+
+
+def test_wordings_that_the_model_reads_as_the_same():
+    with pytest.raises(ValueError, match=r"P445.*A and B are both called 'drug'"):
+        Learner("padellm_en_small", {"A": "Drug", "B": "drug"}, [])
 
 
 def test_mentions_are_read_also_from_a_span_group_alone(checkpoint: str):
