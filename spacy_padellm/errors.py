@@ -498,6 +498,10 @@ class Errors(metaclass=_WithCodes):
         "{known}."
     )
     P153 = "The reader of other texts (`others`) has none. Check its path, or set `share` to 1."
+    P154 = (
+        "{path} has no corpus to draw from in the parts {parts}. Correct `parts`, or leave out "
+        "fewer corpora (`without`)."
+    )
 
     # Component (P2xx)
     P201 = (

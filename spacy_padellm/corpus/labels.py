@@ -71,13 +71,15 @@ class LabelledTexts:
         return sorted(self._labels)
 
 
-def read_label_corpora(path: Path, parts: Sequence[str]) -> dict[str, list[LabelledTexts]]:
+def read_label_corpora(
+    path: Path, parts: Sequence[str] | None = None
+) -> dict[str, list[LabelledTexts]]:
     """Read a file of label corpora.
 
     Args:
         path: JSON lines, compressed with xz or not, with `corpus`, `part`, `tokens`, `mentions` and
             perhaps `source`.
-        parts: The parts to read, such as `["train", "dev"]`.
+        parts: The parts to read, such as `["train", "dev"]`; `None` for all.
 
     Returns:
         Corpus → its texts, by `source`.
@@ -92,7 +94,7 @@ def read_label_corpora(path: Path, parts: Sequence[str]) -> dict[str, list[Label
             for content in rows:
                 line += 1
                 row = json.loads(content)
-                if row["part"] in parts:
+                if parts is None or row["part"] in parts:
                     # What only some texts of a corpus are annotated for says nothing of others.
                     of_corpus = found.setdefault(row["corpus"], {})
                     texts = of_corpus.setdefault(row.get("source", ""), LabelledTexts())
@@ -236,10 +238,15 @@ class LabelCorpus:
     def _load(self) -> tuple[list[list[LabelledTexts]], list[float], LabelNames]:
         if self._read is None:
             found = read_label_corpora(self._path, self._parts)
-            if unknown := [each for each in self._without if each not in found]:
+            corpora = [groups for name, groups in found.items() if name not in self._without]
+            # What is left out may be there in another part only.
+            others = set(self._without) - set(found)
+            if unknown := sorted(others and others - set(read_label_corpora(self._path))):
                 known = ", ".join(sorted(found))
                 raise ValueError(Errors.P152.format(unknown=", ".join(unknown), known=known))
-            corpora = [groups for name, groups in found.items() if name not in self._without]
+            if not corpora:
+                parts = ", ".join(self._parts)
+                raise ValueError(Errors.P154.format(path=self._path, parts=parts))
             # Large corpora come more often, and those of many labels.
             sizes = [sum(len(group.texts) for group in groups) for groups in corpora]
             labels = [len({x for group in groups for x in group.labels}) for groups in corpora]

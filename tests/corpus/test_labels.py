@@ -113,6 +113,20 @@ def test_corpora_may_be_left_out(tmp_path):
         draw(tmp_path / "rows.jsonl", without=["moon"])
 
 
+def test_a_corpus_that_is_left_out_may_be_of_another_part(tmp_path):
+    path = write(tmp_path / "rows.jsonl")
+    all_corpora = set(read_label_corpora(path))
+    of_dev = set(read_label_corpora(path, ["dev"]))
+    (other, *_) = sorted(all_corpora - of_dev)
+    assert draw(path, parts=["dev"], without=[other])
+
+
+@pytest.mark.parametrize("given", [{"parts": ["trian"]}, {"without": ["zoo", "talk", "nested"]}])
+def test_nothing_to_draw_from(tmp_path, given):
+    with pytest.raises(ValueError, match=r"P154.*rows\.jsonl.*`without`"):
+        draw(write(tmp_path / "rows.jsonl"), **given)
+
+
 def test_other_texts_come_in_between(tmp_path):
     def read_others(nlp):
         for text in ("one", "two"):
