@@ -176,8 +176,9 @@ class Learner:
             self._train(nlp, rest, recipe, recipe.steps, tell)
             learnt = _weights(nlp)
             for name, weight in learnt.items():
-                average[name] = average.get(name, 0) + weight / recipe.rounds
+                average.setdefault(name, torch.zeros_like(weight)).add_(weight / recipe.rounds)
             _load(nlp, _mix(learnt, start, share))
+            del learnt
             component = find_component(nlp)
             for bias in recipe.biases:
                 component.shim.set_tag_bias(bias, self._labels.values())
@@ -233,14 +234,16 @@ class Learner:
 
 
 def _weights(nlp: Language) -> Weights:
-    """Copy the weights of a pipeline, in double precision, which not every device has."""
+    """Copy the weights of a pipeline, in single precision, so that few roundings add up."""
     state = find_component(nlp).shim.lm.model.state_dict()
-    return {name: weight.cpu().to(torch.float64, copy=True) for name, weight in state.items()}
+    return {name: weight.cpu().to(torch.float32, copy=True) for name, weight in state.items()}
 
 
 def _mix(learnt: Weights, start: Weights, share: float) -> Weights:
     """Replace a share of the weights that learnt by those at the start."""
-    return {name: weight * (1 - share) + start[name] * share for name, weight in learnt.items()}
+    if share == 0:
+        return learnt
+    return {name: torch.lerp(weight, start[name], share) for name, weight in learnt.items()}
 
 
 def _load(nlp: Language, weights: Weights) -> None:
