@@ -152,11 +152,12 @@ class Learner:
         fix_random_seed(self._seed)
         for eg in examples:
             # All are asked for the same labels, and annotated for no others.
+            labels = list(self._labels)
             if (own := own_labels(eg.reference)) is not None:
-                there = {span.label_ for span in gold_spans(eg.reference, SPANS_KEY)}
-                keep_labels(eg.reference, [*{*own, *there}], SPANS_KEY)
+                known = {*own, *(span.label_ for span in gold_spans(eg.reference, SPANS_KEY))}
+                labels = [label for label in labels if label in known]
             ask_labels(eg.reference, None)
-            keep_labels(eg.reference, list(self._labels), SPANS_KEY)
+            keep_labels(eg.reference, labels, SPANS_KEY)
         scores = {
             bias: {label: MentionScores() for label in self._labels} for bias in recipe.biases
         }
