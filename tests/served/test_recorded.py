@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
@@ -25,13 +26,16 @@ SERVER = Server("http://here", NAME, retry_for=0.0)
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_the_entities_are_those_of_the_model_in_process(concurrency):
     left = [dict(exchange) for exchange in VLLM["exchanges"]]
+    lock = threading.Lock()
 
     def answer(request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else None
-        for number, exchange in enumerate(left):
-            if (exchange["path"], exchange["body"]) == (request.url.path, body):
-                del left[number]
-                return httpx.Response(exchange["status"], json=exchange["answer"])
+        # Several threads ask at once: without the lock, one skips what another has just moved.
+        with lock:
+            for number, exchange in enumerate(left):
+                if (exchange["path"], exchange["body"]) == (request.url.path, body):
+                    del left[number]
+                    return httpx.Response(exchange["status"], json=exchange["answer"])
         raise AssertionError(f"not recorded: {request.url.path} {body}")
 
     name = str(RECORDED)
