@@ -181,7 +181,8 @@ def create_label_corpus_v1(
         most_labels: Most labels that a text is asked for.
         seed: The seed of the first call.
         share: Share of the label corpora; the rest comes from `others`.
-        others: A reader of further texts, which are asked for the component's labels.
+        others: A reader of further texts, which are asked for the component's labels. It is called
+            once for each pipeline.
 
     Raises:
         ValueError: A number is not possible. The reader raises it if a file is wrong.
@@ -217,6 +218,9 @@ class LabelCorpus:
         self._draw = random.Random(seed)
         self._share, self._others = share, others
         self._read: tuple[list[list[LabelledTexts]], list[float], LabelNames] | None = None
+        # Reading the other texts takes as long as many steps: once for each pipeline.
+        self._others_read: tuple[Language, list[Example]] | None = None
+        self._others_left: list[Example] = []
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         """Draw examples.
@@ -225,10 +229,9 @@ class LabelCorpus:
             nlp: The pipeline whose vocabulary to use.
         """
         corpora, weights, names = self._load()
-        others = self._cycle(nlp)
         for _ in range(self._size):
             if self._others is not None and self._draw.random() >= self._share:
-                yield next(others)
+                yield self._draw_other(nlp, self._others)
                 continue
             (corpus,) = self._draw.choices(corpora, weights)
             (group,) = self._draw.choices(corpus, [len(each.texts) for each in corpus])
@@ -254,17 +257,17 @@ class LabelCorpus:
             self._read = corpora, weights, LabelNames.read(self._names_path)
         return self._read
 
-    def _cycle(self, nlp: Language) -> Iterator[Example]:
-        """Draw from the other texts without end."""
-        if self._others is None:
-            return
-        texts = list(self._others(nlp))
-        if not texts:
-            raise ValueError(Errors.P153)
-        while True:
-            self._draw.shuffle(texts)
-            for each in texts:
-                yield Example(each.predicted.copy(), each.reference)
+    def _draw_other(self, nlp: Language, read: Reader) -> Example:
+        """Draw one of the other texts: each comes once before one comes again."""
+        if self._others_read is None or self._others_read[0] is not nlp:
+            self._others_read, self._others_left = (nlp, list(read(nlp))), []
+        if not self._others_left:
+            _, texts = self._others_read
+            if not texts:
+                raise ValueError(Errors.P153)
+            self._others_left = self._draw.sample(texts, len(texts))
+        drawn = self._others_left.pop()
+        return Example(drawn.predicted.copy(), drawn.reference)
 
     def _ask(
         self, text: LabelledText, annotated: Sequence[str], names: LabelNames

@@ -142,6 +142,22 @@ def test_other_texts_come_in_between(tmp_path):
         draw(path, share=0.5, others=lambda nlp: [])
 
 
+def test_other_texts_are_read_once_and_each_comes_as_often(tmp_path):
+    read = []
+
+    def read_others(nlp):
+        read.append(nlp)
+        return [Example.from_dict(nlp.make_doc(str(n)), {}) for n in range(7)]
+
+    reader = create_label_corpus_v1(
+        write(tmp_path / "rows.jsonl"), size=5, share=0.0, others=read_others
+    )
+    nlp, other = spacy.blank("en"), spacy.blank("en")
+    seen = [eg.reference.text for _ in range(14) for eg in reader(nlp)]
+    assert len(read) == 1 and set(Counter(seen).values()) == {10}
+    assert all(eg.reference.vocab is other.vocab for eg in reader(other)) and len(read) == 2
+
+
 @pytest.mark.parametrize(
     "line, problem",
     [
