@@ -1,7 +1,9 @@
 """Write label corpora as .spacy files, each text asked for all labels that it is annotated for.
 
 Such files measure how well labels are found that are merely named, and are few examples to learn
-from. Run it as `python scripts/label_corpora.py corpus/labels/test --part test --corpora a,b`.
+from. Of each it says how many mentions have a label that training texts of other corpora, not
+written here, have, too.
+Run it as `python scripts/label_corpora.py corpus/labels/test --part test --corpora a,b`.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import spacy
 from spacy.tokens import Doc, DocBin
 
 from spacy_padellm.corpus.labels import make_example, read_label_corpora
+from spacy_padellm.settings import SPANS_KEY
 
 CORPORA = Path(__file__).parents[1] / "assets" / "labels" / "corpora.jsonl.xz"
 
@@ -34,8 +37,16 @@ def write(
         raise SystemExit(
             f"Not there: {', '.join(missing)}. There are {', '.join(sorted(corpora))}."
         )
+    chosen = names or sorted(corpora)
+    elsewhere = {
+        label
+        for name, groups in read_label_corpora(CORPORA, ["train"]).items()
+        for group in groups
+        for label in group.labels
+        if name not in chosen
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or sorted(corpora):
+    for name in chosen:
         docs: list[Doc] = [
             make_example(nlp, text, {label: label for label in group.labels}).reference
             for group in corpora[name]
@@ -43,8 +54,11 @@ def write(
         ]
         if seed is not None:
             random.Random(seed).shuffle(docs)
-        DocBin(docs=docs[:limit], store_user_data=True).to_disk(folder / f"{name}.spacy")
-        print(f"{name}: {len(docs[:limit])} texts")
+        docs = docs[:limit]
+        DocBin(docs=docs, store_user_data=True).to_disk(folder / f"{name}.spacy")
+        labels = [span.label_ for doc in docs for span in doc.spans[SPANS_KEY]]
+        known = sum(label in elsewhere for label in labels)
+        print(f"{name}: {len(docs)} texts, {len(labels)} mentions, {known} have labels of others")
 
 
 if __name__ == "__main__":

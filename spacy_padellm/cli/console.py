@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -18,7 +19,8 @@ from ..errors import Errors
 
 Item = TypeVar("Item")
 
-# The package's errors and spaCy's own start with a code; others are defects and keep the traceback.
+# The package's messages and spaCy's own start with a code. Other errors are defects and keep the
+# traceback.
 _CODE = re.compile(r"\[[A-Z]\d{3,4}\]")
 
 CheckpointArgument = Annotated[
@@ -191,11 +193,26 @@ def parse_threshold(value: str) -> float | dict[str, float]:
 
 @contextmanager
 def shown_errors() -> Iterator[None]:
-    """Show errors that a user can fix as a message, and exit with status 1.
+    """Show errors that a user can fix as a message, and exit with status 1; show warnings without
+    the place in the code.
 
     Raises:
         typer.Exit: The code within raises such an error.
     """
+    write = warnings.formatwarning
+
+    def write_message(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if _CODE.match(str(message)):
+            return f"Warning: {message}\n"
+        return write(message, category, filename, lineno, line)
+
+    warnings.formatwarning = write_message
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
@@ -203,6 +220,8 @@ def shown_errors() -> Iterator[None]:
             raise
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
+    finally:
+        warnings.formatwarning = write
 
 
 def echo_list(items: Sequence[str], *, limit: int | None) -> None:

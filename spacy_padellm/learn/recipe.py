@@ -27,6 +27,7 @@ class Recipe:
         last_steps: Training steps on all texts, from the average of the rounds.
         step_texts: Texts in a step.
         step_rehearsed: Further texts in a step, on which the model rehearses what it knows.
+        step_words: Most words of either: a step of long texts has fewer, so as to take no longer.
         rate: The highest learning rate. It rises in a tenth of a round's steps, and then falls.
         dropout: The dropout rate.
         swap: The share of mentions that are swapped for others of their label.
@@ -43,6 +44,7 @@ class Recipe:
     last_steps: int = 120
     step_texts: int = 8
     step_rehearsed: int = 4
+    step_words: int = 400
     rate: float = 4e-4
     dropout: float = 0.1
     swap: float = 0.4

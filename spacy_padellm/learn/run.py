@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +223,8 @@ class Learner:
             recipe.rate, beta2=0.98, L2=0.01, L2_is_weight_decay=True, use_averages=False
         )
         steps = zip(
-            _deal(examples, recipe.step_texts),
-            _deal(self._rehearsed, recipe.step_rehearsed),
+            deal(examples, recipe.step_texts, recipe.step_words),
+            deal(self._rehearsed, recipe.step_rehearsed, recipe.step_words),
             range(count),
             strict=False,
         )
@@ -282,14 +283,22 @@ def add_up(scores: Iterable[MentionScores]) -> MentionScores:
     return MentionScores(*map(sum, counts))
 
 
-def _deal(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
-    """Deal examples in hands of a size without end, each as often as any other."""
+def deal(examples: Sequence[Example], size: int, most_words: int) -> Iterator[list[Example]]:
+    """Deal examples in hands without end, each as often as any other.
+
+    Args:
+        examples: The examples; without any, all hands are empty.
+        size: Number of examples in a hand.
+        most_words: Most words in a hand: with longer texts it is smaller, but one text at least.
+    """
     pile: list[Example] = []
     while True:
         while examples and len(pile) < size:
             pile += random.sample(examples, len(examples))
-        yield pile[:size]
-        pile = pile[size:]
+        words = accumulate(len(eg.reference) for eg in pile[:size])
+        count = max(1, sum(total <= most_words for total in words))
+        yield pile[:count]
+        pile = pile[count:]
 
 
 def find_component(nlp: Language) -> PaDeLLMNER:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,6 +29,19 @@ def test_coded_errors_are_shown(kind: type[Exception], capsys: pytest.CaptureFix
 def test_other_errors_are_defects():
     with pytest.raises(ValueError, match="surprise"), shown_errors():
         raise ValueError("surprise")
+
+
+def test_coded_warnings_are_shown_without_their_place(capsys: pytest.CaptureFixture[str]):
+    write = warnings.formatwarning
+    with shown_errors():
+        # Pytest keeps warnings for its summary: this is how Python shows them.
+        for message in ("[W070] 3 mentions are too long.", "surprise"):
+            shown = warnings.formatwarning(UserWarning(message), UserWarning, "a.py", 7)
+            print(shown, end="")
+    coded, other, *_ = capsys.readouterr().out.splitlines()
+    assert coded == "Warning: [W070] 3 mentions are too long."
+    assert other == "a.py:7: UserWarning: surprise"
+    assert warnings.formatwarning is write
 
 
 def test_echo_list(capsys: pytest.CaptureFixture[str]):

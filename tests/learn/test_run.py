@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import replace
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ from spacy_padellm.learn.run import (
     Learnt,
     _add,
     add_up,
+    deal,
     divide,
     find_component,
     read_rehearsal,
@@ -226,6 +229,28 @@ def test_parts_share_no_text(words: list[str], count: int, seed: int):
     distinct = [{eg.text for eg in each} for each in parts]
     assert sum(map(len, distinct)) == len(set(words))
     assert max(map(len, distinct)) - min(map(len, distinct)) <= 1
+
+
+@given(
+    st.lists(st.integers(1, 30), max_size=6),
+    st.integers(1, 8),
+    st.integers(1, 60),
+    st.integers(1, 20),
+)
+def test_long_texts_make_small_hands(lengths: list[int], size: int, most_words: int, count: int):
+    nlp = spacy.blank("en")
+    texts = [make_example(nlp, " ".join([f"w{n}"] * length)) for n, length in enumerate(lengths)]
+    hands = list(islice(deal(texts, size, most_words), count))
+    if not texts:
+        assert hands == [[]] * count
+        return
+    for hand, following in pairwise(hands):
+        words = sum(len(eg.reference) for eg in hand)
+        assert 1 <= len(hand) <= size and (words <= most_words or len(hand) == 1)
+        # None is smaller than it has to be.
+        assert len(hand) == size or words + len(following[0].reference) > most_words
+    often = Counter(eg.text for hand in hands for eg in hand)
+    assert max(often.values()) - min(often[eg.text] for eg in texts) <= 1
 
 
 def test_scores_add_up():
