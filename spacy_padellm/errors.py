@@ -691,6 +691,7 @@ class Errors(metaclass=_WithCodes):
         "No text of {path} is annotated, so what is right in it is unknown. Give texts with "
         "entities in `doc.ents` or `doc.spans[{spans_key!r}]`."
     )
+    P436 = "Pictures are .png, .svg or .pdf files, but {path} is none. Pass such a path."
     P440 = (
         "{count} different annotated texts are too few to learn from: a part of them is left out "
         "in each round, to score it. Annotate at least {fewest}."

@@ -49,7 +49,7 @@ def draw_chart(path: Path, results: Sequence[tuple[Sequence[Any], Mapping[str, A
     """Draw a chart of the latency of decoders, or of the F1 and speed of pipelines.
 
     Args:
-        path: PNG file to write.
+        path: File to write: .png, .svg or .pdf.
         results: The rows and the environment of each run of `benchmark` or of `evaluate`, as from
             `read_json`.
 
@@ -66,7 +66,7 @@ def draw_chart(path: Path, results: Sequence[tuple[Sequence[Any], Mapping[str, A
     make = make_scatter if kinds == {True} else make_figure
     figure = make(rows, "; ".join(captions))
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
 
 
 def make_figure(rows: Sequence[Row], caption: str = "") -> Figure:

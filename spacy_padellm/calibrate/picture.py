@@ -25,7 +25,7 @@ def draw(
     """Draw predicted against observed precision, and the precision-recall curve.
 
     Args:
-        path: PNG file to write.
+        path: File to write: .png, .svg or .pdf.
         bins: The bins before and after calibration, by their names.
         curve: What is found with each threshold.
         targets: What thresholds are chosen for, which are marked on the curve.
@@ -47,7 +47,7 @@ def draw(
         axes.grid(color="0.9")
         axes.set_axisbelow(True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+    figure.savefig(path)
 
 
 def _draw_reliability(axes: Axes, bins: Mapping[str, Sequence[Bin]]) -> None:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Errors
-from .console import DeviceOption, DtypeOption, FormatOption, check_writable, shown_errors
+from .console import (
+    DeviceOption,
+    DtypeOption,
+    FormatOption,
+    check_picture,
+    check_writable,
+    shown_errors,
+)
 
 # What a shell has for Ctrl-C, so that a loop of commands stops as well.
 _INTERRUPTED = 130
@@ -210,7 +217,9 @@ def chart(
             dir_okay=False,
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Write the picture to this PNG file.")],
+    output: Annotated[
+        Path, typer.Option(help="Write the picture to this file: .png, .svg or .pdf.")
+    ],
 ) -> None:
     """Draw what `benchmark` or `evaluate` measured, with the machine and the date below: the mean
     latency of each decoder on each dataset, or the F1 of each pipeline against its speed. Needs
@@ -220,5 +229,5 @@ def chart(
         from ..benchmark.chart import draw_chart
         from ..benchmark.report import read_json
 
-        check_writable(output)
+        check_picture(output)
         draw_chart(output, [read_json(path) for path in results])

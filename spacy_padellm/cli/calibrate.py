@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Errors, require
-from .console import LimitOption, check_writable, shown_errors, with_progress
+from .console import LimitOption, check_picture, check_writable, shown_errors, with_progress
 
 if TYPE_CHECKING:
     from ..calibrate.measures import ReadText
@@ -51,7 +51,7 @@ def calibrate(
     store: Annotated[
         bool, typer.Option(help="Store the temperatures in the pipeline's padellm.json.")
     ] = True,
-    chart: Annotated[Path | None, typer.Option(help="Draw a picture (.png).")] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw a picture (.png, .svg or .pdf).")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the results to this JSON file.")
     ] = None,
@@ -72,9 +72,9 @@ def calibrate(
             raise ValueError(Errors.P433)
         if chart is not None:
             require("matplotlib", "Drawing a chart", extra="benchmark")
-        for path in (chart, output):
-            if path is not None:
-                check_writable(path)
+            check_picture(chart)
+        if output is not None:
+            check_writable(output)
         from ..calibrate import pipelines
         from ..calibrate.measures import find_targets, judge
         from ..calibrate.picture import draw

@@ -22,6 +22,7 @@ Item = TypeVar("Item")
 # The package's messages and spaCy's own start with a code. Other errors are defects and keep the
 # traceback.
 _CODE = re.compile(r"\[[A-Z]\d{3,4}\]")
+_PICTURES = (".png", ".svg", ".pdf")
 
 CheckpointArgument = Annotated[
     str,
@@ -243,6 +244,17 @@ def with_progress(items: Iterable[Item], total: int) -> Iterable[Item]:
 
     progress: Iterable[Item] = tqdm(items, total=total, unit="texts", leave=False, disable=None)
     return progress
+
+
+def check_picture(path: Path) -> None:
+    """Check that a picture can be drawn to a path, before long work starts.
+
+    Raises:
+        ValueError: It has another suffix than those of pictures, or nothing can be written there.
+    """
+    check_writable(path)
+    if path.suffix.lower() not in _PICTURES:
+        raise ValueError(Errors.P436.format(path=path))
 
 
 def check_writable(path: Path) -> None:

@@ -145,6 +145,8 @@ def test_a_chart_that_cannot_be_written(run, tokenizer, toy_corpus, tmp_path):
     result = run("chart", output, "--output", tmp_path)
     assert result.exit_code == 1
     assert "P417" in result.output and "it is a folder" in result.output
+    result = run("chart", output, "--output", tmp_path / "chart.txt")
+    assert result.exit_code == 1 and "P436" in result.output
 
 
 def test_ctrl_c_keeps_what_was_measured(run, tokenizer, toy_corpus, tmp_path, monkeypatch):

@@ -119,11 +119,20 @@ def test_a_limit_is_of_all_files(run: Run, checkpoint: Path, dev: Path, tmp_path
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="needs matplotlib")
-def test_a_picture(run: Run, checkpoint: Path, dev: Path, tmp_path: Path):
-    path = tmp_path / "new" / "reliability.png"
+@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("SVG", b"<?xml")])
+def test_a_picture(
+    run: Run, checkpoint: Path, dev: Path, tmp_path: Path, suffix: str, start: bytes
+):
+    path = tmp_path / "new" / f"reliability.{suffix}"
     result = run("calibrate", checkpoint, dev, "--no-store", "--chart", path)
     assert result.exit_code == 0, result.output
-    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="needs matplotlib")
+def test_a_picture_of_another_kind(run: Run, checkpoint: Path, dev: Path, tmp_path: Path):
+    result = run("calibrate", checkpoint, dev, "--no-store", "--chart", tmp_path / "scores.xyz")
+    assert result.exit_code == 1 and "[P436]" in result.output
 
 
 def test_what_is_not_possible(run: Run, checkpoint: Path, dev: Path, tmp_path: Path):
