@@ -235,16 +235,30 @@ def test_label_corpora_are_written_as_docs(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(ASSETS.parents[1] / "scripts"))
     script = import_module("label_corpora")
     script.write(tmp_path, ["test"], ["job_adverts", "sgd"], 20, None)
-    assert capsys.readouterr().out.splitlines() == ["job_adverts: 20 texts", "sgd: 20 texts"]
+    said = capsys.readouterr().out.splitlines()
+    trained = read_label_corpora(ASSETS / "corpora.jsonl.xz", ["train"])
+    elsewhere = {
+        label
+        for name, groups in trained.items()
+        if name not in ("job_adverts", "sgd")
+        for group in groups
+        for label in group.labels
+    }
     vocab = spacy.blank("en").vocab
     corpora = read_label_corpora(ASSETS / "corpora.jsonl.xz", ["test"])
-    for name in ("job_adverts", "sgd"):
+    for name, line in zip(("job_adverts", "sgd"), said, strict=True):
         docs = load_docs(tmp_path / f"{name}.spacy", vocab)
         asked = [own_labels(doc) for doc in docs]
         known = [{label: label for label in each.labels} for each in corpora[name]]
         assert len(docs) == 20 and all(labels in known for labels in asked)
         found = {span.label_ for doc in docs for span in gold_spans(doc, "padellm")}
         assert len(found) > 1 and found <= {label for labels in known for label in labels}
+        labels = [span.label_ for doc in docs for span in gold_spans(doc, "padellm")]
+        of_others = sum(label in elsewhere for label in labels)
+        # Of the adverts' labels one stands in another corpus, of these commands' none.
+        assert 0 < of_others < len(labels) if name == "job_adverts" else of_others == 0
+        told = f"{len(labels)} mentions, {of_others} have labels of others"
+        assert line == f"{name}: 20 texts, {told}"
     with pytest.raises(SystemExit, match=r"Not there: moon\. There are anatem, "):
         script.write(tmp_path, ["test"], ["moon"], None, None)
     # In another order, with a seed.
